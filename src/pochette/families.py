@@ -1,0 +1,33 @@
+"""The families of pochette: every thing that can be added as one file is a member of one of these."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pochette.recipe import Family
+
+if TYPE_CHECKING:
+    from pochette.boards.board import Board
+
+models: Family[Any] = Family("models", "pochette.models")
+"""Recipe classes of generative models (frozen dataclasses whose `build()` gives the `Model`)."""
+
+methods: Family[Any] = Family("methods", "pochette.reduce.methods")
+"""Reduction methods: model in, smaller model out."""
+
+criteria: Family[Any] = Family("criteria", "pochette.reduce.criteria")
+"""Scores of units: model and data in, one score per unit out."""
+
+boards: Family[Board] = Family("boards", "pochette.boards")
+"""Machines that an engine is made for."""
+
+shells: Family[Any] = Family("shells", "pochette.shells")
+"""Wrappers of an engine for one host world: web page, C folder..."""
+
+metrics: Family[Any] = Family("metrics", "pochette.sound.metrics")
+"""Distances between a sound and its reference."""
+
+FAMILIES: dict[str, Family[Any]] = {
+    family.name: family for family in (models, methods, criteria, boards, shells, metrics)
+}
+"""All families by their plural name."""

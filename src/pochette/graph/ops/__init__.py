@@ -1,0 +1,1 @@
+"""One operator family a file: its cost, its coupling, its C."""

@@ -1,0 +1,1 @@
+"""The .pochette file and how it is played; torch-free."""

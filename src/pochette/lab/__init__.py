@@ -1,0 +1,1 @@
+"""The whole job, reports, experiments."""

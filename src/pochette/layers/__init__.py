@@ -1,0 +1,1 @@
+"""Differentiable building blocks with streaming state."""

@@ -1,0 +1,1 @@
+"""One generative model a file."""

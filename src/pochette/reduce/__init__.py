@@ -1,0 +1,1 @@
+"""Making models smaller by removing units."""

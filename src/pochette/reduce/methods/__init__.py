@@ -1,0 +1,1 @@
+"""One reduction method a file."""

@@ -1,0 +1,1 @@
+"""What wraps an engine for one host world."""

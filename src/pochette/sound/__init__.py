@@ -1,0 +1,1 @@
+"""Sound on disk and as numbers: files, features, losses, metrics, differentiable synthesis."""

@@ -1,0 +1,1 @@
+"""Distances between a sound and its reference, one a file."""
