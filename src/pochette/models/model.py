@@ -1,0 +1,175 @@
+"""What every generative model is: an `nn.Module` that knows its knobs, its rates, its loss, and how to play in pieces."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pochette.control import Control
+
+State = dict[str, Tensor]
+"""What a model carries from frame to frame: name to tensor, batch first."""
+Excerpt = dict[str, Tensor]
+"""A batch of training sound: `audio` (batch, sample) and features (batch, frame), see `FolderCorpus.excerpt_batch`."""
+
+
+class Model(nn.Module, ABC):
+    """A generative model that makes `hop_samples` of audio from each frame of controls.
+
+    A member writes `initial_state` and `advance`; offline and streaming forms follow from them and therefore agree.
+    """
+
+    mode: ClassVar[Literal["streaming", "one_shot", "offline"]] = "streaming"
+    recipe: Any
+    """The frozen dataclass that built the model."""
+    controls: tuple[Control, ...]
+    sample_rate_hz: int
+    hop_samples: int
+    latency_samples: int
+    """From a change of a control to its full effect on the sound."""
+    features: ClassVar[tuple[str, ...]] = ()
+    """Names of the excerpt's features that the model's first controls are fed with in training."""
+
+    @abstractmethod
+    def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
+        """State before the first frame.
+
+        Args:
+            batch: number of voices.
+            generator: draws what may differ between takes (phase, noise); without it everything starts at zero.
+
+        Returns:
+            fresh tensors.
+        """
+
+    @abstractmethod
+    def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
+        """Sound of some frames, and the state after them.
+
+        Args:
+            controls: (batch, frame, control), in the controls' units.
+            state: of the same batch.
+
+        Returns:
+            audio (batch, frame * hop_samples) and the new state.
+        """
+
+    @abstractmethod
+    def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
+        """What training minimises.
+
+        Args:
+            excerpt: a batch of sound with its features.
+            generator: for what is random in training.
+
+        Returns:
+            scalar.
+        """
+
+    def forward(self, controls: Tensor) -> Tensor:
+        """A whole sound from rest.
+
+        Args:
+            controls: (batch, frame, control).
+
+        Returns:
+            audio, (batch, frame * hop_samples).
+        """
+        return self.advance(controls, self.initial_state(len(controls)))[0]
+
+    def controls_of(self, excerpt: Excerpt) -> Tensor:
+        """Control curves that an excerpt was played with: its features, the remaining knobs at rest.
+
+        Args:
+            excerpt: must hold every name of `features`.
+
+        Returns:
+            (batch, frame, control).
+        """
+        curves = [excerpt[name] for name in self.features]
+        rest = [torch.full_like(curves[0], knob.default) for knob in self.controls[len(curves) :]]
+        return torch.stack(curves + rest, dim=-1)
+
+
+class Step(nn.Module):
+    """A model's streaming form: one frame a call, its state in buffers, its parameters shared with the model.
+
+    This is what is captured as a graph, and so what is counted, trimmed and turned into C.
+
+    Args:
+        model: any streaming model.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+        self.names = tuple(model.initial_state(1))
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to rest."""
+        for name, value in self.model.initial_state(1).items():
+            self.register_buffer(f"state_{name}", value, persistent=False)
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Controls at rest, (1, control): what the step can be called with."""
+        return (torch.tensor([[knob.default for knob in self.model.controls]]),)
+
+    def forward(self, controls: Tensor) -> Tensor:
+        """The next hop of sound.
+
+        Args:
+            controls: (1, control).
+
+        Returns:
+            (1, hop_samples).
+        """
+        state = {name: self.get_buffer(f"state_{name}") for name in self.names}
+        audio, after = self.model.advance(controls[:, None], state)
+        for name, value in after.items():
+            state[name].copy_(value)
+        return audio
+
+
+class TorchRunner:
+    """The model itself behind the interface of an engine: the reference that every engine is held against.
+
+    Args:
+        model: any streaming model.
+    """
+
+    kind = "torch"
+
+    def __init__(self, model: Model) -> None:
+        self.model = model.eval()
+        self.sample_rate_hz = model.sample_rate_hz
+        self.hop_samples = model.hop_samples
+        self.n_controls = len(model.controls)
+        self.latency_samples = model.latency_samples
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to silence."""
+        self._state = self.model.initial_state(1)
+        self._ready = torch.zeros(0)
+
+    @torch.no_grad()
+    def process(self, controls: Any, samples: int) -> Any:
+        """The next samples; see `pochette.engine.runner.Runner.process`.
+
+        Args:
+            controls: (control,) array.
+            samples: how many.
+
+        Returns:
+            (samples,) float32 array.
+        """
+        while len(self._ready) < samples:
+            frame = torch.as_tensor(controls, dtype=torch.float32).view(1, 1, -1)
+            audio, self._state = self.model.advance(frame, self._state)
+            self._ready = torch.cat([self._ready, audio[0]])
+        out, self._ready = self._ready[:samples], self._ready[samples:]
+        return out.numpy()
