@@ -1,0 +1,103 @@
+"""Compilers: what they are given, what they say when they refuse, and that nothing is compiled twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import pytest
+
+from pochette.engine import build
+from pochette.engine.build import Target
+from pochette.engine.native import NativeRunner
+from pochette.engine.source import EngineSource
+from pochette.errors import ExportError, ToolError
+from tests.toy import toy_source
+
+TARGETS = [build.CORTEX_A53, build.CORTEX_A72, build.CORTEX_A76, build.CORTEX_M7]
+
+
+def changed(**files: str) -> EngineSource:
+    source = toy_source()
+    return dataclasses.replace(source, files={**source.files, **{f"{name}.c": text for name, text in files.items()}})
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_bare_images_need_nothing_and_keep_their_names(target: Target) -> None:
+    pytest.importorskip("ziglang")
+    elffile = pytest.importorskip("elftools.elf.elffile")
+    image = elffile.ELFFile(io.BytesIO(build.compile_elf(toy_source(), target)))
+    symbols = {symbol.name: symbol for symbol in image.get_section_by_name(".symtab").iter_symbols()}
+    assert "pochette_process" in symbols
+    assert not [name for name, symbol in symbols.items() if name and symbol["st_shndx"] == "SHN_UNDEF"]
+
+
+def test_loops_that_clear_memory_find_memset() -> None:
+    pytest.importorskip("ziglang")
+    clears = "void clear(float *x); void clear(float *x) { for (int i = 0; i < 4096; i++) x[i] = 0.0f; }\n"
+    struct = "struct big { float x[999]; }; void copy(struct big *a, const struct big *b);"
+    struct += "void copy(struct big *a, const struct big *b) { *a = *b; }\n"
+    for target in TARGETS:
+        build.compile_elf(changed(clears=clears, struct=struct), target)
+    build.compile_wasm(changed(clears=clears, struct=struct))
+
+
+def test_errors_show_the_compilers_first_lines(tmp_path: Path) -> None:
+    broken = changed(broken="int f(void);\nint f(void) { return undeclared; }\n")
+    with pytest.raises(ExportError, match=r"broken\.c:2.*undeclared"):
+        build.compile_host_library(broken, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["static int unused;\n", "int f(void) { return 0L ?: 1; }\n"])
+def test_warnings_are_errors(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ExportError):
+        build.compile_host_library(changed(sloppy=text), tmp_path)
+
+
+def test_defines_reach_the_code(tmp_path: Path) -> None:
+    guarded = changed(guard="#if !defined(LOUD) || LOUD != 2\n#error quiet\n#endif\ntypedef int guard_t;\n")
+    with pytest.raises(ExportError, match="quiet"):
+        build.compile_host_library(guarded, tmp_path)
+    assert build.compile_host_library(guarded, tmp_path, defines=("LOUD=2",)).exists()
+
+
+def test_nothing_is_compiled_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCHETTE_CACHE", str(tmp_path / "cache"))
+    first = build.compile_host_library(toy_source(), tmp_path / "a")
+    monkeypatch.setattr(build, "_compile", lambda *_: pytest.fail("compiled again"))
+    assert build.compile_host_library(toy_source(), tmp_path / "b").name == first.name
+
+
+def test_the_cache_forgets_the_oldest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCHETTE_CACHE", str(tmp_path))
+    monkeypatch.setattr(build, "_CACHE_FILES", 2)
+    monkeypatch.setattr(build, "_compile", lambda files, *_: files["a.c"].encode())
+    for text in "abcd":
+        build.compile_files({"a.c": text}, ["cc"], link=())
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_unwritable_cache_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("POCHETTE_CACHE", str(tmp_path / "file"))
+    assert build.compile_host_library(toy_source(), tmp_path).exists()
+
+
+def test_missing_compilers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler -O3")
+    with pytest.raises(ToolError, match="no-such-compiler"):
+        build.compile_host_library(toy_source(), tmp_path)
+    monkeypatch.setenv("CC", "")
+    monkeypatch.setattr(build.shutil, "which", lambda _: None)
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda _: None)
+    for make in (lambda: build.compile_host_library(toy_source(), tmp_path), lambda: build.compile_wasm(toy_source())):
+        with pytest.raises(ToolError, match=r"pochette\[compile\]"):
+            make()
+
+
+def test_the_cross_compiler_serves_this_machine_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ziglang")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(build.shutil, "which", lambda _: None)
+    assert NativeRunner(build.compile_host_library(toy_source(), tmp_path)).hop_samples == 48
