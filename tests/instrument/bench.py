@@ -1,0 +1,38 @@
+"""The toy engine as an instrument, for every test that plays, saves or wraps one."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from pochette.engine.build import compile_wasm
+from pochette.engine.runner import FloatArray
+from pochette.instrument import Instrument
+from tests.toy import CONTROLS, toy_audio, toy_source
+
+FRAMES = 40
+
+
+def golden_controls() -> FloatArray:
+    """A glide with a swell, (frame, control)."""
+    rising = np.linspace(0, 1, FRAMES, dtype=np.float32)
+    return np.stack([CONTROLS[0].low + 400 + 300 * rising, -30 + 20 * rising], 1).astype(np.float32)
+
+
+@cache
+def toy_instrument() -> Instrument:
+    """The toy, built once a process."""
+    controls = golden_controls()
+    return Instrument(
+        name="toy",
+        title="Toy <fiddle> & co",
+        source=toy_source(),
+        wasm=compile_wasm(toy_source()),
+        weights={"a.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.array([1, -2], np.int8)},
+        golden_controls=controls,
+        golden_audio=toy_audio(controls),
+        recipe={"model": "toy"},
+        board="pi4",
+        provenance={"corpus": "0123abcd", "seconds": 12.5, "seed": 3, "operations_per_second": 480000},
+    )
