@@ -1,0 +1,307 @@
+"""Runs the code of other processors on this one, to prove it right and to count its instructions. Torch-free.
+
+The emulator (`unicorn`, QEMU's core as a wheel) executes the very machine code that a board would. It knows nothing of
+time: no pipeline, cache, wait states or interrupts. What it gives is the audio, bit for bit, and a count of
+instructions that is the same on every run, which is worth more than a stopwatch for comparing two engines, and only
+bounds what a board will need: see `pochette.boards`.
+
+A Cortex-M7 is emulated as an Arm of the largest kind in Thumb state, because the emulator's own Cortex-M cannot switch
+its floating-point unit on; the instructions executed are the same.
+"""
+
+from __future__ import annotations
+
+import bisect
+import importlib
+import io
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from pochette.engine.interface import BlockRunner, read_info
+from pochette.engine.runner import FloatArray
+from pochette.engine.source import BLOCK_SAMPLES, EXPORTS
+from pochette.errors import InstrumentError, ToolError
+
+Machine = Literal["aarch64", "cortex-m7"]
+
+_PAGE_BYTES = 4096
+_STACK_TOP, _STACK_BYTES = 0x7000_0000, 1 << 20
+_RETURN = 0x7800_0000
+"""A call is over when execution comes back to this address, which holds no code."""
+_IMAGE_END = _STACK_TOP - _STACK_BYTES
+_CALL_LIMIT_US = 60_000_000
+_FLOAT_BYTES = 4
+_REMEDY = "Build the engine again with `compile_elf` for this machine; if it fails again, please report it."
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run cost, counted in instructions."""
+
+    instructions: int
+    samples: int
+    sample_rate_hz: int
+    peak_instructions: int
+    """Of the costliest call: an engine that works in bursts needs a board that bears the burst."""
+    block_samples: int
+    """Samples asked for in a call."""
+    by_function: dict[str, int] = field(repr=False)
+    """Instructions inside each function, largest first; what the compiler inlined counts for its caller."""
+
+    @property
+    def instructions_per_second(self) -> float:
+        """Instructions per second of audio, on average."""
+        return self.instructions / self.samples * self.sample_rate_hz
+
+    @property
+    def peak_instructions_per_second(self) -> float:
+        """The rate at which a processor must work to make even the costliest call in its time."""
+        return self.peak_instructions / self.block_samples * self.sample_rate_hz
+
+
+class EmulatedRunner(BlockRunner):
+    """One voice of an engine in an emulated processor.
+
+    Instructions are counted block by block: a block's bytes over the size of an instruction (Thumb's mixture of two and
+    four bytes is decoded). A conditional instruction whose condition fails counts, since it takes its slot; one that
+    loads many registers counts once.
+
+    Args:
+        elf: what `build.compile_elf` made.
+        machine: the processor it was made for.
+        counting: whether to count instructions, which costs time at every block of code.
+
+    Raises:
+        InstrumentError: the image is damaged, of another machine or not an engine, or its code faults or never returns.
+        ToolError: `unicorn` or `pyelftools` is not installed, or there is no such machine.
+    """
+
+    def __init__(self, elf: bytes, machine: Machine, *, counting: bool = False) -> None:
+        if machine not in get_args(Machine):
+            raise ToolError(
+                f"There is no emulator for {machine!r}.", remedy=f"Choose one of {', '.join(get_args(Machine))}."
+            )
+        self.kind = machine
+        self._thumb = machine == "cortex-m7"
+        unicorn = _package("unicorn", "unicorn")
+        self._core, self._registers = _make_core(unicorn, machine)
+        self._failure = unicorn.UcError
+        self._symbols = _load(elf, machine, self._core)
+        missing = [name for name in EXPORTS if name not in self._symbols]
+        if missing:
+            raise InstrumentError(f"The {machine} engine lacks {', '.join(missing)}.", remedy=_REMEDY)
+        self._core.mem_map(_STACK_TOP - _STACK_BYTES, _STACK_BYTES)
+        self._core.mem_map(_RETURN, _PAGE_BYTES)
+        self._blocks: Counter[tuple[int, int]] = Counter()
+        self._lengths: dict[tuple[int, int], int] = {}
+        if counting:
+            self._core.hook_add(unicorn.UC_HOOK_BLOCK, self._enter_block)
+        super().__init__(read_info(lambda key: _signed(self._call("pochette_info", int(key))), f"the {machine} engine"))
+        self._state, self._controls, self._audio = (self._call(name) for name in EXPORTS[3:])
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to silence."""
+        self._call("pochette_reset", self._state)
+
+    def instructions(self) -> int:
+        """Count the instructions executed since the runner was made; 0 unless it counts."""
+        return sum(self._length(block) * times for block, times in self._blocks.items())
+
+    def instructions_by_function(self) -> Counter[str]:
+        """Count the instructions inside each function."""
+        starts = sorted((address & ~1 if self._thumb else address, name) for name, address in self._symbols.items())
+        counts: Counter[str] = Counter()
+        for block, times in self._blocks.items():
+            place = bisect.bisect_right(starts, (block[0], "\uffff")) - 1
+            counts[starts[max(place, 0)][1]] += self._length(block) * times
+        return counts
+
+    def _make(self, controls: FloatArray, audio: FloatArray) -> None:
+        self._core.mem_write(self._controls, controls.tobytes())
+        self._call("pochette_process", self._state, self._controls, self._audio, len(audio))
+        audio[:] = np.frombuffer(self._core.mem_read(self._audio, len(audio) * _FLOAT_BYTES), np.float32)
+
+    def _call(self, function: str, *arguments: int) -> int:
+        """Run one function to its return and give what it left in the result register."""
+        counter, stack, link, *parameters = self._registers
+        for register, value in zip(parameters, arguments, strict=False):
+            self._core.reg_write(register, value)
+        self._core.reg_write(stack, _STACK_TOP)
+        # Bit 0 of an address says "Thumb code" to an Arm's branch; symbols of Thumb functions carry it already.
+        self._core.reg_write(link, _RETURN | self._thumb)
+        try:
+            self._core.emu_start(self._symbols[function], _RETURN, timeout=_CALL_LIMIT_US)
+        except self._failure as error:
+            raise InstrumentError(f"{function} fails on the emulated {self.kind}: {error}.", remedy=_REMEDY) from None
+        if self._core.reg_read(counter) != _RETURN:
+            raise InstrumentError(f"{function} does not return on the emulated {self.kind}.", remedy=_REMEDY)
+        return int(self._core.reg_read(parameters[0]))
+
+    def _enter_block(self, _core: Any, address: int, size_bytes: int, _data: Any) -> None:
+        self._blocks[address, size_bytes] += 1
+
+    def _length(self, block: tuple[int, int]) -> int:
+        """Number of instructions in a block of code."""
+        if block not in self._lengths:
+            address, size_bytes = block
+            code = bytes(self._core.mem_read(address, size_bytes))
+            self._lengths[block] = thumb_instructions(code) if self._thumb else size_bytes // 4
+        return self._lengths[block]
+
+
+def thumb_instructions(code: bytes) -> int:
+    """Count the instructions in Thumb code, which has two or four bytes an instruction.
+
+    Args:
+        code: whole instructions. A first halfword whose top five bits are 11101, 11110 or 11111 is one of two
+            (Armv7-M Architecture Reference Manual, A5.1).
+
+    Returns:
+        how many instructions.
+    """
+    count, place = 0, 0
+    while place + 1 < len(code):
+        place += 4 if code[place + 1] >> 3 >= 0b11101 else 2
+        count += 1
+    return count
+
+
+def workload(
+    elf: bytes, machine: Machine, controls: FloatArray, *, block_samples: int = 64, warm_up_frames: int = 4
+) -> Workload:
+    """Count what a run of an engine costs on a processor.
+
+    Args:
+        elf: what `build.compile_elf` made.
+        machine: the processor it was made for.
+        controls: (frame, control); one frame at least.
+        block_samples: samples that the host asks for in a call.
+        warm_up_frames: frames to make before counting, with the first row.
+
+    Returns:
+        the cost of whole blocks, as many as the frames hold (at least one).
+
+    Raises:
+        InstrumentError: the engine cannot be run.
+        ToolError: the emulator is not installed.
+    """
+    runner = EmulatedRunner(elf, machine, counting=True)
+    block_samples = min(block_samples, BLOCK_SAMPLES)
+    if warm_up_frames:
+        runner.process(controls[0], warm_up_frames * runner.hop_samples)
+    before, functions_before = runner.instructions(), runner.instructions_by_function()
+    last, peak = before, 0
+    blocks = max(len(controls) * runner.hop_samples // block_samples, 1)
+    for block in range(blocks):
+        frame = min(block * block_samples // runner.hop_samples, len(controls) - 1)
+        runner.process(controls[frame], block_samples)
+        now = runner.instructions()
+        last, peak = now, max(peak, now - last)
+    by_function = runner.instructions_by_function() - functions_before
+    return Workload(
+        instructions=last - before,
+        samples=blocks * block_samples,
+        sample_rate_hz=runner.sample_rate_hz,
+        peak_instructions=peak,
+        block_samples=block_samples,
+        by_function=dict(by_function.most_common()),
+    )
+
+
+def instructions_per_second(elf: bytes, machine: Machine, controls: FloatArray) -> float:
+    """Count the instructions that one second of audio costs on a processor, on average.
+
+    Args:
+        elf: what `build.compile_elf` made.
+        machine: the processor it was made for.
+        controls: (frame, control); one frame at least.
+
+    Returns:
+        instructions per second of audio.
+    """
+    return workload(elf, machine, controls).instructions_per_second
+
+
+def _make_core(unicorn: Any, machine: Machine) -> tuple[Any, tuple[int, ...]]:
+    """Make a processor with its floating-point unit on.
+
+    Returns:
+        the processor, and its registers: program counter, stack pointer, return address, then the parameters, the
+        first of which also takes the result.
+    """
+    if machine == "aarch64":
+        names = _package("unicorn.arm64_const", "unicorn")
+        core = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+        # The largest model runs the code of the Cortex-A53, A72 and A76 alike.
+        core.ctl_set_cpu_model(names.UC_CPU_ARM64_MAX)
+        fpen = 3 << 20
+        core.reg_write(names.UC_ARM64_REG_CPACR_EL1, core.reg_read(names.UC_ARM64_REG_CPACR_EL1) | fpen)
+        special = (names.UC_ARM64_REG_PC, names.UC_ARM64_REG_SP, names.UC_ARM64_REG_LR)
+        return core, (*special, *(names.UC_ARM64_REG_X0 + number for number in range(4)))
+    thumb = _package("unicorn.arm_const", "unicorn")
+    core = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
+    core.ctl_set_cpu_model(thumb.UC_CPU_ARM_MAX)
+    full_access = 0xF << 20  # coprocessors 10 and 11, which are the FPU
+    core.reg_write(thumb.UC_ARM_REG_C1_C0_2, core.reg_read(thumb.UC_ARM_REG_C1_C0_2) | full_access)
+    core.reg_write(thumb.UC_ARM_REG_FPEXC, 1 << 30)
+    special = (thumb.UC_ARM_REG_PC, thumb.UC_ARM_REG_SP, thumb.UC_ARM_REG_LR)
+    return core, (*special, *(thumb.UC_ARM_REG_R0 + number for number in range(4)))
+
+
+def _load(elf: bytes, machine: Machine, core: Any) -> dict[str, int]:
+    """Lay an image out in a processor's memory and give the addresses of its functions."""
+    elffile = _package("elftools.elf.elffile", "pyelftools")
+    try:
+        image = elffile.ELFFile(io.BytesIO(elf))
+        expected = {"aarch64": "EM_AARCH64", "cortex-m7": "EM_ARM"}[machine]
+        found = image["e_machine"]
+        if found != expected:
+            raise InstrumentError(f"The image is for {found}, not for {machine} ({expected}).", remedy=_REMEDY)
+        segments = [segment for segment in image.iter_segments("PT_LOAD") if segment["p_memsz"]]
+        pages: set[int] = set()
+        for segment in segments:
+            start, end = segment["p_vaddr"], segment["p_vaddr"] + segment["p_memsz"]
+            if end > _IMAGE_END:
+                raise InstrumentError(f"The image reaches up to {end:#x}, over the emulator's stack.", remedy=_REMEDY)
+            pages.update(range(start // _PAGE_BYTES, -(-end // _PAGE_BYTES)))
+        for first, count in _runs(pages):
+            core.mem_map(first * _PAGE_BYTES, count * _PAGE_BYTES)
+        for segment in segments:
+            core.mem_write(segment["p_vaddr"], segment.data())
+        table = image.get_section_by_name(".symtab")
+        symbols = table.iter_symbols() if table else ()
+        return {symbol.name: symbol["st_value"] for symbol in symbols if symbol["st_info"]["type"] == "STT_FUNC"}
+    except elffile.ELFError as error:
+        raise InstrumentError(f"The image is no ELF file: {error}.", remedy=_REMEDY) from None
+
+
+def _runs(pages: set[int]) -> list[tuple[int, int]]:
+    """Join page numbers into (first, count) of neighbours."""
+    runs: list[tuple[int, int]] = []
+    for page in sorted(pages):
+        if runs and page == sum(runs[-1]):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((page, 1))
+    return runs
+
+
+def _package(module: str, distribution: str) -> Any:
+    """Import a module that only emulation needs."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ToolError(
+            f"The emulator needs the package `{distribution}`, which is not installed.",
+            remedy="Run `pip install 'pochette[compile]'`.",
+        ) from None
+
+
+def _signed(value: int) -> int:
+    """Read a register's low 32 bits as C's int."""
+    value &= 0xFFFF_FFFF
+    return value - (1 << 32) if value >> 31 else value
