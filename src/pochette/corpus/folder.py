@@ -1,0 +1,346 @@
+"""A corpus: a folder of sounds as excerpts with pitch and loudness, split so that what is held out was never heard.
+
+Samples and features lie memory-mapped in the cache (`prepare.py`), so a corpus larger than memory trains.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pochette.corpus import prepare as preparation
+from pochette.corpus.cache import cache_root
+from pochette.corpus.prepare import Job, Progress
+from pochette.errors import SoundError
+from pochette.recipe import signature
+from pochette.sound.audio import Array, FloatArray
+from pochette.sound.features import LOUDNESS_FLOOR_DB
+
+By = Literal["pitch", "take", "sound"]
+"""What is held out as a whole: every sound of a pitch, every sound of a take, or single sounds."""
+
+_TAKE = re.compile(r"(?:^|[_\-. ])((?:rr|take|tk|t)?\d+)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One sound of a corpus, or a stretch of one."""
+
+    name: str
+    """Path relative to the folder; a stretch adds "@" and its start in seconds."""
+    seconds: float
+    frames: int
+    """Hops it lasts: frames * hop_samples samples."""
+    pitch_midi: int | None
+    """The one note it plays, rounded; None if it has no pitch or several."""
+    take: str
+    """What the file's name ends with, if that is a number ("3", "rr2"), else the whole name without suffix."""
+    first_hop: int
+    """Where its samples start in the store, in hops."""
+    first_frame: int
+    """Where its features start in the store; it has frames + 1 of them."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a file was left out."""
+
+    name: str
+    what: str
+    remedy: str
+
+
+class _Store:
+    """The arrays on disk, opened on first use and again in whichever process asks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[type[_Store], tuple[Path]]:
+        return (_Store, (self.path,))
+
+    @cached_property
+    def audio(self) -> FloatArray:
+        """(samples,) of all sounds, one after the other."""
+        return np.asanyarray(np.load(self.path / "audio.npy", mmap_mode="r"))
+
+    @cached_property
+    def frames(self) -> FloatArray:
+        """(3, frames): f0 in Hz, loudness in dB, confidence."""
+        return np.asanyarray(np.load(self.path / "frames.npy", mmap_mode="r"))
+
+
+@dataclass(frozen=True, eq=False)
+class FolderCorpus:
+    """Sounds of one folder at one rate and hop, or a part of them after `split`."""
+
+    folder: Path
+    sample_rate_hz: int
+    hop_samples: int
+    fingerprint: str
+    """Hash of names and contents of all files; a part of a corpus keeps the whole's."""
+    sounds: tuple[Sound, ...]
+    problems: tuple[Problem, ...] = ()
+    """Files that were left out, and why."""
+    split_note: str = ""
+    """How this part was made, in words."""
+    _store: _Store = field(default_factory=lambda: _Store(Path()), repr=False)
+
+    @classmethod
+    def prepare(
+        cls,
+        folder: Path,
+        sample_rate_hz: int,
+        hop_samples: int,
+        cache_dir: Path | None = None,
+        progress: Progress | None = None,
+    ) -> FolderCorpus:
+        """Read and analyse a folder, or find that this was done already.
+
+        Args:
+            folder: searched recursively for sound files.
+            sample_rate_hz: rate that a model wants.
+            hop_samples: samples from feature frame to feature frame.
+            cache_dir: where the analysis is kept; None for the user's cache (see `cache_root`).
+            progress: called after every file with (done, total, name).
+
+        Returns:
+            the corpus; files that cannot be used are in its `problems`.
+
+        Raises:
+            SoundError: no such folder, no sound files in it, or none of them usable.
+        """
+        folder = Path(folder)
+        paths = preparation.find_sounds(folder)
+        names = [path.relative_to(folder).as_posix() for path in paths]
+        digests = [preparation.digest(path) for path in paths]
+        fingerprint = signature(*zip((ascii(name) for name in names), digests, strict=True))
+        key = signature(fingerprint, sample_rate_hz, hop_samples, preparation.FEATURE_VERSION)
+        store = cache_root(cache_dir) / "corpus" / key
+        parts = store.with_name(f"{key}.parts")
+        jobs = [
+            Job(str(path), name, digest, sample_rate_hz, hop_samples, str(parts))
+            for path, name, digest in zip(paths, names, digests, strict=True)
+        ]
+        for attempt in (0, 1):
+            if not (store / "index.json").exists():
+                _fill(store, parts, jobs, folder, progress)
+            try:
+                return _load(
+                    cls,
+                    folder,
+                    store,
+                    fingerprint=fingerprint,
+                    sample_rate_hz=sample_rate_hz,
+                    hop_samples=hop_samples,
+                )
+            except (ValueError, OSError, KeyError):
+                if attempt:
+                    raise
+                shutil.rmtree(store, ignore_errors=True)  # damaged from outside: make it again, once
+        raise AssertionError("unreachable")
+
+    def __len__(self) -> int:
+        return len(self.sounds)
+
+    @property
+    def seconds(self) -> float:
+        """Length of all sounds together."""
+        return sum(sound.seconds for sound in self.sounds)
+
+    def pitches(self) -> tuple[int, ...]:
+        """Notes that are played, as MIDI numbers, ascending, each once."""
+        return tuple(sorted({sound.pitch_midi for sound in self.sounds if sound.pitch_midi is not None}))
+
+    def f0_range_hz(self) -> tuple[float, float] | None:
+        """Lowest and highest pitch heard (1st and 99th percentile of voiced frames), Hz; None if nothing is voiced."""
+        voiced = []
+        for sound in self.sounds:
+            f0, _, confidence = self._features(sound)
+            voiced.append(f0[confidence > 0.5])
+        heard = np.concatenate(voiced)
+        return (float(np.percentile(heard, 1)), float(np.percentile(heard, 99))) if len(heard) else None
+
+    def loudness_range_db(self) -> tuple[float, float]:
+        """Softest and loudest moments (5th and 95th percentile of frames), dB."""
+        heard = np.concatenate([self._features(sound)[1] for sound in self.sounds])
+        return float(np.percentile(heard, 5)), float(np.percentile(heard, 95))
+
+    def split(self, held_out: float = 0.15, seed: int = 0, by: By = "pitch") -> tuple[FolderCorpus, FolderCorpus]:
+        """Set sounds aside that training never hears.
+
+        By pitch, whole notes are held out with all their dynamics and takes, never the lowest or the highest, so that
+        they lie between notes that were learnt. With fewer than 4 pitches (or takes, by take: 2) single sounds are
+        held out; with one or two sounds, stretches of time, 0.1 s apart from what is learnt.
+
+        Args:
+            held_out: share of groups to hold out, 0 to 1 exclusive; at least one group is, and one is not.
+            seed: which ones.
+            by: "pitch", "take" or "sound".
+
+        Returns:
+            (train, held); `split_note` of both says how.
+
+        Raises:
+            SoundError: there is one sound and it is too short to divide.
+            ValueError: held_out is not a share, or `by` is unknown.
+        """
+        from pochette.corpus.split import split
+
+        return split(self, held_out, seed, by)
+
+    def part(self, sounds: tuple[Sound, ...], note: str) -> FolderCorpus:
+        """Some of the sounds as a corpus of their own.
+
+        Args:
+            sounds: which.
+            note: how they were chosen.
+
+        Returns:
+            a view; nothing is copied.
+        """
+        return replace(self, sounds=sounds, split_note=note)
+
+    def excerpt_batch(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, FloatArray]:
+        """Random excerpts, every second of the corpus equally likely.
+
+        A control frame describes the END of its hop, as a player that hears its controls before it sounds needs:
+        features [i] are those centred on sample (start + i + 1) * hop of the sound.
+
+        Args:
+            rng: where chance comes from.
+            batch: how many.
+            frames: length of each in hops. Shorter sounds end in silence: loudness -80 dB, confidence 0, pitch held.
+
+        Returns:
+            "audio" (batch, frames * hop_samples); "f0_hz", "loudness_db", "confidence" (batch, frames).
+        """
+        ends = np.cumsum([sound.frames for sound in self.sounds])
+        chosen = np.searchsorted(ends, rng.integers(0, ends[-1], size=batch), side="right")
+        out = _silence(batch, frames, self.hop_samples)
+        for row, index in enumerate(chosen):
+            sound = self.sounds[int(index)]
+            start = int(rng.integers(0, max(0, sound.frames - frames) + 1))
+            self._fill_row(out, row, sound, start, min(frames, sound.frames))
+        return out
+
+    def whole(self, sound: Sound) -> dict[str, FloatArray]:
+        """One whole sound as a batch of one.
+
+        Args:
+            sound: one of `sounds`.
+
+        Returns:
+            as `excerpt_batch`, with batch 1 and frames `sound.frames`.
+        """
+        out = _silence(1, sound.frames, self.hop_samples)
+        self._fill_row(out, 0, sound, 0, sound.frames)
+        return out
+
+    def _features(self, sound: Sound) -> Array:
+        return self._store.frames[:, sound.first_frame : sound.first_frame + sound.frames + 1]
+
+    def _fill_row(self, out: dict[str, FloatArray], row: int, sound: Sound, start: int, count: int) -> None:
+        hop, first = self.hop_samples, sound.first_hop + start
+        out["audio"][row, : count * hop] = self._store.audio[first * hop : (first + count) * hop]
+        features = self._features(sound)[:, start + 1 : start + 1 + count]
+        for name, values in zip(("f0_hz", "loudness_db", "confidence"), features, strict=True):
+            out[name][row, :count] = values
+        out["f0_hz"][row, count:] = features[0, -1]
+
+
+def _silence(batch: int, frames: int, hop: int) -> dict[str, FloatArray]:
+    return {
+        "audio": np.zeros((batch, frames * hop), np.float32),
+        "f0_hz": np.zeros((batch, frames), np.float32),
+        "loudness_db": np.full((batch, frames), LOUDNESS_FLOOR_DB, np.float32),
+        "confidence": np.zeros((batch, frames), np.float32),
+    }
+
+
+def _fill(store: Path, parts: Path, jobs: list[Job], folder: Path, progress: Progress | None) -> None:
+    """Make the store: analyse what is missing, set the unusable aside, join the rest."""
+    parts.mkdir(parents=True, exist_ok=True)
+    first: dict[str, str] = {}
+    for job in jobs:
+        first.setdefault(job.digest if job.digest != "unreadable" else job.name, job.name)
+    unique = [job for job in jobs if job.name in set(first.values())]
+    preparation.analyse_all(unique, progress)
+    usable, problems = [], []
+    for job in jobs:
+        if job.name not in first.values():
+            twin = first[job.digest]
+            problems.append(Problem(job.name, f"The same file as {twin}.", "Keep one of the two."))
+            continue
+        about = json.loads(job.part.with_suffix(".json").read_text(encoding="utf-8"))
+        if "problem" in about:
+            problems.append(Problem(job.name, about["problem"], about["remedy"]))
+        else:
+            usable.append(job)
+    if not usable:
+        shutil.rmtree(parts, ignore_errors=True)
+        raise SoundError(
+            f"None of the {len(jobs)} sound files can be used; {problems[0].name}: {problems[0].what}",
+            where=str(folder),
+            remedy=problems[0].remedy,
+        )
+    preparation.join(usable, {"problems": [vars(problem) for problem in problems]}, store)
+    shutil.rmtree(parts, ignore_errors=True)
+
+
+def _load(
+    cls: type[FolderCorpus], folder: Path, path: Path, *, fingerprint: str, sample_rate_hz: int, hop_samples: int
+) -> FolderCorpus:
+    store = _Store(path)
+    index: dict[str, Any] = json.loads((path / "index.json").read_text(encoding="utf-8"))
+    sounds, hops = [], 0
+    for number, entry in enumerate(index["sounds"]):
+        name, frames = entry["name"], entry["frames"]
+        f0, _, confidence = store.frames[:, hops + number : hops + number + frames + 1]
+        sounds.append(
+            Sound(
+                name=name,
+                seconds=frames * hop_samples / sample_rate_hz,
+                frames=frames,
+                pitch_midi=_note(f0, confidence),
+                take=take_of(name),
+                first_hop=hops,
+                first_frame=hops + number,
+            )
+        )
+        hops += frames
+    if len(store.audio) != hops * hop_samples:
+        raise ValueError("audio.npy does not hold the samples that index.json promises")
+    problems = tuple(Problem(**entry) for entry in index["problems"])
+    return cls(folder, sample_rate_hz, hop_samples, fingerprint, tuple(sounds), problems, "", store)
+
+
+def take_of(name: str) -> str:
+    """The key of a recording's take: the number its name ends with, else the whole name.
+
+    Args:
+        name: relative path of the file.
+
+    Returns:
+        "rr2" for "claps/clap_vl1_rr2.flac"; "clap" for "clap.wav".
+    """
+    stem = name.rsplit(".", 1)[0]
+    found = _TAKE.search(stem.rsplit("/", 1)[-1])
+    return found[1].lower() if found else stem
+
+
+def _note(f0_hz: Array, confidence: Array) -> int | None:
+    """The MIDI note of a sound that plays one: a third of it is voiced, and most of that lies within a semitone."""
+    voiced = f0_hz[confidence > 0.5]
+    if len(voiced) * 3 < len(f0_hz) or not len(voiced):
+        return None
+    midi = 69 + 12 * np.log2(voiced / 440.0)
+    middle = float(np.median(midi))
+    return round(middle) if np.mean(np.abs(midi - middle) < 1.0) > 0.6 else None
