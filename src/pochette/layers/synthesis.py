@@ -119,9 +119,10 @@ def _partial_sines(phase: Tensor, advance: Tensor, partials: int) -> Tensor:
     # int32 arithmetic wraps like the phase itself: k * phase modulo one cycle, centred on zero.
     wrapped = phase.to(torch.int32)[..., None] * k.to(torch.int32)
     sines = torch.sin_(wrapped.to(torch.float32).mul_(2 * math.pi / CYCLE))
-    highest = int(advance.max()) * partials
-    if highest >= CYCLE // 2:
-        sines.masked_fill_(advance[..., None] * k >= CYCLE // 2, 0.0)
+    if int(advance.max()) * partials >= CYCLE // 2:
+        # k * advance >= CYCLE / 2, asked as k > limit: comparing 16-bit numbers is several times cheaper.
+        limit = torch.div(CYCLE // 2 - 1, advance.clamp(min=1), rounding_mode="floor").clamp(max=partials)
+        sines.masked_fill_(k.to(torch.int16) > limit.to(torch.int16)[..., None], 0.0)
     return sines
 
 

@@ -1,0 +1,302 @@
+"""From a captured step graph to C99: each operator writes its own statements, memory is planned, weights are packed.
+
+The generated engine holds everything in one struct of constant size that the caller owns: state, one frame of audio,
+and a scratch arena in which every computed value has its place for as long as it is needed.
+"""
+
+from __future__ import annotations
+
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+from pochette.errors import ExportError
+from pochette.graph.graph import Graph, Node, Value
+from pochette.graph.operator import description_of
+
+LANES = 16
+"""Outputs of a matrix that one pass of the product kernel makes; weights are packed in blocks of so many rows."""
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass
+class Buffer:
+    """A stretch of the scratch arena, alive from its first to its last statement."""
+
+    size: int
+    first: int
+    last: int
+    offset: int = 0
+
+
+@dataclass
+class Emitter:
+    """Collects the statements, weights and memory of one engine while the operators of its graph write themselves.
+
+    Operators call `ref` for a value's address, `line` to write a statement, `packed`, `padded` and `constant` for
+    weights, `scratch` for working memory, and `need` for a kernel header.
+    """
+
+    graph: Graph
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    """(group, statement); addresses in the arena are still symbols."""
+    headers: list[str] = field(default_factory=list)
+    weights: list[FloatArray] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    integers: dict[str, int] = field(default_factory=dict)
+    """Names and lengths of local unsigned integer arrays."""
+    _places: dict[int, tuple[str, int]] = field(default_factory=dict)
+    _shared: dict[Any, str] = field(default_factory=dict)
+    _weight_count: int = 0
+    _uses: Counter[int] = field(default_factory=Counter)
+    _node: Node | None = None
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        for node in self.graph.nodes:
+            self._uses.update(id(value) for value in node.inputs())
+        self._uses.update(id(value) for value in [*self.graph.outputs, *self.graph.mutations.values()])
+
+    # -- what operators ask for ------------------------------------------------------------------------------------
+
+    def ref(self, value: Value | None, offset: int = 0) -> str:
+        """C expression of the address of a value's element.
+
+        Args:
+            value: any value of the graph.
+            offset: flat index of the element.
+
+        Returns:
+            an expression of type `float *`, or `uint32_t *` for whole numbers.
+        """
+        assert value is not None
+        base, start = self._place(value)
+        start += offset
+        return f"{base} + {start}" if start else base
+
+    def ref_or_null(self, value: Value | None) -> str:
+        """The same, or `0` where there is no value."""
+        return "0" if value is None else self.ref(value)
+
+    def alias(self, view: Value, source: Value, offset: int) -> None:
+        """Let a value share another's memory."""
+        base, start = self._place(source)
+        self._places[id(view)] = (base, start + offset)
+
+    def is_used(self, value: Value) -> bool:
+        """Whether anything reads it."""
+        return self._uses[id(value)] > 0
+
+    def line(self, statement: str) -> None:
+        """Write a statement; arena symbols in it are alive here."""
+        for symbol in re.findall(r"@(\d+)@", statement):
+            self.buffers[int(symbol)].last = len(self.lines)
+        self.lines.append((self.group, statement))
+
+    def copy(self, target: str, source: str, length: int) -> None:
+        """Write a copy of floats."""
+        if target != source:
+            self.need("pc_math.h")
+            self.line(f"pc_copy({target}, {source}, {length});")
+
+    def copy_integers(self, target: Value, source: Value) -> None:
+        """Write a copy of phases or counters."""
+        for index in range(source.size):
+            self.line(f"({self.ref(target)})[{index}] = ({self.ref(source)})[{index}];")
+
+    def scratch(self, floats: int) -> str:
+        """Working memory for the statements about to be written; its address."""
+        self.buffers.append(Buffer(floats, len(self.lines), len(self.lines)))
+        return f"@{len(self.buffers) - 1}@"
+
+    def need(self, header: str) -> None:
+        """Include a kernel header."""
+        if header not in self.headers:
+            self.headers.append(header)
+
+    def constant(self, array: npt.ArrayLike) -> str:
+        """Store numbers among the weights; their address. Equal arrays are stored once."""
+        data = np.ascontiguousarray(array, np.float32).ravel()
+        key = ("constant", data.tobytes())
+        if key not in self._shared:
+            # Blocks start at multiples of 16 floats, a cache line.
+            padded = np.pad(data, (0, -len(data) % LANES))
+            self._shared[key] = f"weights + {self._weight_count}" if self._weight_count else "weights"
+            self.weights.append(padded)
+            self._weight_count += len(padded)
+        return self._shared[key]
+
+    def packed(self, weight: Value) -> str:
+        """Store a matrix in blocks of `LANES` rows, column by column, the last block filled up with zeros."""
+        matrix = self.tensor(weight)
+        rows, columns = matrix.shape
+        blocks = np.zeros((-(-rows // LANES), LANES, columns), np.float32)
+        blocks.reshape(-1, columns)[:rows] = matrix
+        return self.constant(blocks.transpose(0, 2, 1))
+
+    def padded(self, vector: Value | None, length: int) -> str:
+        """Store a vector filled up with zeros to whole blocks; zeros where there is none."""
+        out = np.zeros(self.rounded(length), np.float32)
+        if vector is not None:
+            out[:length] = self.tensor(vector)
+        return self.constant(out)
+
+    @staticmethod
+    def rounded(length: int) -> int:
+        """Length in whole blocks."""
+        return -(-length // LANES) * LANES
+
+    @staticmethod
+    def number(value: float | int | None) -> str:
+        """A C float literal."""
+        return _literal(float(0 if value is None else value))
+
+    def tensor(self, value: Value) -> FloatArray:
+        """The numbers of a stored tensor."""
+        data: FloatArray = self.graph.tensors[value.path].detach().cpu().numpy()
+        return data
+
+    def refuse(self, what: str) -> None:
+        """Stop, because the C cannot do this.
+
+        Raises:
+            ExportError: always.
+        """
+        node = self._node
+        raise ExportError(
+            f"The engine cannot do {what}.",
+            where=f"{node.op} in {node.layer or 'the outermost module'}" if node else "",
+            remedy="Write the model without it, or describe it in a file of pochette/graph/ops.",
+        )
+
+    # -- the walk --------------------------------------------------------------------------------------------------
+
+    def run(self, groups: dict[int, str]) -> None:
+        """Let every node write itself, then carry the state on.
+
+        Args:
+            groups: id of a node to the name of the part it belongs to.
+        """
+        graph = self.graph
+        for node in graph.nodes:
+            self._node, self.group = node, groups.get(id(node), "")
+            if all(value.kind in ("parameter", "constant") for value in node.inputs()):
+                self._fold(node)
+            else:
+                description_of(node).emit(node, self)
+        self._node, self.group = None, "state"
+        for path, value in graph.mutations.items():
+            state = graph.stored[path]
+            if value.dtype.is_floating_point:
+                self.copy(self.ref(state), self.ref(value), value.size)
+            else:
+                self.copy_integers(state, value)
+
+    def _fold(self, node: Node) -> None:
+        """Compute a node of constants now instead of at every frame."""
+        packet, name, overload = node.op.split(".")
+        function = getattr(getattr(getattr(torch.ops, packet), name), overload)
+        tensors = self.graph.tensors
+        args = [tensors[arg.path] if isinstance(arg, Value) else arg for arg in node.args]
+        names = [argument.name for argument in function._schema.arguments]
+        positional = [a for a, s in zip(args, function._schema.arguments, strict=True) if not s.kwarg_only]
+        keyword = {n: a for n, a, s in zip(names, args, function._schema.arguments, strict=True) if s.kwarg_only}
+        result = function(*positional, **keyword)
+        value = node.output
+        value.kind, value.path = "constant", f"folded.{value.name}"
+        tensors[value.path] = result.detach()
+        self.graph.stored[value.path] = value
+
+    def _place(self, value: Value) -> tuple[str, int]:
+        if id(value) not in self._places:
+            self._places[id(value)] = (self._new_place(value), 0)
+        return self._places[id(value)]
+
+    def _new_place(self, value: Value) -> str:
+        if value.kind == "state":
+            return f"s->{state_name(value)}"
+        if value.kind == "input":
+            return "controls"
+        if value.kind in ("parameter", "constant"):
+            return self.constant(self.tensor(value))
+        if value.dtype in (torch.int64, torch.int32):
+            name = f"n{len(self.integers)}"
+            self.integers[name] = value.size
+            return name
+        return self.scratch(value.size)
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def plan(self) -> int:
+        """Give every buffer an offset such that no two that are alive together overlap.
+
+        Largest first, each at the lowest place that is free for its whole life: the usual greedy plan, whose peak is
+        within a few per cent of the best on such graphs.
+
+        Returns:
+            size of the arena in floats.
+        """
+        placed: list[Buffer] = []
+        for buffer in sorted(self.buffers, key=lambda b: -b.size):
+            rivals = sorted(
+                (b for b in placed if b.first <= buffer.last and buffer.first <= b.last), key=lambda b: b.offset
+            )
+            offset = 0
+            for rival in rivals:
+                if offset + buffer.size <= rival.offset:
+                    break
+                offset = max(offset, rival.offset + self.rounded(rival.size))
+            buffer.offset = offset
+            placed.append(buffer)
+        return max((b.offset + self.rounded(b.size) for b in placed), default=0)
+
+    def statements(self) -> list[tuple[str, str]]:
+        """The statements with their addresses, as (group, line)."""
+
+        def address(match: re.Match[str]) -> str:
+            offset = self.buffers[int(match[1])].offset
+            return f"s->arena + {offset}" if offset else "s->arena"
+
+        return [(group, re.sub(r"@(\d+)@", address, line)) for group, line in self.lines]
+
+
+def state_name(value: Value) -> str:
+    """C identifier of a state buffer."""
+    return value.path.rpartition(".")[2].removeprefix("state_")
+
+
+def _literal(number: float) -> str:
+    text = f"{np.float32(number):.9g}"
+    return f"{text}f" if any(mark in text for mark in ".en") else f"{text}.0f"
+
+
+def group_of_nodes(graph: Graph) -> dict[int, str]:
+    """Part of the model each node belongs to: "network" for the learnt part and what prepares its inputs.
+
+    A model keeps what is learnt and trimmed in a submodule called `network`; nodes that some node of it needs count
+    with it, everything else is synthesis.
+
+    Args:
+        graph: of a `Step`.
+
+    Returns:
+        id of a node to "network" or "synthesis".
+    """
+    inside = {id(node) for node in graph.nodes if ".network" in f".{node.layer}"}
+    needed: set[int] = set()
+    groups: dict[int, str] = {}
+    for node in reversed(graph.nodes):
+        belongs = id(node) in inside or any(id(value) in needed for value in node.outputs)
+        groups[id(node)] = "network" if belongs else "synthesis"
+        if belongs:
+            needed.update(id(value) for value in node.inputs())
+    return groups
+
+

@@ -1,0 +1,133 @@
+/* Elementary functions and vectors for every engine: C99, no library, the same results on every machine to rounding.
+
+   Vectors are GCC's and Clang's vector extension where there is one: a compiler without vector registers splits them
+   into scalars, which is the unrolled loop one would write by hand. Other compilers get plain loops. */
+#ifndef PC_MATH_H
+#define PC_MATH_H
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define PC_INLINE static inline __attribute__((always_inline, unused))
+#else
+#define PC_INLINE static inline
+#endif
+
+PC_INLINE float pc_max(float a, float b) { return a > b ? a : b; }
+PC_INLINE float pc_leaky(float x, float slope) { return x > 0.0f ? x : slope * x; }
+
+/* NaN fails both comparisons and comes out as low. */
+PC_INLINE float pc_clamp(float x, float low, float high) { return x >= low ? (x <= high ? x : high) : low; }
+
+PC_INLINE float pc_bits_to_float(uint32_t bits)
+{
+    union { uint32_t u; float f; } both;
+    both.u = bits;
+    return both.f;
+}
+
+PC_INLINE uint32_t pc_float_to_bits(float x)
+{
+    union { uint32_t u; float f; } both;
+    both.f = x;
+    return both.u;
+}
+
+/* e^x: 2^n times a polynomial on [-ln2/2, ln2/2]; relative error 2e-7. Saturates instead of overflowing. */
+PC_INLINE float pc_exp(float x)
+{
+    x = pc_clamp(x, -87.0f, 88.0f);
+    const float scaled = x * 1.44269504f;
+    const int n = (int)(scaled + (scaled < 0.0f ? -0.5f : 0.5f));
+    /* ln 2 in two parts, so that the remainder keeps its low bits */
+    const float r = (x - (float)n * 0.693359375f) + (float)n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * pc_bits_to_float((uint32_t)(n + 127) << 23);
+}
+
+/* Natural logarithm of a positive number: exponent plus a polynomial of the mantissa on [sqrt(1/2), sqrt(2)). */
+PC_INLINE float pc_log(float x)
+{
+    const uint32_t bits = pc_float_to_bits(x > 1.17549435e-38f ? x : 1.17549435e-38f);
+    int n = (int)(bits >> 23) - 126;
+    float m = pc_bits_to_float((bits & 0x007FFFFFu) | 0x3F000000u);
+    if (m < 0.707106781f) {
+        n -= 1;
+        m += m;
+    }
+    m -= 1.0f;
+    float p = 7.0376836292e-2f;
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    const float square = m * m;
+    float y = p * m * square;
+    y += -2.12194440e-4f * (float)n;
+    y += -0.5f * square;
+    return m + y + 0.693359375f * (float)n;
+}
+
+PC_INLINE float pc_log2(float x) { return pc_log(x) * 1.44269504f; }
+
+/* tanh: odd rational function on [-8, 8], beyond which float32 cannot tell it from 1; absolute error 3e-7. */
+PC_INLINE float pc_tanh(float x)
+{
+    x = pc_clamp(x, -8.0f, 8.0f);
+    const float s = x * x;
+    float p = 3.191419688e-14f;
+    p = p * s - 3.592727483e-11f;
+    p = p * s + 4.873934739e-08f;
+    p = p * s + 3.394962793e-05f;
+    p = p * s + 4.136169539e-03f;
+    p = p * s + 1.388836139e-01f;
+    p = p * s + 1.0f;
+    float q = 1.743836156e-06f;
+    q = q * s + 4.427721731e-04f;
+    q = q * s + 2.820848563e-02f;
+    q = q * s + 4.722169470e-01f;
+    q = q * s + 1.0f;
+    return x * p / q;
+}
+
+/* By exp rather than tanh: its small values keep their relative precision, which a power of them needs. */
+PC_INLINE float pc_sigmoid(float x) { return 1.0f / (1.0f + pc_exp(-x)); }
+
+/* 1 / sqrt(x) of a positive number: Newton's iteration from the halved exponent. */
+PC_INLINE float pc_rsqrt(float x)
+{
+    float y = pc_bits_to_float(0x5F3759DFu - (pc_float_to_bits(x) >> 1));
+    for (int i = 0; i < 4; i++) y *= 1.5f - 0.5f * x * y * y;
+    return y;
+}
+
+PC_INLINE void pc_copy(float *to, const float *from, int n)
+{
+    for (int i = 0; i < n; i++) to[i] = from[i];
+}
+
+/* Four running sums: shorter chains of additions, and less rounding. */
+PC_INLINE float pc_sum(const float *x, int n)
+{
+    float a = 0.0f, b = 0.0f, c = 0.0f, d = 0.0f;
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        a += x[i];
+        b += x[i + 1];
+        c += x[i + 2];
+        d += x[i + 3];
+    }
+    for (; i < n; i++) a += x[i];
+    return (a + b) + (c + d);
+}
+
+#endif

@@ -1,0 +1,123 @@
+"""From a module to its graph, by `torch.export`."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export.graph_signature import InputKind, OutputKind
+
+from pochette.errors import ExportError
+from pochette.graph.graph import Graph, Kind, Node, Value
+
+
+def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
+    """The graph of one call of a module in evaluation mode.
+
+    Writes to buffers become the graph's state; recurrent layers, normalisations and pochette's own synthesis operators
+    stay single nodes. The module is left as it was.
+
+    Args:
+        module: any module that `torch.export` can follow.
+        example_inputs: positional arguments of a call; the graph holds for their shapes.
+
+    Returns:
+        the graph, without what no output or state needs.
+
+    Raises:
+        ExportError: `torch.export` cannot follow the module; the message carries its reason.
+    """
+    training = module.training
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            # An empty table decomposes nothing; it only turns writes to buffers into outputs.
+            program = torch.export.export(module.eval(), example_inputs, strict=False).run_decompositions({})
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(
+            f"torch.export cannot follow this module: {reason[0]}",
+            where=type(module).__name__,
+            remedy="Write its forward without branches on tensor values and without unknown Python objects.",
+        ) from error
+    finally:
+        module.train(training)
+    return _translate(program)
+
+
+def _translate(program: torch.export.ExportedProgram) -> Graph:
+    values: dict[str, Any] = {}
+    inputs: list[Value] = []
+    stored: dict[str, Value] = {}
+    mutated = set(program.graph_signature.buffers_to_mutate.values())
+    specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
+    nodes: list[Node] = []
+    returned: tuple[Any, ...] = ()
+    for fx_node in program.graph.nodes:
+        if fx_node.op == "placeholder":
+            value = _placeholder(fx_node, specs[fx_node.name], mutated)
+            values[fx_node.name] = value
+            if value.kind == "input":
+                inputs.append(value)
+            else:
+                stored[value.path] = value
+        elif fx_node.op == "output":
+            returned = tuple(values[arg.name] for arg in fx_node.args[0])
+        elif fx_node.target is operator.getitem:
+            values[fx_node.name] = values[fx_node.args[0].name][fx_node.args[1]]
+        else:
+            node = _node(fx_node, values)
+            nodes.append(node)
+            several = isinstance(fx_node.meta["val"], (tuple, list))
+            values[fx_node.name] = node.outputs if several else node.output
+    outputs, mutations = [], {}
+    for spec, value in zip(program.graph_signature.output_specs, returned, strict=True):
+        if spec.kind is OutputKind.BUFFER_MUTATION:
+            mutations[str(spec.target)] = value
+        else:
+            outputs.append(value)
+    tensors = {**program.state_dict, **program.constants}
+    return _without_dead(Graph(inputs, nodes, outputs, mutations, tensors, stored))
+
+
+def _placeholder(fx_node: torch.fx.Node, spec: Any, mutated: set[str]) -> Value:
+    example = fx_node.meta["val"]
+    kind: Kind = "input"
+    if spec.kind is InputKind.PARAMETER:
+        kind = "parameter"
+    elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+        kind = "state" if spec.target in mutated else "constant"
+    return Value(fx_node.name, tuple(example.shape), example.dtype, kind, spec.target or "")
+
+
+def _node(fx_node: torch.fx.Node, values: dict[str, Any]) -> Node:
+    schema = fx_node.target._schema  # type: ignore[union-attr]
+    given = dict(zip((argument.name for argument in schema.arguments), fx_node.args, strict=False)) | fx_node.kwargs
+    full = [given.get(argument.name, argument.default_value) for argument in schema.arguments]
+    args = tuple(torch.fx.node.map_arg(arg, lambda node: values[node.name]) for arg in full)
+    example = fx_node.meta["val"]
+    examples = example if isinstance(example, (tuple, list)) else [example]
+    outputs = tuple(
+        Value(f"{fx_node.name}.{i}" if len(examples) > 1 else fx_node.name, tuple(e.shape), e.dtype, "computed")
+        for i, e in enumerate(examples)
+    )
+    stack = list((fx_node.meta.get("nn_module_stack") or {"": ("", "")}).values())
+    return Node(str(fx_node.target), args, outputs, stack[-1][0])
+
+
+def _without_dead(graph: Graph) -> Graph:
+    """Drop nodes and stored tensors that nothing needs."""
+    needed = {id(value) for value in [*graph.outputs, *graph.mutations.values()]}
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(id(value) in needed for value in node.outputs):
+            kept.append(node)
+            needed.update(id(value) for value in node.inputs())
+    graph.nodes = kept[::-1]
+    graph.stored = {
+        path: value for path, value in graph.stored.items() if id(value) in needed or path in graph.mutations
+    }
+    return graph

@@ -1,0 +1,91 @@
+"""The graph of a captured model: operators, tensors, state. Everything else in pochette reads models through this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["input", "parameter", "state", "constant", "computed"]
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor of the graph.
+
+    `kind` says where it comes from: "input" of a call, learnt "parameter", "state" that the call reads and writes,
+    "constant" buffer, or "computed" by a node.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    kind: Kind
+    path: str = ""
+    """Name in the module's state dictionary, for parameters, state and constants."""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the elements; phases and counters count as the 32 bits they are in C."""
+        return self.size * (1 if self.dtype == torch.bool else 4)
+
+    def __repr__(self) -> str:
+        return f"{self.name}{list(self.shape)}"
+
+
+@dataclass(eq=False)
+class Node:
+    """One operator applied to values."""
+
+    op: str
+    """Full operator name, "aten.linear.default"."""
+    args: tuple[Any, ...]
+    """Every argument of the operator's schema in order, defaults filled in; values may stand inside lists."""
+    outputs: tuple[Value, ...]
+    layer: str
+    """Path of the module that called it; "" for the outermost."""
+
+    def inputs(self) -> Iterator[Value]:
+        """All values among the arguments, in order."""
+        for arg in self.args:
+            if isinstance(arg, Value):
+                yield arg
+            elif isinstance(arg, (list, tuple)):
+                yield from (item for item in arg if isinstance(item, Value))
+
+    @property
+    def output(self) -> Value:
+        """The first output."""
+        return self.outputs[0]
+
+    def __repr__(self) -> str:
+        return f"{', '.join(map(repr, self.outputs))} = {self.op}({', '.join(map(repr, self.args))})"
+
+
+@dataclass
+class Graph:
+    """A captured module: what one call reads, computes, returns and carries on."""
+
+    inputs: list[Value]
+    nodes: list[Node]
+    """In an order in which they can be executed."""
+    outputs: list[Value]
+    mutations: dict[str, Value]
+    """Path of a state buffer to the value it holds after the call."""
+    tensors: dict[str, Tensor] = field(repr=False)
+    """Values of parameters, constants and initial state, by path."""
+    stored: dict[str, Value] = field(repr=False)
+    """The graph's parameters, constants and state, by path; only those in use."""
+
+    def of_kind(self, kind: Kind) -> list[Value]:
+        """Stored values of one kind, in the module's order."""
+        return [value for value in self.stored.values() if value.kind == kind]

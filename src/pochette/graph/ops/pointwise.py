@@ -1,0 +1,145 @@
+"""Arithmetic element by element, with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pochette.graph.coupling import Coupling
+from pochette.graph.graph import Node, Value
+from pochette.graph.operator import Cost, Operator, describe
+
+if TYPE_CHECKING:
+    from pochette.engine.emitter import Emitter
+
+
+class Pointwise(Operator):
+    """One expression, applied to each element.
+
+    Args:
+        expression: the operands' C expressions and the emitter's number format to the result's C expression.
+        operands: how many arguments are operands.
+        transcendental: evaluations of a transcendental function an element.
+    """
+
+    def __init__(self, expression: Callable[..., str], operands: int, *, transcendental: int = 0) -> None:
+        self.expression, self.operands, self.transcendental = expression, operands, transcendental
+
+    def cost(self, node: Node) -> Cost:
+        """One operation an element."""
+        size = node.output.size
+        return Cost(transcendental=self.transcendental * size) if self.transcendental else Cost(pointwise=size)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Elements that meet belong together."""
+        rank = len(node.output.shape)
+        axes: list[Any] = [None] * rank
+        for value in node.inputs():
+            for back, labels in enumerate(reversed(coupling.axes(value)), start=1):
+                axis = rank - back
+                if len(labels) != node.output.shape[axis]:
+                    continue  # broadcast: every index meets this one, none is tied to it
+                if axes[axis] is None:
+                    axes[axis] = labels
+                else:
+                    coupling.tie(axes[axis], labels)
+        coupling.set(node.output, [coupling.fresh(n) if a is None else a for a, n in zip(axes, node.output.shape)])
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """A loop over the elements, operands broadcast by their strides."""
+        emitter.need("pc_math.h")
+        operands = [
+            _operand(arg, node.output, emitter) if isinstance(arg, Value) else emitter.number(arg)
+            for arg in node.args[: self.operands]
+        ]
+        out = emitter.ref(node.output)
+        emitter.line(f"for (int i = 0; i < {node.output.size}; i++) ({out})[i] = {self.expression(*operands)};")
+
+
+def _operand(value: Value, out: Value, emitter: Emitter) -> str:
+    """C expression of the operand at flat output index i."""
+    base = emitter.ref(value)
+    if value.size == 1:
+        return f"({base})[0]"
+    if value.shape == out.shape or value.size == out.size:
+        return f"({base})[i]"
+    # Broadcast along leading or trailing axes covers what step graphs hold: the index is (i / inner) % size.
+    padded = (1,) * (len(out.shape) - len(value.shape)) + value.shape
+    used = [axis for axis, size in enumerate(padded) if size > 1]
+    inner = int(np.prod(out.shape[used[-1] + 1 :], dtype=int))
+    if padded[used[0] : used[-1] + 1] != out.shape[used[0] : used[-1] + 1]:
+        emitter.refuse(f"broadcasting {value.shape} to {out.shape}")
+    return f"({base})[i / {inner} % {value.size}]" if inner > 1 else f"({base})[i % {value.size}]"
+
+
+def _scaled(operator: str) -> Callable[..., str]:
+    """Addition or subtraction with PyTorch's `alpha`."""
+    return lambda a, b, alpha="1.0f": f"{a} {operator} {b}" if alpha == "1.0f" else f"{a} {operator} {alpha} * {b}"
+
+
+def _power(a: str, exponent: str) -> str:
+    return f"{a} * {a}" if exponent == "2.0f" else f"pc_exp({exponent} * pc_log({a}))"
+
+
+def _binary(name: str, symbol: str) -> None:
+    describe(
+        f"aten.{name}.Tensor", f"aten.{name}.Scalar", operator=Pointwise(lambda a, b: f"{a} {symbol} {b}", operands=2)
+    )
+
+
+describe("aten.add.Tensor", "aten.add.Scalar", operator=Pointwise(_scaled("+"), operands=3))
+describe("aten.sub.Tensor", "aten.sub.Scalar", operator=Pointwise(_scaled("-"), operands=3))
+for _name, _symbol in {"mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items():
+    _binary(_name, _symbol)
+describe("aten.neg.default", operator=Pointwise(lambda a: f"-{a}", operands=1))
+describe("aten.relu.default", operator=Pointwise(lambda a: f"pc_max({a}, 0.0f)", operands=1))
+describe("aten.leaky_relu.default", operator=Pointwise(lambda a, slope: f"pc_leaky({a}, {slope})", operands=2))
+describe(
+    "aten.where.self",
+    "aten.where.ScalarOther",
+    "aten.where.ScalarSelf",
+    operator=Pointwise(lambda c, a, b: f"{c} != 0.0f ? {a} : {b}", operands=3),
+)
+for _name, _function in {"exp": "pc_exp", "log": "pc_log", "log2": "pc_log2", "tanh": "pc_tanh"}.items():
+    describe(
+        f"aten.{_name}.default", operator=Pointwise(lambda a, f=_function: f"{f}({a})", operands=1, transcendental=1)
+    )
+describe("aten.sigmoid.default", operator=Pointwise(lambda a: f"pc_sigmoid({a})", operands=1, transcendental=1))
+describe("aten.pow.Tensor_Scalar", operator=Pointwise(_power, operands=2, transcendental=2))
+
+
+class Sum(Operator):
+    """Sum over some axes."""
+
+    def cost(self, node: Node) -> Cost:
+        """One addition an element."""
+        return Cost(pointwise=node.args[0].size)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Summed axes end here; what they sum may still lose members (each adds on its own)."""
+        x, dims, keep, *_ = node.args
+        summed = {dim % len(x.shape) for dim in dims} if dims else set(range(len(x.shape)))
+        axes = []
+        for axis, labels in enumerate(coupling.axes(x)):
+            if axis not in summed:
+                axes.append(labels)
+            elif keep:
+                axes.append(coupling.fresh(1))
+        coupling.set(node.output, axes)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Sums over the last axis of contiguous rows."""
+        x, dims, *_ = node.args
+        axes = sorted(dim % len(x.shape) for dim in dims) if dims else list(range(len(x.shape)))
+        if axes != list(range(len(x.shape) - len(axes), len(x.shape))):
+            emitter.refuse(f"a sum over the axes {axes} of {x.shape}")
+        width = int(np.prod([x.shape[axis] for axis in axes], dtype=int))
+        emitter.need("pc_math.h")
+        for row in range(x.size // width):
+            emitter.line(f"({emitter.ref(node.output)})[{row}] = pc_sum({emitter.ref(x, row * width)}, {width});")
+
+
+describe("aten.sum.dim_IntList", operator=Sum())
+
