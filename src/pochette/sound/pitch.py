@@ -54,8 +54,8 @@ def yin(
     """Pitch frame by frame: the shortest period after which the sound nearly repeats.
 
     YIN, de Cheveigné & Kawahara, JASA 2002, steps 1-5 (difference function, cumulative mean, threshold, parabola).
-    Deviation: the difference at lag t sums over all pairs of samples of the frame and is divided by their number, so
-    that the estimate is centred on the frame whatever the period (and one FFT a frame is enough).
+    Deviation: the difference at lag t is a mean over all pairs of samples of a Hann-weighted frame, so that the
+    estimate is centred on the frame whatever the period, and vibrato is followed.
 
     Args:
         audio: (samples,).
@@ -68,7 +68,7 @@ def yin(
     Returns:
         the track; confidence is the share of all thresholds (see `pyin`) that would take the dip.
     """
-    rate, sound = _analysed(audio, sample_rate_hz)
+    rate, sound = analysed(audio, sample_rate_hz)
     where = np.rint(centres(len(audio), hop_samples) * (rate / sample_rate_hz)).astype(np.int64)
     f0, depth = np.empty(len(where)), np.empty(len(where))
     for chunk, frames in frames_at(sound, where, _even(_YIN_WINDOW_SECONDS * rate)):
@@ -78,7 +78,7 @@ def yin(
         rows = np.arange(len(frames))
         f0[chunk], depth[chunk] = dips.f0_hz[rows, chosen], dips.depth[rows, chosen]
     confidence = 1 - _threshold_mass(np.clip(depth, 0, 1))
-    return _filled(f0, confidence, confidence > 0.5, np.sqrt(f0_min_hz * f0_max_hz))
+    return filled(f0, confidence, confidence > 0.5, np.sqrt(f0_min_hz * f0_max_hz))
 
 
 def pyin(
@@ -108,7 +108,7 @@ def pyin(
         the track; confidence is the probability of voicing that the frame has by itself, kept to the side of one half
         that the best path decided for.
     """
-    rate, sound = _analysed(audio, sample_rate_hz)
+    rate, sound = analysed(audio, sample_rate_hz)
     grid = centres(len(sound), round(_TRACK_SECONDS * rate))
     bins = int(np.ceil(60 * np.log2(f0_max_hz / f0_min_hz))) + 1
     emission = np.zeros((len(grid), bins))
@@ -127,8 +127,8 @@ def pyin(
     own = np.where(emission[rows, state] > 0, pitch[rows, state], f0_min_hz * 2 ** (state / 60))
     likely, voiced = emission.sum(axis=1), path < bins
     confidence = np.where(voiced, np.maximum(likely, 0.501), np.minimum(likely, 0.499))
-    track = _filled(own, confidence, voiced, np.sqrt(f0_min_hz * f0_max_hz))
-    return _moved(track, grid / rate, centres(len(audio), hop_samples) / sample_rate_hz)
+    track = filled(own, confidence, voiced, np.sqrt(f0_min_hz * f0_max_hz))
+    return moved(track, grid / rate, centres(len(audio), hop_samples) / sample_rate_hz)
 
 
 def _best_path(emission: Array) -> Array:
@@ -219,6 +219,9 @@ class _Dips:
 def _normalised_difference(frames: Array, lags: int) -> Array:
     """Mean squared difference at each lag (in steps of 1 / _OVERSAMPLING sample) over its mean at all shorter lags.
 
+    With window w, the difference is sum w(j) w(j+t) (x(j) - x(j+t))^2 / sum w(j) w(j+t); multiplied out it is made of
+    correlations of w, w x and w x^2, so two FFTs and one back give all lags.
+
     Args:
         frames: (frames, length).
         lags: how many lags, from 0.
@@ -230,20 +233,20 @@ def _normalised_difference(frames: Array, lags: int) -> Array:
 
     length = frames.shape[1]
     size = next_fast_len(length + lags // _OVERSAMPLING + 2, real=True)
-    spectrum = rfft(frames, size, axis=1)
-    # Zero-padding the spectrum interpolates the autocorrelation, so that high pitches keep their accuracy.
-    product = irfft(spectrum.real**2 + spectrum.imag**2, size * _OVERSAMPLING, axis=1)[:, :lags] * _OVERSAMPLING
-    energy = np.concatenate([np.zeros((len(frames), 1)), np.cumsum(frames**2, axis=1)], axis=1)
-    whole = lags // _OVERSAMPLING + 2
-    pairs = (energy[:, length - np.arange(whole)]) + (energy[:, -1:] - energy[:, np.arange(whole)])
-    steps = np.arange(lags) / _OVERSAMPLING
-    low = steps.astype(np.int64)
-    part = steps - low
-    both = pairs[:, low] * (1 - part) + pairs[:, low + 1] * part
-    difference = np.maximum(both - 2 * product, 0.0) / (length - steps)
+    window = np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2
+    taper, square, plain = (
+        rfft(window, size),
+        rfft(frames**2 * window, size, axis=1),
+        rfft(frames * window, size, axis=1),
+    )
+    pairs = (square * taper.conj()).real - (plain.real**2 + plain.imag**2)
+    # Zero-padding the spectrum interpolates between lags, so that high pitches keep their accuracy.
+    fine = size * _OVERSAMPLING
+    weight = irfft(taper.real**2 + taper.imag**2, fine)[:lags]
+    difference = np.maximum(irfft(pairs, fine, axis=1)[:, :lags], 0.0) / weight
+    difference[:, 0] = 0.0
     running = np.cumsum(difference, axis=1)
-    power = energy[:, -1] / length
-    quiet = (power < _SILENCE_POWER)[:, None] | (running <= 0)
+    quiet = (np.mean(frames**2, axis=1) < _SILENCE_POWER)[:, None] | (running <= 0)
     ratio = difference * np.arange(lags) / np.where(quiet, 1.0, running)
     return np.where(quiet, 1.0, ratio)
 
@@ -255,7 +258,7 @@ def _threshold_mass(depth: Array) -> Array:
     return np.asarray(betainc(2.0, 34.0 / 3.0, depth))
 
 
-def _analysed(audio: FloatArray, sample_rate_hz: int) -> tuple[int, Array]:
+def analysed(audio: FloatArray, sample_rate_hz: int) -> tuple[int, Array]:
     """The sound at 16 kHz, or as it is where its rate is not higher."""
     if sample_rate_hz <= ANALYSIS_RATE_HZ or not len(audio):
         return sample_rate_hz, np.asarray(audio)
@@ -269,7 +272,7 @@ def _even(samples: float) -> int:
     return 2 * round(samples / 2)
 
 
-def _filled(f0: Array, confidence: Array, voiced: Array, otherwise_hz: float) -> PitchTrack:
+def filled(f0: Array, confidence: Array, voiced: Array, otherwise_hz: float) -> PitchTrack:
     """Give unvoiced frames the pitch between their voiced neighbours, or `otherwise_hz` if nothing is voiced."""
     if voiced.any():
         where = np.flatnonzero(voiced)
@@ -279,7 +282,7 @@ def _filled(f0: Array, confidence: Array, voiced: Array, otherwise_hz: float) ->
     return PitchTrack(f0.astype(np.float32), np.clip(confidence, 0, 1).astype(np.float32))
 
 
-def _moved(track: PitchTrack, seconds: Array, wanted: Array) -> PitchTrack:
+def moved(track: PitchTrack, seconds: Array, wanted: Array) -> PitchTrack:
     """Read a track at other times: straight lines in pitch, but the nearest value across leaps."""
     octaves = np.log2(track.f0_hz.astype(np.float64))
     nearest = np.clip(np.searchsorted((seconds[1:] + seconds[:-1]) / 2, wanted), 0, len(seconds) - 1)
