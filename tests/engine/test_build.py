@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from pochette.boards import target
 from pochette.engine import build
-from pochette.engine.build import Target
 from pochette.engine.native import NativeRunner
 from pochette.engine.source import EngineSource
 from pochette.errors import ExportError, ToolError
 from tests.toy import toy_source
 
-TARGETS = [build.CORTEX_A53, build.CORTEX_A72, build.CORTEX_A76, build.CORTEX_M7]
+TARGETS = [target.CORTEX_A53, target.CORTEX_A72, target.CORTEX_A76, target.CORTEX_M7]
 
 
 def changed(**files: str) -> EngineSource:
@@ -23,11 +23,11 @@ def changed(**files: str) -> EngineSource:
     return dataclasses.replace(source, files={**source.files, **{f"{name}.c": text for name, text in files.items()}})
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_bare_images_need_nothing_and_keep_their_names(target: Target) -> None:
+@pytest.mark.parametrize("processor", TARGETS, ids=lambda processor: processor.name)
+def test_bare_images_need_nothing_and_keep_their_names(processor: target.Target) -> None:
     pytest.importorskip("ziglang")
     elffile = pytest.importorskip("elftools.elf.elffile")
-    image = elffile.ELFFile(io.BytesIO(build.compile_elf(toy_source(), target)))
+    image = elffile.ELFFile(io.BytesIO(build.compile_elf(toy_source(), processor)))
     symbols = {symbol.name: symbol for symbol in image.get_section_by_name(".symtab").iter_symbols()}
     assert "pochette_process" in symbols
     assert not [name for name, symbol in symbols.items() if name and symbol["st_shndx"] == "SHN_UNDEF"]
@@ -38,8 +38,8 @@ def test_loops_that_clear_memory_find_memset() -> None:
     clears = "void clear(float *x); void clear(float *x) { for (int i = 0; i < 4096; i++) x[i] = 0.0f; }\n"
     struct = "struct big { float x[999]; }; void copy(struct big *a, const struct big *b);"
     struct += "void copy(struct big *a, const struct big *b) { *a = *b; }\n"
-    for target in TARGETS:
-        build.compile_elf(changed(clears=clears, struct=struct), target)
+    for processor in TARGETS:
+        build.compile_elf(changed(clears=clears, struct=struct), processor)
     build.compile_wasm(changed(clears=clears, struct=struct))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pochette.boards import target
 from pochette.engine import build, emulate
 from pochette.engine.emulate import EmulatedRunner, Machine, thumb_instructions, workload
 from pochette.engine.runner import FloatArray, run_frames
@@ -17,7 +18,7 @@ from tests.toy import HOP, RATE, toy_audio, toy_source
 unicorn = pytest.importorskip("unicorn")
 pytest.importorskip("ziglang")
 
-MACHINES: dict[Machine, build.Target] = {"aarch64": build.CORTEX_A72, "cortex-m7": build.CORTEX_M7}
+MACHINES: dict[Machine, target.Target] = {"aarch64": target.CORTEX_A72, "cortex-m7": target.CORTEX_M7}
 
 
 @pytest.fixture(scope="session", params=MACHINES)
@@ -77,7 +78,7 @@ def test_bursts_are_seen(curve: FloatArray) -> None:
     source = toy_source()
     body = source.files["toy.c"].replace("s->position = (s", work + "        s->position = (s")
     bursty = dataclasses.replace(source, files={**source.files, "toy.c": body})
-    elf = build.compile_elf(bursty, build.CORTEX_M7)
+    elf = build.compile_elf(bursty, target.CORTEX_M7)
     counted = workload(elf, "cortex-m7", curve, block_samples=8)
     assert counted.peak_instructions_per_second > 4 * counted.instructions_per_second
 

@@ -19,10 +19,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pochette.boards.target import WASM, Target
 from pochette.engine.source import EXPORTS, EngineSource
 from pochette.errors import ExportError, ToolError
 
@@ -34,25 +34,6 @@ FREESTANDING = ("-fno-builtin", "-nostdlib", "-fno-unwind-tables", "-fno-asynchr
 _CACHE_FILES = 300
 _COMPILE_LIMIT_S = 900
 _ERROR_LINES = 12
-
-
-@dataclass(frozen=True)
-class Target:
-    """A processor to compile for, in zig's terms."""
-
-    name: str
-    """The processor ("cortex-a72"), or "wasm"."""
-    triple: str
-    """Architecture, system and binary interface of code that runs without an operating system."""
-    cpu: str
-    """Value of `-mcpu`. A Cortex-M's FPU must be named here: the bare name means software floating point."""
-
-
-WASM = Target("wasm", "wasm32-freestanding", "generic+simd128+bulk_memory")
-CORTEX_A53 = Target("cortex-a53", "aarch64-freestanding-none", "cortex_a53")
-CORTEX_A72 = Target("cortex-a72", "aarch64-freestanding-none", "cortex_a72")
-CORTEX_A76 = Target("cortex-a76", "aarch64-freestanding-none", "cortex_a76")
-CORTEX_M7 = Target("cortex-m7", "thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16")
 
 
 def compile_host_library(
