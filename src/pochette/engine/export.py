@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 
 from pochette.control import Control
-from pochette.engine.emitter import Emitter, group_of_nodes, state_name
+from pochette.engine.emitter import LANES, Emitter, group_of_nodes, state_name
 from pochette.engine.source import EngineSource, glue
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
@@ -208,7 +208,8 @@ def _reset(value: object, graph: Graph) -> str:
 
 
 def _weights(emitter: Emitter) -> str:
-    data = np.concatenate(emitter.weights) if emitter.weights else np.zeros(1, np.float32)
+    # One block of zeros behind the last: compilers that check array bounds see whole vectors inside.
+    data = np.concatenate([*emitter.weights, np.zeros(LANES, np.float32)])
     rows = []
     for start in range(0, len(data), 8):
         rows.append(", ".join(Emitter.number(float(x)) for x in data[start : start + 8]))

@@ -4,7 +4,7 @@
 #include "pc_linear.h"
 
 /* gates: room for two times 3 * units, each filled up to whole blocks. out may be h. */
-PC_INLINE void pc_gru(float *out, const float *h, const float *x, const float *w, const float *bw, const float *u,
+PC_KERNEL void pc_gru(float *out, const float *h, const float *x, const float *w, const float *bw, const float *u,
                       const float *bu, int inputs, int units, float *gates)
 {
     const int rows = (3 * units + PC_ROWS - 1) / PC_ROWS * PC_ROWS;

@@ -105,7 +105,7 @@ PC_INLINE float pc_partial_sum(uint32_t phase, uint32_t step, const float *now, 
 
 /* One frame: f0 and amplitudes run from `before` to `now` along `ramp` (rising half of a Hann window).
    cycle is 2^32 / sample rate; f0_before is 0 after a reset. */
-PC_INLINE void pc_harmonics(float *audio, uint32_t *phase, float f0, float f0_before, const float *now,
+PC_KERNEL void pc_harmonics(float *audio, uint32_t *phase, float f0, float f0_before, const float *now,
                             const float *before, int partials, const float *ramp, int hop, float cycle)
 {
     const int32_t goal = (int32_t)(f0 * cycle);

@@ -4,7 +4,7 @@
 #include "pc_math.h"
 
 /* gain and offset may be null. */
-PC_INLINE void pc_layer_norm(float *y, const float *x, const float *gain, const float *offset, int n, float epsilon)
+PC_KERNEL void pc_layer_norm(float *y, const float *x, const float *gain, const float *offset, int n, float epsilon)
 {
     const float mean = pc_sum(x, n) / (float)n;
     float squares = 0.0f;

@@ -44,7 +44,7 @@ PC_INLINE void pc_block(float *y, const float *w, const float *b, const float *x
 #endif
 
 /* w: packed; b: filled up to whole blocks; y: exactly `rows` values are written. */
-PC_INLINE void pc_linear(float *y, const float *w, const float *b, const float *x, int columns, int rows)
+PC_KERNEL void pc_linear(float *y, const float *w, const float *b, const float *x, int columns, int rows)
 {
     int row = 0;
     for (; row + PC_ROWS <= rows; row += PC_ROWS) pc_block(y + row, w + row * columns, b + row, x, columns);

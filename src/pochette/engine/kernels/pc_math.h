@@ -8,8 +8,10 @@
 
 #if defined(__GNUC__)
 #define PC_INLINE static inline __attribute__((always_inline, unused))
+#define PC_KERNEL static __attribute__((unused))
 #else
 #define PC_INLINE static inline
+#define PC_KERNEL static
 #endif
 
 PC_INLINE float pc_max(float a, float b) { return a > b ? a : b; }

@@ -4,7 +4,7 @@
 #include "pc_math.h"
 
 /* history: the last `taps` dry samples, oldest first; response[j] is the room's tap j + 1. scratch: samples + taps. */
-PC_INLINE void pc_reverb(float *wet, float *history_after, const float *dry, const float *response,
+PC_KERNEL void pc_reverb(float *wet, float *history_after, const float *dry, const float *response,
                          const float *history, int taps, int samples, float *scratch)
 {
     pc_copy(scratch, history, taps);
