@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+
 import numpy as np
 import pytest
 import wasmtime
@@ -153,3 +156,20 @@ def test_runaway_recursion_is_stopped() -> None:
     wasm = hostile(process="(call $r (i32.const 1))", start=f"(func $r (param i32) {recursion} {recursion})")
     with pytest.raises(InstrumentError, match="failed"):
         WasmRunner(wasm).process(np.zeros(2, np.float32), 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_still_stops_endless_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "CALL_LIMIT_S", 0.5)
+    runner = WasmRunner(hostile(process=LOOP))
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(_stopped, [hostile(process=LOOP)]).get(timeout=30)
+    assert runner.hop_samples == 48
+
+
+def _stopped(wasm: bytes) -> bool:
+    try:
+        WasmRunner(wasm).process(np.zeros(2, np.float32), 1)
+    except InstrumentError as error:
+        return "did not return" in error.what
+    return False
