@@ -8,6 +8,7 @@ needs nothing but the standard library.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import wave
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".
 """File name endings (lower case) that count as sound."""
 
 _DAMAGED = "Open it in an audio editor and export it again as WAV or FLAC, or take it out of the folder."
+_CHUNK_SIZES = re.compile(r"^ *(?:data|SSND|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_STREAMED_BYTES = 0x7FFFF000
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def read_blocks(path: Path, sample_rate_hz: int, block_seconds: float = 30.0) ->
     path = Path(path)
     _, soxr = _codec()
     with _open(path) as file:
-        rate, promised, seen = file.samplerate, file.frames, 0
+        rate, seen = file.samplerate, 0
         stream = soxr.ResampleStream(rate, sample_rate_hz, 1, dtype="float32", quality="HQ")
         for block in _decoded(file, path, max(1, round(block_seconds * rate))):
             bad = ~np.isfinite(block)
@@ -137,7 +140,7 @@ def read_blocks(path: Path, sample_rate_hz: int, block_seconds: float = 30.0) ->
                 )
             seen += len(block)
             yield block if rate == sample_rate_hz else stream.resample_chunk(block, last=False)
-        _check_length(path, file, seen, promised)
+        _check_length(path, file, seen)
         if rate != sample_rate_hz:
             yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
@@ -159,14 +162,18 @@ def _decoded(file: Any, path: Path, block: int) -> Iterator[FloatArray]:
             return
 
 
-def _check_length(path: Path, file: Any, seen: int, promised: int) -> None:
+def _check_length(path: Path, file: Any, seen: int) -> None:
+    """Refuse a file that holds less than it promises; every container betrays that in its own way."""
     if seen == 0:
         raise SoundError("The file holds no samples.", where=str(path), remedy="Record it again, or take it out.")
-    # A compressed file cut short decodes to fewer samples than its header says. MP3 headers only estimate.
-    if seen < promised and file.format != "MP3":
-        rate = file.samplerate
+    # MP3 may only estimate its length.
+    short = seen < file.frames * (0.9 if file.format == "MP3" else 1.0)
+    for promised, held in _CHUNK_SIZES.findall(file.extra_info):
+        # A WAV that was streamed says the largest size there is, because its writer could not know.
+        short |= int(held) < int(promised) < _STREAMED_BYTES
+    if short or "lacks an end-of-stream" in file.extra_info:
         raise SoundError(
-            f"The file ends early: its header says {promised / rate:.2f} s, it holds {seen / rate:.2f} s.",
+            f"The file ends early, after {seen / file.samplerate:.2f} s: its header promises more.",
             where=str(path),
             remedy=f"Copy it again from its source. {_DAMAGED}",
         )

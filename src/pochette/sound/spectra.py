@@ -112,6 +112,6 @@ def log_mel(
     Returns:
         (frames, bands), dB, at least -100; a full-scale sine gives about -6 dB + its leakage (1.8 dB).
     """
-    power = magnitudes(audio, fft_samples, hop_samples) ** 2
+    power = magnitudes(audio, fft_samples, hop_samples).astype(np.float64) ** 2
     mel = power @ mel_filterbank(sample_rate_hz, fft_samples, bands).T
     return np.asarray(10 * np.log10(np.maximum(mel, 1e-10)), np.float32)
