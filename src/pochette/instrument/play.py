@@ -23,6 +23,7 @@ from pochette.errors import ToolError
 from pochette.instrument.file import EngineKind, Instrument
 from pochette.instrument.midi import message_of
 from pochette.instrument.polyphony import Message, Polyphony
+from pochette.instrument.voice import CONSTANTS
 
 TERMINAL_KEYS = "awsedftgyhujkolp;"
 """A piano octave and a bit on the letters of an English keyboard, upwards from C."""
@@ -58,7 +59,7 @@ class LivePlayer:
             frames: samples wanted.
 
         Returns:
-            (frames,), held at full scale; silence once the engine has failed.
+            (frames,), within full scale; silence once the engine has failed.
         """
         began = time.perf_counter()
         if self.failure:
@@ -66,7 +67,7 @@ class LivePlayer:
         try:
             while not self._messages.empty():
                 self.player.apply(self._messages.get_nowait())
-            audio = np.clip(np.nan_to_num(self.player.render(frames)), -1, 1)
+            audio = softened(self.player.render(frames))
         except Exception as error:  # an exception in the audio thread would end the stream without a word
             self.failure = str(error)
             return np.zeros(frames, np.float32)
@@ -82,6 +83,22 @@ class LivePlayer:
     def peak_load(self) -> float:
         """Worst of the last blocks."""
         return max(self._loads, default=0.0)
+
+
+def softened(audio: FloatArray) -> FloatArray:
+    """Round off what would exceed full scale, above a knee; what is not a number becomes silence.
+
+    Args:
+        audio: any samples.
+
+    Returns:
+        samples within -1 to 1, unchanged below the knee.
+    """
+    knee = CONSTANTS["KNEE"]
+    finite = np.nan_to_num(audio, nan=0.0, posinf=0.0, neginf=0.0)
+    loud = np.abs(finite)
+    rounded = knee + (1 - knee) * np.tanh((loud - knee) / (1 - knee))
+    return np.asarray(np.where(loud > knee, np.copysign(rounded, finite), finite), np.float32)
 
 
 def play(

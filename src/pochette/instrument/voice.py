@@ -45,6 +45,7 @@ CONSTANTS: dict[str, float] = {
     "VIBRATO_DELAY_S": 0.2,
     "VIBRATO_SWELL_S": 0.3,
     "RELEASE_DB": 60.0,  # fall that release_s speaks of
+    "KNEE": 0.7,  # live players round off what is louder than this, so that chords do not crackle
 }
 """Numbers of the musical logic, shared with the page."""
 
