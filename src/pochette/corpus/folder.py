@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pochette.corpus import prepare as preparation
-from pochette.corpus.cache import cache_root
-from pochette.corpus.prepare import Job, Progress
-from pochette.errors import SoundError
-from pochette.recipe import signature
+from pochette.corpus.prepare import Progress
 from pochette.sound.audio import Array, FloatArray
 from pochette.sound.features import LOUDNESS_FLOOR_DB
 
@@ -115,37 +111,16 @@ class FolderCorpus:
             the corpus; files that cannot be used are in its `problems`.
 
         Raises:
-            SoundError: no such folder, no sound files in it, or none of them usable.
+            SoundError: no such folder, no sound files in it, none of them usable, or no room for the analysis.
+            ToolError: soundfile or soxr is not installed.
         """
         folder = Path(folder)
-        paths = preparation.find_sounds(folder)
-        names = [path.relative_to(folder).as_posix() for path in paths]
-        digests = [preparation.digest(path) for path in paths]
-        fingerprint = signature(*zip((ascii(name) for name in names), digests, strict=True))
-        key = signature(fingerprint, sample_rate_hz, hop_samples, preparation.FEATURE_VERSION)
-        store = cache_root(cache_dir) / "corpus" / key
-        parts = store.with_name(f"{key}.parts")
-        jobs = [
-            Job(str(path), name, digest, sample_rate_hz, hop_samples, str(parts))
-            for path, name, digest in zip(paths, names, digests, strict=True)
-        ]
-        for attempt in (0, 1):
-            if not (store / "index.json").exists():
-                _fill(store, parts, jobs, folder, progress)
-            try:
-                return _load(
-                    cls,
-                    folder,
-                    store,
-                    fingerprint=fingerprint,
-                    sample_rate_hz=sample_rate_hz,
-                    hop_samples=hop_samples,
-                )
-            except (ValueError, OSError, KeyError):
-                if attempt:
-                    raise
-                shutil.rmtree(store, ignore_errors=True)  # damaged from outside: make it again, once
-        raise AssertionError("unreachable")
+        store, fingerprint = preparation.store(folder, sample_rate_hz, hop_samples, cache_dir, progress)
+        index = json.loads((store / "index.json").read_text(encoding="utf-8"))
+        problems = tuple(Problem(**entry) for entry in index["problems"])
+        arrays = _Store(store)
+        sounds = _sounds(index["sounds"], arrays, hop_samples / sample_rate_hz)
+        return cls(folder, sample_rate_hz, hop_samples, fingerprint, sounds, problems, "", arrays)
 
     def __len__(self) -> int:
         return len(self.sounds)
@@ -265,61 +240,16 @@ def _silence(batch: int, frames: int, hop: int) -> dict[str, FloatArray]:
     }
 
 
-def _fill(store: Path, parts: Path, jobs: list[Job], folder: Path, progress: Progress | None) -> None:
-    """Make the store: analyse what is missing, set the unusable aside, join the rest."""
-    parts.mkdir(parents=True, exist_ok=True)
-    first: dict[str, str] = {}
-    for job in jobs:
-        first.setdefault(job.digest if job.digest != "unreadable" else job.name, job.name)
-    unique = [job for job in jobs if job.name in set(first.values())]
-    preparation.analyse_all(unique, progress)
-    usable, problems = [], []
-    for job in jobs:
-        if job.name not in first.values():
-            twin = first[job.digest]
-            problems.append(Problem(job.name, f"The same file as {twin}.", "Keep one of the two."))
-            continue
-        about = json.loads(job.part.with_suffix(".json").read_text(encoding="utf-8"))
-        if "problem" in about:
-            problems.append(Problem(job.name, about["problem"], about["remedy"]))
-        else:
-            usable.append(job)
-    if not usable:
-        shutil.rmtree(parts, ignore_errors=True)
-        raise SoundError(
-            f"None of the {len(jobs)} sound files can be used; {problems[0].name}: {problems[0].what}",
-            where=str(folder),
-            remedy=problems[0].remedy,
-        )
-    preparation.join(usable, {"problems": [vars(problem) for problem in problems]}, store)
-    shutil.rmtree(parts, ignore_errors=True)
-
-
-def _load(
-    cls: type[FolderCorpus], folder: Path, path: Path, *, fingerprint: str, sample_rate_hz: int, hop_samples: int
-) -> FolderCorpus:
-    store = _Store(path)
-    index: dict[str, Any] = json.loads((path / "index.json").read_text(encoding="utf-8"))
+def _sounds(entries: list[dict[str, Any]], store: _Store, hop_seconds: float) -> tuple[Sound, ...]:
+    """What the index of a store lists, each with its place there and its note."""
     sounds, hops = [], 0
-    for number, entry in enumerate(index["sounds"]):
+    for number, entry in enumerate(entries):
         name, frames = entry["name"], entry["frames"]
         f0, _, confidence = store.frames[:, hops + number : hops + number + frames + 1]
-        sounds.append(
-            Sound(
-                name=name,
-                seconds=frames * hop_samples / sample_rate_hz,
-                frames=frames,
-                pitch_midi=_note(f0, confidence),
-                take=take_of(name),
-                first_hop=hops,
-                first_frame=hops + number,
-            )
-        )
+        note, seconds = _note(f0, confidence), frames * hop_seconds
+        sounds.append(Sound(name, seconds, frames, note, take_of(name), first_hop=hops, first_frame=hops + number))
         hops += frames
-    if len(store.audio) != hops * hop_samples:
-        raise ValueError("audio.npy does not hold the samples that index.json promises")
-    problems = tuple(Problem(**entry) for entry in index["problems"])
-    return cls(folder, sample_rate_hz, hop_samples, fingerprint, tuple(sounds), problems, "", store)
+    return tuple(sounds)
 
 
 def take_of(name: str) -> str:

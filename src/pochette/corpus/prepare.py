@@ -21,7 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from pochette.corpus.cache import cache_root
 from pochette.errors import SoundError
+from pochette.recipe import signature
 from pochette.sound.audio import AUDIO_SUFFIXES, Array, FloatArray, read_blocks
 from pochette.sound.features import loudness_db
 from pochette.sound.pitch import pyin
@@ -58,6 +60,91 @@ class Job:
     def part(self) -> Path:
         """Path of the part, without suffix."""
         return Path(self.parts) / self.digest[:24]
+
+
+def store(
+    folder: Path, sample_rate_hz: int, hop_samples: int, cache_dir: Path | None = None, progress: Progress | None = None
+) -> tuple[Path, str]:
+    """The store of a folder's sounds; made if it is not there or damaged.
+
+    Args:
+        folder: searched recursively for sound files.
+        sample_rate_hz: rate wanted.
+        hop_samples: samples from feature frame to feature frame.
+        cache_dir: where stores are kept; None for the user's cache.
+        progress: called after every file.
+
+    Returns:
+        its folder, and the fingerprint (names and contents) of the sounds.
+
+    Raises:
+        SoundError: no sounds, none usable, or the store cannot be written.
+        ToolError: soundfile or soxr is not installed.
+    """
+    paths = find_sounds(folder)
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    digests = [digest(path) for path in paths]
+    # ascii(): a name on disk may hold bytes that are no text.
+    fingerprint = signature(*zip((ascii(name) for name in names), digests, strict=True))
+    key = signature(fingerprint, sample_rate_hz, hop_samples, FEATURE_VERSION)
+    made = cache_root(cache_dir) / "corpus" / key
+    if not _intact(made):
+        shutil.rmtree(made, ignore_errors=True)
+        parts = str(made.with_name(f"{key}.parts"))
+        described = zip(paths, names, digests, strict=True)
+        jobs = [Job(str(path), name, hashed, sample_rate_hz, hop_samples, parts) for path, name, hashed in described]
+        try:
+            _fill(made, jobs, folder, progress)
+        except OSError as error:
+            # Another process may have finished first and swept the parts away.
+            if not _intact(made):
+                raise SoundError(
+                    f"The analysis of the sounds cannot be kept: {error.strerror or error}.",
+                    where=str(made.parent),
+                    remedy="Make room there, or name another folder with the environment variable POCHETTE_CACHE.",
+                ) from error
+    return made, fingerprint
+
+
+def _intact(made: Path) -> bool:
+    """Whether a store is there and holds what its index promises."""
+    try:
+        index = json.loads((made / "index.json").read_text(encoding="utf-8"))
+        hops = sum(entry["frames"] for entry in index["sounds"])
+        audio, frames = (np.load(made / name, mmap_mode="r") for name in ("audio.npy", "frames.npy"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(audio.shape == (hops * index["hop_samples"],) and frames.shape == (3, hops + len(index["sounds"])))
+
+
+def _fill(made: Path, jobs: list[Job], folder: Path, progress: Progress | None) -> None:
+    """Make a store: analyse what is missing, set the unusable aside, join the rest."""
+    parts = Path(jobs[0].parts)
+    parts.mkdir(parents=True, exist_ok=True)
+    twins: dict[str, Job] = {}
+    for job in jobs:
+        twins.setdefault(job.digest, job)
+    analyse_all(list(twins.values()), progress)
+    usable, problems = [], []
+    for job in jobs:
+        about = json.loads(job.part.with_suffix(".json").read_text(encoding="utf-8"))
+        if "problem" in about:
+            problems.append({"name": job.name, "what": about["problem"], "remedy": about["remedy"]})
+        elif twins[job.digest] is not job:
+            what = f"The same file as {twins[job.digest].name}."
+            problems.append({"name": job.name, "what": what, "remedy": "Keep one of the two."})
+        else:
+            usable.append(job)
+    if usable:
+        join(usable, {"problems": problems, "hop_samples": jobs[0].hop_samples}, made)
+    shutil.rmtree(parts, ignore_errors=True)
+    if not usable:
+        first = problems[0]
+        raise SoundError(
+            f"None of the {len(jobs)} sound files can be used; {first['name']}: {first['what']}",
+            where=str(folder),
+            remedy=first["remedy"],
+        )
 
 
 def find_sounds(folder: Path) -> list[Path]:
@@ -97,19 +184,19 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, or "unreadable".
+    """SHA-256 of a file's bytes, or of its name if they cannot be read.
 
     Args:
         path: the file.
 
     Returns:
-        hexadecimal digits.
+        64 hexadecimal digits.
     """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return "unreadable"
+        return hashlib.sha256(b"unreadable " + os.fsencode(path.name)).hexdigest()
 
 
 def analyse_all(jobs: list[Job], progress: Progress | None) -> None:
@@ -220,18 +307,18 @@ def _sounding(loudness: Array, kept: int, frames: int) -> tuple[int, int]:
     return max(0, int(loud[0]) - kept), min(frames, int(loud[-1]) + 1 + kept)
 
 
-def join(jobs: list[Job], about: dict[str, Any], store: Path) -> None:
+def join(jobs: list[Job], about: dict[str, Any], made: Path) -> None:
     """Join parts into a store that appears in one step.
 
     Args:
         jobs: files whose parts are there and usable.
         about: further entries of its index.
-        store: folder to make; if another process makes it first, that one stays.
+        made: folder to make; if another process makes it first, that one stays.
     """
     hop = jobs[0].hop_samples
     parts = [(job, json.loads(job.part.with_suffix(".json").read_text())) for job in jobs]
     total = sum(part["frames"] for _, part in parts)
-    temporary = store.with_name(f"{store.name}.{os.getpid()}.tmp")
+    temporary = made.with_name(f"{made.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     audio = np.lib.format.open_memmap(temporary / "audio.npy", "w+", np.float32, (total * hop,))
@@ -250,10 +337,10 @@ def join(jobs: list[Job], about: dict[str, Any], store: Path) -> None:
     del audio, frames
     _write_json(temporary / "index.json", {**about, "sounds": sounds})
     try:
-        os.rename(temporary, store)
+        os.rename(temporary, made)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
-        if not (store / "index.json").exists():
+        if not (made / "index.json").exists():
             raise
 
 
