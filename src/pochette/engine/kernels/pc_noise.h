@@ -21,7 +21,7 @@ enum { PC_OUTPUTS = 8 };
 
 /* One frame. The frame's noise stands between zeros, so that 8 outputs at a time are sums of products without cases:
    out[n] = sum over j of response[j] * noise[n - j]. The last taps - 1 outputs are the new tail.
-   scratch: 2 * hop + 2 * taps + 32 floats. */
+   scratch: hop + 3 * taps + 8 floats. */
 PC_KERNEL void pc_filtered_noise(float *audio, float *tail, uint32_t *counter, const float *response, int taps,
                                  int hop, float *scratch)
 {

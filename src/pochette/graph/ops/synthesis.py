@@ -71,7 +71,7 @@ class FilteredNoise(Whole):
         taps = response.shape[-1]
         emitter.copy_integers(after, counter)
         emitter.copy(emitter.ref(tail_after), emitter.ref(tail), taps - 1)
-        scratch = emitter.scratch(2 * hop + 2 * taps + 32)
+        scratch = emitter.scratch(hop + 3 * taps + 8)
         for frame in range(response.shape[1]):
             emitter.line(
                 f"pc_filtered_noise({emitter.ref(audio, frame * hop)}, {emitter.ref(tail_after)}, "
