@@ -179,7 +179,7 @@ class Emitter:
     # -- the walk --------------------------------------------------------------------------------------------------
 
     def run(self, groups: dict[int, str]) -> None:
-        """Let every node write itself, then carry the state on.
+        """Let every node write itself.
 
         Args:
             groups: id of a node to the name of the part it belongs to.
@@ -191,11 +191,25 @@ class Emitter:
                 self._fold(node)
             else:
                 description_of(node).emit(node, self)
+
+    def carry(self) -> None:
+        """Write the new state over the old, after everything else that reads the old one."""
         self._node, self.group = None, "state"
+        graph = self.graph
+        states = {self.ref(graph.stored[path]) for path in graph.mutations}
+        sources = {}
+        for path, value in graph.mutations.items():
+            source = self.ref(value)
+            base = self._place(value)[0]
+            if base in states and source != self.ref(graph.stored[path]) and value.dtype.is_floating_point:
+                # A state that takes over another one's old value (a line of delays) must not find it overwritten.
+                source = self.scratch(value.size)
+                self.copy(source, self.ref(value), value.size)
+            sources[path] = source
         for path, value in graph.mutations.items():
             state = graph.stored[path]
             if value.dtype.is_floating_point:
-                self.copy(self.ref(state), self.ref(value), value.size)
+                self.copy(self.ref(state), sources[path], value.size)
             else:
                 self.copy_integers(state, value)
 
@@ -204,7 +218,9 @@ class Emitter:
         packet, name, overload = node.op.split(".")
         function = getattr(getattr(getattr(torch.ops, packet), name), overload)
         tensors = self.graph.tensors
-        args = [tensors[arg.path] if isinstance(arg, Value) else arg for arg in node.args]
+        if torch.Tag.nondeterministic_seeded in function.tags:
+            self.refuse("random numbers of torch; `layers.generator.uniform_noise` is the same everywhere")
+        args = [self._now(arg) for arg in node.args]
         names = [argument.name for argument in function._schema.arguments]
         positional = [a for a, s in zip(args, function._schema.arguments, strict=True) if not s.kwarg_only]
         keyword = {n: a for n, a, s in zip(names, args, function._schema.arguments, strict=True) if s.kwarg_only}
@@ -213,6 +229,11 @@ class Emitter:
         value.kind, value.path = "constant", f"folded.{value.name}"
         tensors[value.path] = result.detach()
         self.graph.stored[value.path] = value
+
+    def _now(self, arg: Any) -> Any:
+        if isinstance(arg, (list, tuple)):
+            return [self._now(item) for item in arg]
+        return self.graph.tensors[arg.path] if isinstance(arg, Value) else arg
 
     def _place(self, value: Value) -> tuple[str, int]:
         if id(value) not in self._places:
@@ -269,10 +290,14 @@ class Emitter:
 
 def state_name(value: Value) -> str:
     """C identifier of a state buffer."""
-    return value.path.rpartition(".")[2].removeprefix("state_")
+    return re.sub(r"\W", "_", value.path)
 
 
 def _literal(number: float) -> str:
+    if not np.isfinite(np.float32(number)):
+        raise ExportError(
+            f"The engine cannot hold the number {number}.", remedy="Use a large finite number, or retrain the model."
+        )
     text = f"{np.float32(number):.9g}"
     return f"{text}f" if any(mark in text for mark in ".en") else f"{text}.0f"
 

@@ -42,7 +42,9 @@ def export(model: Model, name: str) -> EngineSource:
 def identifier(name: str) -> str:
     """A C identifier near a name: lower-case ASCII letters, digits and underscores, beginning with a letter."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    return (plain if plain[:1].isalpha() else f"engine_{plain}".rstrip("_"))[:40]
+    # "glue", "freestanding" and the kernels' names are files that lie beside the engine's own.
+    free = plain[:1].isalpha() and not plain.startswith("pc_") and plain not in ("glue", "freestanding", "harness")
+    return (plain if free else f"engine_{plain}".rstrip("_"))[:40]
 
 
 def write_engine(
@@ -71,8 +73,9 @@ def write_engine(
     """
     emitter = Emitter(graph)
     emitter.run(group_of_nodes(graph))
-    output = emitter.ref(graph.outputs[0])
-    emitter.line(f"pc_copy(s->audio, {output}, {hop_samples});")
+    # The sound first: it may be a state's old value.
+    emitter.copy("s->audio", emitter.ref(graph.outputs[0]), hop_samples)
+    emitter.carry()
     arena_floats = emitter.plan()
     files = {
         f"{name}.h": _header(graph, name, controls, sample_rate_hz, hop_samples, latency_samples, arena_floats),
@@ -204,7 +207,9 @@ def _reset(value: object, graph: Graph) -> str:
     name, initial = state_name(value), graph.tensors[value.path].flatten()  # type: ignore[attr-defined,arg-type]
     if bool((initial == 0).all()):
         return f"    for (int i = 0; i < {len(initial)}; i++) s->{name}[i] = 0;"
-    return "\n".join(f"    s->{name}[{i}] = {Emitter.number(float(x))};" for i, x in enumerate(initial))
+    if not initial.is_floating_point():
+        return "\n".join(f"    s->{name}[{i}] = {x % 2**32}u;" for i, x in enumerate(initial.tolist()))
+    return "\n".join(f"    s->{name}[{i}] = {Emitter.number(x)};" for i, x in enumerate(initial.tolist()))
 
 
 def _weights(emitter: Emitter) -> str:

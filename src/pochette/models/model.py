@@ -129,6 +129,9 @@ class Step(nn.Module):
         """
         state = {name: self.get_buffer(f"state_{name}") for name in self.names}
         audio, after = self.model.advance(controls[:, None], state)
+        # What is handed on may be the old state itself (a line of delays), which the next line overwrites.
+        after = {name: value.clone() for name, value in after.items()}
+        audio = audio.clone()
         for name, value in after.items():
             state[name].copy_(value)
         return audio
