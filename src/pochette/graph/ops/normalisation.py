@@ -17,9 +17,10 @@ class LayerNorm(Operator):
     """Mean and variance over the last axes taken out, then a learnt gain and offset."""
 
     def cost(self, node: Node) -> Cost:
-        """Sum, centring, squares, sum, scale, gain and offset: 7 an element, and one root a row."""
-        x, shape, *_ = node.args
-        return Cost(pointwise=7 * x.size, transcendental=x.size // prod(shape))
+        """Sum, centring, squares, sum, scale; gain and offset where learnt: 5 to 7 an element; and one root a row."""
+        x, shape, gain, offset, *_ = node.args
+        each = 5 + (gain is not None) + (offset is not None)
+        return Cost(pointwise=each * x.size, transcendental=x.size // prod(shape))
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Units pass through, but each depends on all: trimming is not exact here, and says so."""
@@ -29,6 +30,9 @@ class LayerNorm(Operator):
             for learnt in (weight, bias):
                 if learnt is not None:
                     coupling.tie(axes[axis], coupling.axes(learnt)[number])
+            if weight is None:
+                # Nothing learnt would tell the layer its new width.
+                coupling.freeze_labels(axes[axis], f"the width of {node.layer or 'a normalisation'} is fixed")
             coupling.normalised(axes[axis], node.layer)
         coupling.set(node.output, axes)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
@@ -50,6 +51,8 @@ class Pointwise(Operator):
     def emit(self, node: Node, emitter: Emitter) -> None:
         """A loop over the elements, operands broadcast by their strides."""
         emitter.need("pc_math.h")
+        if any(value.dtype in (torch.int32, torch.int64) for value in (*node.inputs(), node.output)):
+            emitter.refuse("arithmetic with whole numbers")
         operands = [
             _operand(arg, node.output, emitter) if isinstance(arg, Value) else emitter.number(arg)
             for arg in node.args[: self.operands]
@@ -79,8 +82,36 @@ def _scaled(operator: str) -> Callable[..., str]:
     return lambda a, b, alpha="1.0f": f"{a} {operator} {b}" if alpha == "1.0f" else f"{a} {operator} {alpha} * {b}"
 
 
-def _power(a: str, exponent: str) -> str:
-    return f"{a} * {a}" if exponent == "2.0f" else f"pc_exp({exponent} * pc_log({a}))"
+class Power(Pointwise):
+    """A fixed power: products for small whole exponents, which negative numbers have too, else by the logarithm."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda a, e: f"pc_exp({e} * pc_log({a}))", operands=2, transcendental=2)
+
+    def cost(self, node: Node) -> Cost:
+        """Products, or a logarithm, a product and an exponential, an element."""
+        exponent, size = node.args[1], node.output.size
+        if exponent in _PRODUCTS:
+            return Cost(pointwise=(int(exponent) - 1) * size)
+        return Cost(pointwise=size, transcendental=2 * size)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """A loop over the elements.
+
+        Raises:
+            ExportError: another whole exponent, which the logarithm would answer wrongly for negative numbers.
+        """
+        exponent = node.args[1]
+        if exponent in _PRODUCTS:
+            product = Pointwise(lambda a, e: " * ".join([a] * int(exponent)), operands=2)
+            product.emit(node, emitter)
+        elif float(exponent).is_integer():
+            emitter.refuse(f"the power {exponent}")
+        else:
+            super().emit(node, emitter)
+
+
+_PRODUCTS = (2, 3, 4)
 
 
 def _binary(name: str, symbol: str) -> None:
@@ -107,7 +138,7 @@ for _name, _function in {"exp": "pc_exp", "log": "pc_log", "log2": "pc_log2", "t
         f"aten.{_name}.default", operator=Pointwise(lambda a, f=_function: f"{f}({a})", operands=1, transcendental=1)
     )
 describe("aten.sigmoid.default", operator=Pointwise(lambda a: f"pc_sigmoid({a})", operands=1, transcendental=1))
-describe("aten.pow.Tensor_Scalar", operator=Pointwise(_power, operands=2, transcendental=2))
+describe("aten.pow.Tensor_Scalar", operator=Power())
 
 
 class Sum(Operator):

@@ -23,13 +23,13 @@ class Gru(Operator):
     """
 
     def cost(self, node: Node) -> Cost:
-        """Both products at every step; 3 transcendentals, and 9 pointwise operations and 6 biases, a unit."""
+        """Both products at every step; 3 transcendentals, and 7 pointwise operations and 6 biases, a unit."""
         x, _, params, has_biases, *_ = node.args
         steps = x.shape[0] * x.shape[1]
         total = Cost()
         for w_ih, w_hh, *_ in _layers(params, has_biases):
             units = w_hh.shape[1]
-            pointwise = (9 + 6 * has_biases) * units
+            pointwise = (7 + 6 * has_biases) * units
             total += Cost(w_ih.size + w_hh.size, pointwise, 3 * units) * steps
         return total
 
@@ -66,10 +66,11 @@ class Gru(Operator):
         Raises:
             ExportError: more than one layer or direction.
         """
-        x, h0, params, has_biases, n_layers, _, _, bidirectional, _ = node.args
-        if n_layers > 1 or bidirectional or x.shape[0] != 1:
+        x, h0, params, has_biases, n_layers, _, _, bidirectional, batch_first = node.args
+        batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+        if n_layers > 1 or bidirectional or batch != 1:
             raise ExportError(
-                "The engine plays recurrent layers of one layer and one direction.",
+                "The engine plays recurrent layers of one layer, one direction and one voice.",
                 where=node.layer,
                 remedy="Stack single-layer modules instead.",
             )
@@ -81,7 +82,7 @@ class Gru(Operator):
         previous = emitter.ref(h0)
         gates = emitter.scratch(2 * emitter.rounded(3 * units))
         weights = (emitter.packed(w_ih), emitter.padded(b_ih, 3 * units), emitter.packed(w_hh))
-        for step in range(x.shape[1]):
+        for step in range(steps):
             emitter.line(
                 f"pc_gru({emitter.ref(sequence, step * units)}, {previous}, {emitter.ref(x, step * inputs)}, "
                 f"{', '.join(weights)}, {emitter.padded(b_hh, 3 * units)}, {inputs}, {units}, {gates});"

@@ -22,10 +22,9 @@ def _span(node: Node) -> tuple[int, int, int]:
     size = x.shape[axis]
     if node.op == "aten.select.int":
         return axis, start % size, 1
-    start = 0 if start is None else min(start + size if start < 0 else start, size)
     end = rest[0] if rest and rest[0] is not None else size
-    end = min(end + size if end < 0 else end, size)
-    return axis, start, end - start
+    start, end, _ = slice(start, end).indices(size)
+    return axis, start, max(end - start, 0)
 
 
 class Slice(Operator):
