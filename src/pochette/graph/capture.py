@@ -30,7 +30,7 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
     Raises:
         ExportError: `torch.export` cannot follow the module; the message carries its reason.
     """
-    training = module.training
+    training = {part: part.training for part in module.modules()}
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -44,7 +44,8 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
             remedy="Write its forward without branches on tensor values and without unknown Python objects.",
         ) from error
     finally:
-        module.train(training)
+        for part, mode in training.items():
+            part.training = mode
     return _translate(program)
 
 

@@ -67,13 +67,16 @@ def cut_module(module: nn.Module, cuts: Cuts) -> None:
         module: the captured module, or a copy of it.
         cuts: by paths of its state dictionary.
     """
+    # All cuts are made before the first is put in: one that fails leaves the module whole.
+    made: list[tuple[nn.Module, str, Tensor]] = []
     for path, axes in cuts.of_path().items():
         owner_path, _, name = path.rpartition(".")
         owner = module.get_submodule(owner_path)
-        tensor: Tensor = getattr(owner, name)
-        smaller = tensor.detach()
+        smaller: Tensor = getattr(owner, name).detach()
         for axis, indices in axes.items():
             smaller = smaller.index_select(axis, indices)
+        made.append((owner, name, smaller))
+    for owner, name, smaller in made:
         _replace(owner, name, smaller)
     refresh_attributes(module)
 
@@ -100,6 +103,7 @@ def resize(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for path, tensor in tensors.items():
         if own[path].dim() != tensor.dim():
             raise RunError(f"{path} has {tensor.dim()} axes, not {own[path].dim()}.", remedy="Use the stored recipe.")
+    for path, tensor in tensors.items():
         owner_path, _, name = path.rpartition(".")
         _replace(module.get_submodule(owner_path), name, tensor.clone())
     refresh_attributes(module)
@@ -124,7 +128,7 @@ def refresh_attributes(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear):
             part.out_features, part.in_features = part.weight.shape
-        elif isinstance(part, nn.LayerNorm):
+        elif isinstance(part, nn.LayerNorm) and part.elementwise_affine:
             part.normalized_shape = tuple(part.weight.shape)
         elif isinstance(part, nn.RNNBase):
             part.input_size, part.hidden_size = part.weight_ih_l0.shape[1], part.weight_hh_l0.shape[1]
