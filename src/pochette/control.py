@@ -48,15 +48,18 @@ class Control:
         """Value at a knob position.
 
         Args:
-            position: 0 (low) to 1 (high); values outside are clamped.
+            position: 0 (low) to 1 (high); values outside are clamped, NaN gives the default.
 
         Returns:
             the value in the control's unit.
         """
+        if math.isnan(position):
+            return self.default
         position = min(max(position, 0.0), 1.0)
         if self.curve == "logarithmic":
-            return self.low * (self.high / self.low) ** position
-        return self.low + (self.high - self.low) * position
+            return self.clamp(self.low * (self.high / self.low) ** position)
+        # Clamped, since rounding may step over an end.
+        return self.clamp(self.low + (self.high - self.low) * position)
 
     def to_knob(self, value: float) -> float:
         """Knob position of a value; the inverse of `from_knob`.

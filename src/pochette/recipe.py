@@ -78,11 +78,16 @@ class Family(Generic[T]):
         if self._loaded:
             return
         self._loaded = True
-        package = importlib.import_module(self.package)
-        for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
-            importlib.import_module(f"{self.package}.{module}")
-        for plugin in entry_points(group=f"pochette.{self.name}"):
-            plugin.load()
+        try:
+            package = importlib.import_module(self.package)
+            for module in sorted(m.name for m in pkgutil.iter_modules(package.__path__)):
+                importlib.import_module(f"{self.package}.{module}")
+            for plugin in entry_points(group=f"pochette.{self.name}"):
+                plugin.load()
+        except BaseException:
+            # Whoever asks again gets the same error, not a family with members missing.
+            self._loaded = False
+            raise
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -131,14 +136,16 @@ def to_json(recipe: Any) -> dict[str, Any]:
     Returns:
         field names and values that differ from their defaults.
     """
-    data: dict[str, Any] = {}
+    return {name: _plain(value) for name, value in _chosen(recipe)}
+
+
+def _chosen(recipe: Any) -> Iterator[tuple[str, Any]]:
+    """Names and values of the fields that differ from their defaults."""
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
         default = field.default_factory() if callable(field.default_factory) else field.default
-        if value == default:
-            continue
-        data[field.name] = _plain(value)
-    return data
+        if value != default:
+            yield field.name, value
 
 
 def _plain(value: Any) -> Any:
@@ -146,6 +153,15 @@ def _plain(value: Any) -> Any:
         return to_json(value)
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
+    return value
+
+
+def _described(value: Any) -> Any:
+    """Plain data in which every recipe, however deep, carries the name of its kind."""
+    if dataclasses.is_dataclass(value):
+        return {type(value).__name__: {name: _described(item) for name, item in _chosen(value)}}
+    if isinstance(value, (tuple, list)):
+        return [_described(item) for item in value]
     return value
 
 
@@ -181,8 +197,5 @@ def signature(*parts: Any) -> str:
     Returns:
         12 hexadecimal digits of the SHA-256 of the canonical JSON.
     """
-    described = [
-        {type(part).__name__: to_json(part)} if dataclasses.is_dataclass(part) else _plain(part) for part in parts
-    ]
-    text = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps([_described(part) for part in parts], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
