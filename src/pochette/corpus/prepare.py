@@ -12,11 +12,14 @@ import json
 import multiprocessing
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -40,6 +43,7 @@ Progress = Callable[[int, int, str], None]
 _KEPT_SILENCE_SECONDS = 0.05
 _CHUNK_SECONDS, _CONTEXT_SECONDS = 60.0, 1.0
 _PARALLEL_FROM = 8
+_COPIED_HOPS = 4096
 
 
 @dataclass(frozen=True)
@@ -228,14 +232,11 @@ def analyse_all(jobs: list[Job], progress: Progress | None) -> None:
 
 
 def _analyse_together(jobs: list[Job], tell: Callable[[Job], None]) -> list[Job]:
-    """Analyse in two processes; give back what is left if they could not be started.
-
-    Spawned processes import the main script anew; one without `if __name__ == "__main__"` stops them at once.
-    """
+    """Analyse in two processes; give back what is left should one of them die."""
     left = {job.name: job for job in jobs}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context) as pool:
-        waiting = {pool.submit(analyse, job): job for job in jobs}
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with _nameless_main():
+            waiting = {pool.submit(analyse, job): job for job in jobs}
         try:
             for future in as_completed(waiting):
                 future.result()
@@ -246,6 +247,21 @@ def _analyse_together(jobs: list[Job], tell: Callable[[Job], None]) -> list[Job]
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return list(left.values())
+
+
+@contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Hide the main script while processes start.
+
+    Spawned processes run it again to find what it defines, which ends badly in scripts without a `__name__` guard; our
+    work is defined here, so they need nothing of it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def analyse(job: Job) -> None:
@@ -273,7 +289,7 @@ def _analyse(job: Job) -> dict[str, Any]:
                 samples += len(block)
             file.write(np.zeros(-samples % hop, np.float32).tobytes())
         frames = -(-samples // hop)
-        features = _features(np.memmap(temporary, np.float32, "r"), rate, hop)
+        features = _features(temporary, frames, rate, hop)
         first, last = _sounding(features[1], round(_KEPT_SILENCE_SECONDS * rate / hop), frames)
         np.save(job.part.with_suffix(".npy"), features)
         os.replace(temporary, raw)
@@ -282,18 +298,22 @@ def _analyse(job: Job) -> dict[str, Any]:
     return {"first": first, "frames": last - first}
 
 
-def _features(audio: FloatArray, rate: int, hop: int) -> FloatArray:
+def _features(raw: Path, frames: int, rate: int, hop: int) -> FloatArray:
     """(3, frames + 1): f0 in Hz, loudness in dB, confidence; a minute at a time, with a second on either side."""
-    frames = len(audio) // hop
     chunk, context = (max(1, round(seconds * rate / hop)) for seconds in (_CHUNK_SECONDS, _CONTEXT_SECONDS))
     pieces = []
     for start in range(0, frames + 1, chunk):
         stop = min(start + chunk, frames + 1)
         low, high = max(0, start - context), min(frames, stop + context)
-        sound = np.asarray(audio[low * hop : high * hop])
+        sound = _samples(raw, low * hop, high * hop)
         track, loudness = pyin(sound, rate, hop), loudness_db(sound, rate, hop)
         pieces.append(np.stack([track.f0_hz, loudness, track.confidence])[:, start - low : stop - low])
     return np.concatenate(pieces, axis=1)
+
+
+def _samples(raw: Path, first: int, stop: int) -> FloatArray:
+    """Samples of a part; read rather than mapped, so that a long file never counts as memory in use."""
+    return np.fromfile(raw, np.float32, stop - first, offset=4 * first)
 
 
 def _sounding(loudness: Array, kept: int, frames: int) -> tuple[int, int]:
@@ -321,20 +341,22 @@ def join(jobs: list[Job], about: dict[str, Any], made: Path) -> None:
     temporary = made.with_name(f"{made.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    audio = np.lib.format.open_memmap(temporary / "audio.npy", "w+", np.float32, (total * hop,))
     frames = np.lib.format.open_memmap(temporary / "frames.npy", "w+", np.float32, (3, total + len(parts)))
     sounds, hops = [], 0
-    for number, (job, part) in enumerate(parts):
-        first, count = part["first"], part["frames"]
-        source = np.memmap(job.part.with_suffix(".audio"), np.float32, "r")
-        audio[hops * hop : (hops + count) * hop] = source[first * hop : (first + count) * hop]
-        features = np.load(job.part.with_suffix(".npy"))
-        frames[:, hops + number : hops + number + count + 1] = features[:, first : first + count + 1]
-        sounds.append({"name": job.name, "frames": count})
-        hops += count
-    audio.flush()
+    with (temporary / "audio.npy").open("wb") as audio:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (total * hop,)}
+        np.lib.format.write_array_header_1_0(audio, header)
+        for number, (job, part) in enumerate(parts):
+            first, count = part["first"], part["frames"]
+            for low in range(first, first + count, _COPIED_HOPS):
+                high = min(low + _COPIED_HOPS, first + count)
+                audio.write(_samples(job.part.with_suffix(".audio"), low * hop, high * hop).tobytes())
+            features = np.load(job.part.with_suffix(".npy"))
+            frames[:, hops + number : hops + number + count + 1] = features[:, first : first + count + 1]
+            sounds.append({"name": job.name, "frames": count})
+            hops += count
     frames.flush()
-    del audio, frames
+    del frames
     _write_json(temporary / "index.json", {**about, "sounds": sounds})
     try:
         os.rename(temporary, made)
