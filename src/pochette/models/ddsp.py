@@ -276,27 +276,40 @@ class DdspModel(Model):
         hidden = torch.zeros(batch, self.network.gru.hidden_size)
         return {"hidden": hidden, **self.synthesiser.initial_state(batch, generator)}
 
-    def synthesis_controls(self, controls: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the network asks of the synthesiser.
+    def raw_controls(self, controls: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network says, before it is scaled.
 
         Args:
             controls: (batch, frame, control).
             hidden: recurrent state, (batch, unit).
 
         Returns:
-            f0 (batch, frame) in Hz, amplitudes (batch, frame, partial), magnitudes (batch, frame, band), and the
-            recurrent state after.
+            (batch, frame, 1 + partial + band), and the recurrent state after.
         """
-        f0_hz = controls[..., 0]
         midi = 12.0 * torch.log2(controls[..., :1] / 440.0) + 69.0
         raw, after = self.network(midi / 127.0, controls[..., 1:2] / 80.0 + 1.0, hidden)
+        return raw, after
+
+    def play_raw(self, raw: Tensor, controls: Tensor, state: State) -> tuple[Tensor, State]:
+        """Sound of unscaled synthesiser controls, wherever they come from (the network, or a direct fit).
+
+        Args:
+            raw: (batch, frame, 1 + partial + band).
+            controls: (batch, frame, control).
+            state: the synthesiser's part of it.
+
+        Returns:
+            audio (batch, frame * hop) and the synthesiser's new state.
+        """
+        f0_hz = controls[..., 0]
         amplitudes, magnitudes = self.synthesiser.controls(raw, f0_hz, controls[..., 2], controls[..., 3])
-        return f0_hz, amplitudes, magnitudes, after
+        audio, after = self.synthesiser(f0_hz, amplitudes, magnitudes, state)
+        return audio, after
 
     def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
         """Sound of some frames; see `Model.advance`."""
-        f0_hz, amplitudes, magnitudes, hidden = self.synthesis_controls(controls, state["hidden"])
-        audio, after = self.synthesiser(f0_hz, amplitudes, magnitudes, state)
+        raw, hidden = self.raw_controls(controls, state["hidden"])
+        audio, after = self.play_raw(raw, controls, state)
         return audio, {"hidden": hidden, **after}
 
     def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:

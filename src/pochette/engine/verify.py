@@ -1,0 +1,129 @@
+"""The proof that an engine says what its model said: golden vectors played on every machine there is. Torch-free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pochette.boards.target import CORTEX_A72, CORTEX_M7
+from pochette.engine.build import compile_elf, compile_host_library
+from pochette.engine.emulate import EmulatedRunner
+from pochette.engine.native import NativeRunner
+from pochette.engine.runner import FloatArray, Runner, run_frames
+from pochette.engine.source import BLOCK_SAMPLES, EngineSource
+from pochette.engine.wasm import WasmRunner
+from pochette.errors import ToolError
+
+TOLERANCE = 1e-4
+"""Largest accepted error, of full scale."""
+ENGINES = ("c", "wasm", "aarch64", "cortex-m7")
+"""Where golden vectors can be played."""
+SHORT_BLOCKS = (1, 7, 64, BLOCK_SAMPLES)
+"""Ways to cut the calls, tried on the first half second besides whole frames."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One engine's answer."""
+
+    engine: str
+    passed: bool
+    max_error: float | None
+    """Largest difference from the golden audio, of full scale; None if it could not be run."""
+    seconds_of_audio: float
+    block_samples: tuple[int, ...]
+    """Ways the calls were cut; all gave the same samples."""
+    seconds: float
+    """Wall time it took."""
+    note: str = ""
+    """Why it could not be run, and what to do about it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def runner_for(engine: str, source: EngineSource, wasm: bytes) -> Runner:
+    """A fresh voice of an engine on one machine.
+
+    Args:
+        engine: one of `ENGINES`.
+        source: C99, compiled for "c" and the emulators.
+        wasm: the WebAssembly build.
+
+    Returns:
+        the voice.
+
+    Raises:
+        ToolError: what the machine needs is not installed.
+        ExportError: the source does not compile.
+    """
+    if engine == "wasm":
+        return WasmRunner(wasm)
+    if engine == "c":
+        import tempfile
+        from pathlib import Path
+
+        return NativeRunner(compile_host_library(source, Path(tempfile.mkdtemp(prefix="pochette-"))))
+    if engine == "aarch64":
+        return EmulatedRunner(compile_elf(source, CORTEX_A72), "aarch64")
+    if engine == "cortex-m7":
+        return EmulatedRunner(compile_elf(source, CORTEX_M7), "cortex-m7")
+    raise ToolError(f"There is no engine {engine!r}.", remedy=f"Use one of {', '.join(ENGINES)}.")
+
+
+def verify(
+    source: EngineSource,
+    wasm: bytes,
+    controls: FloatArray,
+    audio: FloatArray,
+    engines: Sequence[str] = ENGINES,
+    report: Callable[[Check], None] | None = None,
+) -> list[Check]:
+    """Play golden vectors on every engine this machine can run or emulate.
+
+    Args:
+        source: the engine.
+        wasm: its WebAssembly build.
+        controls: (frame, control).
+        audio: (frame * hop,), what it must sound like.
+        engines: which to try.
+        report: told each answer as it comes.
+
+    Returns:
+        one answer an engine; one that cannot be run here says why and does not pass.
+    """
+    checks = []
+    for engine in engines:
+        begun = time.monotonic()
+        try:
+            runner = runner_for(engine, source, wasm)
+        except ToolError as error:
+            check = Check(engine, False, None, 0.0, (), 0.0, f"{error.what} {error.remedy}")
+        else:
+            check = _play(engine, runner, controls, audio, begun)
+        checks.append(check)
+        if report is not None:
+            report(check)
+    return checks
+
+
+def _play(engine: str, runner: Runner, controls: FloatArray, audio: FloatArray, begun: float) -> Check:
+    made = run_frames(runner, controls)
+    error = float(np.abs(made - audio).max()) if np.isfinite(made).all() else float("inf")
+    short = controls[: max(1, runner.sample_rate_hz // runner.hop_samples // 2)]
+    differing = [b for b in SHORT_BLOCKS if not np.array_equal(run_frames(runner, short, b), made[: len(short) * runner.hop_samples])]
+    note = f"Calls of {differing[0]} samples change the audio." if differing else ""
+    return Check(
+        engine,
+        error <= TOLERANCE and not differing,
+        error,
+        len(audio) / runner.sample_rate_hz,
+        (runner.hop_samples, *SHORT_BLOCKS),
+        time.monotonic() - begun,
+        note,
+    )

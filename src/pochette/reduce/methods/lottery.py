@@ -1,0 +1,93 @@
+"""The structured lottery: train, score, trim, rewind, and again, until little is left (Esling et al. 2020).
+
+Where the original ticket (Frankle & Carbin 2019) masks weights, units are removed here, so every round trains a smaller
+and faster network. What "rewind" means is a choice:
+- "learning_rate" (Renda et al. 2020): survivors keep their trained weights, the learning rate starts over. It needs the
+  least further training and is what a time budget of minutes asks for.
+- "weights" (Frankle et al. 2019): survivors go back to their weights early in dense training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pochette.families import methods
+from pochette.models.model import Model
+from pochette.reduce.trimming import PREFIX, Structure, TrimReport, trim_model
+from pochette.train.loop import Progress
+from pochette.train.session import Session
+
+DENSE_SHARE = 0.4
+"""Of the budget, for the dense model; the rounds share the rest, the last of them half of it."""
+EARLY = 0.1
+"""Share of dense training at which the weights to rewind to are kept."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One stop on the path from the dense model to the smallest."""
+
+    name: str
+    model: Model
+    progress: Progress
+    report: TrimReport | None
+    """What was trimmed before the round; None for the dense model."""
+
+
+@methods.member("lottery")
+@dataclass(frozen=True)
+class Lottery:
+    """Train, score, trim and rewind in rounds; units are removed, not masked (Esling et al. 2020)."""
+
+    keep: float = 0.1
+    """Share of the network's multiply-accumulates left at the end."""
+    rounds: int = 3
+    """Each removes the same share of what the one before left."""
+    criterion: str = "magnitude"
+    """What makes a unit worth keeping."""
+    rewind: Literal["learning_rate", "weights"] = "learning_rate"
+    """Where survivors start again."""
+
+    def share(self, number: int) -> float:
+        """Share of the session's budget that round `number` (from 1) gets: the last one half, the others the rest."""
+        left = 1.0 - DENSE_SHARE
+        if self.rounds == 1:
+            return left
+        return left / 2 if number == self.rounds else left / 2 / (self.rounds - 1)
+
+    def apply(self, model: Model, session: Session, told: Callable[[Round], None] | None = None) -> list[Round]:
+        """Walk the whole path.
+
+        Args:
+            model: fresh; trained in place as the dense model.
+            session: where phases train and leave their checkpoints.
+            told: called after each round.
+
+        Returns:
+            the dense model and every round's, in order.
+
+        Raises:
+            ReductionError: nothing can be removed, or less than one unit a layer would be left.
+            RunError: see `Session.phase`.
+        """
+        snapshot = EARLY if self.rewind == "weights" else None
+        progress = session.phase("dense", model, DENSE_SHARE, snapshot_at=snapshot)
+        path = [Round("dense", model, progress, None)]
+        if told:
+            told(path[0])
+        early = session.early_weights("dense") if self.rewind == "weights" else None
+        target = Structure.of(model).matrix_macs()
+        for number in range(1, self.rounds + 1):
+            structure = Structure.of(model)
+            keep = structure.keep_for(target * self.keep ** (number / self.rounds))
+            model, cuts, report = trim_model(model, keep, self.criterion, structure)
+            if early is not None:
+                early = cuts.apply(early, PREFIX)
+                model.load_state_dict(early)
+            progress = session.phase(f"round-{number}", model, self.share(number))
+            path.append(Round(f"round-{number}", model, progress, report))
+            if told:
+                told(path[-1])
+        return path

@@ -1,0 +1,166 @@
+"""A training of several phases that survives anything: every phase is a file, finished ones are never repeated.
+
+Phases follow each other (dense, round 1, round 2...). Each writes its checkpoint every few seconds and when it ends; a
+session that is started again on the same folder skips the finished phases and goes on inside the unfinished one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+import pochette
+from pochette.corpus.folder import FolderCorpus
+from pochette.errors import RunError
+from pochette.families import models
+from pochette.graph.trim import resize
+from pochette.models.model import Model
+from pochette.recipe import from_json, to_json
+from pochette.train.checkpoint import load, save
+from pochette.train.loop import Budget, Progress, Trainer, Training
+
+SAVE_SECONDS = 10.0
+"""Wall time between checkpoints: what a power cut may cost."""
+Report = Callable[[str, Trainer], None]
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """A model's registered name and recipe, as plain data."""
+    for name, recipe in models.items():
+        if isinstance(model.recipe, recipe):
+            return {"name": name, "recipe": to_json(model.recipe)}
+    raise RunError(f"{type(model.recipe).__name__} is not a registered model.", remedy="Register its recipe.")
+
+
+def rebuild(facts: dict[str, Any], weights: dict[str, Tensor]) -> Model:
+    """The model that `describe` described, with these weights and the shapes they have.
+
+    Args:
+        facts: name and recipe.
+        weights: state dictionary, trimmed or not.
+
+    Returns:
+        the model.
+
+    Raises:
+        UnknownNameError: no such model, or its recipe has another field.
+        RunError: the weights are not this model's.
+    """
+    model: Model = from_json(models[facts["name"]], facts["recipe"]).build()
+    resize(model, weights)
+    return model.eval()
+
+
+def load_model(path: Path) -> tuple[Model, dict[str, Any]]:
+    """A model from a checkpoint.
+
+    Args:
+        path: of the checkpoint.
+
+    Returns:
+        the model and the checkpoint's facts.
+
+    Raises:
+        RunError: missing, damaged, or of a later version.
+    """
+    tensors, facts = load(path)
+    return rebuild(facts["model"], _model_part(tensors)), facts
+
+
+def _model_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model/")}
+
+
+@dataclass
+class Session:
+    """A folder in which phases of training leave their checkpoints.
+
+    Args:
+        folder: made if need be.
+        corpus: training part.
+        held_out: what only the looks see.
+        training: how every phase trains.
+        seconds: wall time of all phases together; infinite if steps bound them.
+        steps: optimiser steps of all phases together; None if time bounds them.
+        report: told the phase and the trainer at every look.
+    """
+
+    folder: Path
+    corpus: FolderCorpus
+    held_out: FolderCorpus
+    training: Training
+    seconds: float
+    steps: int | None = None
+    report: Report | None = None
+    resumed: list[str] = field(default_factory=list)
+    """What was found finished or begun, for the person to know."""
+
+    def path(self, phase: str) -> Path:
+        """Checkpoint of a phase."""
+        return self.folder / f"{phase}.safetensors"
+
+    def phase(self, name: str, model: Model, share: float, *, snapshot_at: float | None = None) -> Progress:
+        """Train a model for a share of the session's budget, or take over what an earlier session did of it.
+
+        Args:
+            name: of the phase, and of its files.
+            model: trained in place.
+            share: of the session's budget.
+            snapshot_at: share of the phase after which the weights are also kept apart, for rewinding.
+
+        Returns:
+            where the phase ended.
+
+        Raises:
+            RunError: the checkpoint belongs to something else, the disk is full, or the loss is not finite.
+        """
+        budget = Budget(self.seconds * share, None if self.steps is None else max(1, round(self.steps * share)))
+        trainer = Trainer(model, self.corpus, self.held_out, self.training, budget)
+        path = self.path(name)
+        if path.exists():
+            self._take_over(name, trainer)
+        facts = {"model": describe(model), "training": asdict(self.training), "version": pochette.__version__}
+        last_saved = time.monotonic()
+
+        def keep(trainer: Trainer) -> None:
+            nonlocal last_saved
+            used = budget.used(trainer.progress.seconds, trainer.progress.steps)
+            early = self.path(f"{name}-early")
+            if snapshot_at is not None and used >= snapshot_at and not early.exists():
+                save(early, {f"model/{k}": v for k, v in model.state_dict().items()}, facts)
+            if trainer.progress.stopped or time.monotonic() - last_saved > SAVE_SECONDS:
+                save(path, trainer.state(), {**facts, "progress": asdict(trainer.progress)})
+                last_saved = time.monotonic()
+            if self.report is not None:
+                self.report(name, trainer)
+
+        try:
+            trainer.fit((keep,))
+        except KeyboardInterrupt:
+            save(path, trainer.state(), {**facts, "progress": asdict(trainer.progress)})
+            raise
+        model.eval()
+        return trainer.progress
+
+    def early_weights(self, phase: str) -> dict[str, Tensor]:
+        """Weights kept by `snapshot_at`."""
+        return _model_part(load(self.path(f"{phase}-early"))[0])
+
+    def _take_over(self, name: str, trainer: Trainer) -> None:
+        tensors, facts = load(self.path(name))
+        if facts.get("model") != describe(trainer.model):
+            raise RunError(
+                "The checkpoint belongs to another model.",
+                where=str(self.path(name)),
+                remedy="Choose another --out, or delete the folder.",
+            )
+        saved = facts["progress"]
+        progress = Progress(**{**saved, "history": [tuple(row) for row in saved["history"]]})
+        trainer.restore(tensors, progress)
+        state = "finished" if progress.stopped else f"resumed at step {progress.steps}"
+        self.resumed.append(f"{name}: {state}")
