@@ -282,3 +282,18 @@ def _toy_bytes() -> bytes:
         return save(toy_instrument(), path).read_bytes()
     finally:
         path.unlink()
+
+
+def test_files_of_schema_version_1_load_for_ever() -> None:
+    kept = load(Path(__file__).parent / "data" / "v1.pochette")
+    assert (kept.title, kept.board, len(kept.source.controls)) == ("Kitchen Fiddle", "pi4", 5)
+    assert np.abs(run_frames(kept.runner(), kept.golden_controls) - kept.golden_audio).max() < 1e-6
+
+
+def test_the_page_on_the_format_names_every_field_and_limit(toy: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pochette-file.md").read_text()
+    manifest = json.loads(members(toy)["manifest.json"])
+    for name in (*manifest, *manifest["controls"][0], *(n for n in members(toy) if not n.startswith("source/"))):
+        assert name in page, name
+    assert f"| members | {archive_module.MEMBER_LIMIT} |" in page
+    assert f"{archive_module.TOTAL_LIMIT_BYTES >> 20} MiB" in page and f"{archive_module.RATIO_LIMIT} times" in page

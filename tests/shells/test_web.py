@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pochette.engine.build import compile_wasm
 from pochette.engine.runner import FloatArray
 from pochette.instrument import Message, Polyphony, perform
 from pochette.instrument.midi import Score
@@ -224,3 +225,23 @@ def test_it_fits_a_phone(tmp_path: Path) -> None:
 
 def _checksum(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@pytest.mark.system
+def test_an_engine_that_traps_falls_silent_and_the_page_says_so(tmp_path: Path) -> None:
+    source = toy_instrument().source
+    body = source.files["toy.c"].replace("s->phase += s->step;", "s->phase += s->step; if (i > 5) __builtin_trap();")
+    broken = replace(source, files=source.files | {"toy.c": body})
+    with Browser(write(replace(toy_instrument(), wasm=compile_wasm(broken)), tmp_path).as_uri()) as opened:
+        opened.key("keyDown", "KeyH", "h")
+        opened.wait_for("document.getElementById('lamp').dataset.state === 'failed'")
+        assert not opened.audio("pochette.capture(0.1)").any()
+
+
+@pytest.mark.system
+def test_an_engine_that_is_no_webassembly_is_said(tmp_path: Path) -> None:
+    path = write(replace(toy_instrument(), wasm=b"\0asm\1\0\0\0"), tmp_path)
+    with Browser(path.as_uri()) as opened:
+        opened.evaluate("pochette.start().catch(() => {})")
+        assert opened.evaluate("document.getElementById('state').textContent") == "failed"
+        assert "engine" in opened.evaluate("document.getElementById('start').textContent")

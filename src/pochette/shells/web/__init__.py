@@ -107,7 +107,8 @@ def _facts(instrument: Instrument) -> list[str]:
     operations = made.get("operations_per_second")
     if isinstance(operations, (int, float)) and operations > 0:
         facts.append(f"{operations / 1e6:,.3g} million operations a second")
-    facts.append(f"{len(instrument.wasm) / 1024:,.0f} KiB engine")
+    size = len(instrument.wasm)
+    facts.append(f"{size / 1e6:.1f} MB engine" if size >= 1e6 else f"{size / 1e3:.0f} kB engine")
     facts.append(f"{instrument.sample_rate_hz / 1000:g} kHz")
     seconds = made.get("seconds")
     if isinstance(seconds, (int, float)) and seconds > 0:

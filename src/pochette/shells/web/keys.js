@@ -106,6 +106,8 @@ function drawPiano() {
     const key = document.createElement("div");
     key.id = `key-${note}`;
     key.dataset.note = note;
+    key.setAttribute("role", "button");
+    key.setAttribute("aria-label", noteName(note));
     key.className = `key ${isBlack(note) ? "black" : "white"}`;
     if (note < low - 0.5 || note > high + 0.5) key.classList.add("beyond");
     key.style.left = `${isBlack(note) ? whites * white - 0.29 * white : whites++ * white}%`;

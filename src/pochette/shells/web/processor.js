@@ -56,7 +56,8 @@ class PochetteProcessor extends AudioWorkletProcessor {
     } else if (message.kind === "perform") {
       answer(perform(module, config, message.voices, message.events, message.samples));
     } else if (message.kind === "measure") {
-      const events = Array.from({ length: message.voices }, (_, n) => [0, { kind: "note_on", number: 48 + n, value: 90 }]);
+      const strike = (number) => [0, { kind: "note_on", number, value: 90 }];
+      const events = Array.from({ length: message.voices }, (_, index) => strike(48 + index));
       const began = now();
       perform(module, config, message.voices, events, message.samples);
       answer(Float32Array.of((now() - began) / 1000));
@@ -67,9 +68,8 @@ class PochetteProcessor extends AudioWorkletProcessor {
 
   process(_, [[out]]) {
     const began = now();
-    if (this.failed) return true;
     try {
-      this.fill(out);
+      if (!this.failed) this.fill(out);
     } catch (error) {
       this.failed = true;
       out.fill(0);

@@ -78,7 +78,8 @@ function drawSpectrum() {
   }
   spectrumTap?.getByteFrequencyData(bins);
   const level = (x) => {
-    const [from, to] = [x, x + scale].map((at) => (LOWEST_HZ * 2 ** ((at / width) * octaves) * bins.length) / nyquistHz);
+    const binAt = (at) => (LOWEST_HZ * 2 ** ((at / width) * octaves) * bins.length) / nyquistHz;
+    const [from, to] = [binAt(x), binAt(x + scale)];
     const whole = Math.floor(from);
     /* Between two bins a straight line; of many bins under one point the strongest, so that no partial is missed. */
     let most = bins[whole] + (from - whole) * ((bins[whole + 1] ?? 0) - bins[whole]);
