@@ -1,0 +1,334 @@
+"""What every streaming model must keep, as plain functions of a recipe: registered or written a minute ago."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pochette.boards import target
+from pochette.engine import build
+from pochette.engine.emulate import EmulatedRunner, Machine
+from pochette.engine.export import export
+from pochette.engine.native import NativeRunner
+from pochette.engine.runner import FloatArray, Runner, run_frames
+from pochette.engine.wasm import WasmRunner
+from pochette.measure import profile_model
+from pochette.models.model import Model, Step, TorchRunner
+
+BLOCKS = (1, 7, 64, 1000)
+NOTE_HZ = 220.0
+
+
+def built(recipe: Any, seed: int = 0) -> Model:
+    """A model with weights large enough that every input matters."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model: Model = recipe.build()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(1.5)
+    return model.eval()
+
+
+def at_rest(model: Model, frames: int) -> Tensor:
+    """Every control at its default, (1, frame, control)."""
+    return torch.tensor([knob.default for knob in model.controls]).repeat(1, frames, 1)
+
+
+def wandering(model: Model, frames: int, seed: int = 1) -> Tensor:
+    """Controls that move smoothly through most of their ranges, (1, frame, control)."""
+    rng = np.random.default_rng(seed)
+    travel = np.linspace(0, 1, frames)
+    curves = []
+    for knob in model.controls:
+        rate, start = rng.uniform(1, 5), rng.uniform(0, 2 * np.pi)
+        position = 0.5 + 0.45 * np.sin(2 * np.pi * rate * travel + start)
+        curves.append([knob.from_knob(float(x)) for x in position])
+    return torch.tensor(np.array(curves, np.float32).T)[None]
+
+
+@torch.no_grad()
+def sound(model: Model, controls: Tensor) -> FloatArray:
+    """A whole sound from rest, (sample,)."""
+    return model(controls)[0].numpy()  # type: ignore[no-any-return]
+
+
+def close(left: FloatArray, right: FloatArray, tolerance: float = 1e-6) -> None:
+    assert left.shape == right.shape
+    worst = float(np.abs(left - right).max())
+    assert worst <= tolerance, f"differ by {worst:.3g}"
+
+
+# -- shapes, streaming, causality --------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def check_shapes(recipe: Any) -> None:
+    model = built(recipe)
+    hop = model.hop_samples
+    assert hop >= 1 and model.sample_rate_hz == recipe.sample_rate_hz and model.latency_samples >= 0
+    names = [knob.name for knob in model.controls]
+    assert len(set(names)) == len(names) and all(name.isidentifier() and name == name.lower() for name in names)
+    for batch in (1, 3):
+        controls = wandering(model, 5).repeat(batch, 1, 1)
+        state = model.initial_state(batch)
+        before = {name: value.clone() for name, value in state.items()}
+        audio, after = model.advance(controls, state)
+        assert audio.shape == (batch, 5 * hop) and audio.dtype == torch.float32
+        assert {n: (v.shape, v.dtype) for n, v in after.items()} == {n: (v.shape, v.dtype) for n, v in state.items()}
+        assert all(torch.equal(state[name], before[name]) for name in state), "the given state was written to"
+        # Voices of a batch do not hear each other.
+        assert torch.allclose(audio, audio[:1].expand_as(audio), atol=1e-6)
+    assert Step(model)(*Step(model).example_inputs()).shape == (1, hop)
+
+
+@torch.no_grad()
+def check_streamed_equals_offline(recipe: Any) -> None:
+    model = built(recipe)
+    controls = wandering(model, 37)
+    whole = sound(model, controls)
+    for cuts in ([1] * 37, [5, 32], [36, 1], [1, 2, 3, 4, 27], [13, 11, 13]):
+        state, pieces = model.initial_state(1), []
+        for piece in controls.split(cuts, dim=1):
+            audio, state = model.advance(piece, state)
+            pieces.append(audio[0])
+        close(torch.cat(pieces).numpy(), whole)
+    step = Step(model)
+    close(torch.cat([step(row[None])[0] for row in controls[0]]).numpy(), whole)
+    runner: Runner = TorchRunner(model)
+    for block in BLOCKS:
+        close(run_frames(runner, controls[0].numpy(), block), whole)
+
+
+def check_causal(recipe: Any) -> None:
+    model = built(recipe)
+    controls, frame = wandering(model, 24), 15
+    before = sound(model, controls)
+    for number, knob in enumerate(model.controls):
+        changed = controls.clone()
+        changed[:, frame:, number] = knob.low
+        after = sound(model, changed)
+        assert np.array_equal(after[: frame * model.hop_samples], before[: frame * model.hop_samples]), knob.name
+
+
+def check_latency(recipe: Any) -> None:
+    """A step of a knob is heard from its frame on and, where the knob acts without memory, wholly after the latency.
+
+    A knob acts without memory if the sound after the step becomes the sound of the knob having stood there always.
+    Where it never does (it went through a recurrence, or turned the phase), only the beginning can be measured.
+    """
+    model = built(recipe)
+    hop, frame = model.hop_samples, 20
+    frames = frame + 4 + math.ceil(4 * max(model.latency_samples, hop) / hop)
+    measured = 0
+    for number, knob in enumerate(model.controls):
+        old, new = at_rest(model, frames), at_rest(model, frames)
+        old[..., number], new[..., number] = knob.from_knob(0.3), knob.from_knob(0.8)
+        stepped = torch.cat([old[:, :frame], new[:, frame:]], dim=1)
+        start = frame * hop
+        heard = np.flatnonzero(sound(model, stepped) != sound(model, old))
+        assert len(heard) and start <= heard[0] <= start + max(model.latency_samples, hop), knob.name
+        scale = float(np.abs(sound(model, new)).max())
+        apart = np.flatnonzero(np.abs(sound(model, stepped) - sound(model, new)) > 1e-6 * scale)
+        settled = (int(apart[-1]) + 1 if len(apart) else 0) - start
+        if settled < (frames - frame - 1) * hop:
+            measured = max(measured, settled)
+            assert settled <= model.latency_samples, f"{knob.name}: whole after {settled} samples"
+    # Not promised larger than it is, by more than a frame.
+    assert measured == 0 or model.latency_samples - measured <= hop, f"measured {measured}"
+
+
+def check_reset(recipe: Any) -> None:
+    model = built(recipe)
+    controls = wandering(model, 12)
+    runner = TorchRunner(model)
+    first = run_frames(runner, controls[0].numpy())
+    runner.process(controls[0, 3].numpy(), 3 * model.hop_samples // 2)
+    assert np.array_equal(run_frames(runner, controls[0].numpy()), first)
+    assert np.array_equal(run_frames(TorchRunner(built(recipe)), controls[0].numpy()), first)
+
+
+def check_extremes_are_finite(recipe: Any) -> None:
+    model = built(recipe)
+    rows = [[knob.low for knob in model.controls], [knob.high for knob in model.controls]]
+    for number, knob in enumerate(model.controls):
+        for value in (knob.low, knob.high):
+            rows.append([value if i == number else k.default for i, k in enumerate(model.controls)])
+    jumping = torch.tensor(rows * 2)[None].repeat_interleave(3, dim=1)
+    audio = sound(model, jumping)
+    assert np.isfinite(audio).all() and np.abs(audio).max() < 1e3
+    for row in rows:
+        assert np.isfinite(sound(model, torch.tensor(row).repeat(1, 6, 1))).all()
+
+
+def check_every_control_matters(recipe: Any) -> None:
+    model = built(recipe)
+    frames = 24
+    still = sound(model, at_rest(model, frames))
+    level = float(np.sqrt(np.mean(still**2)))
+    assert level > 0
+    for number, knob in enumerate(model.controls):
+        for position in (0.1, 0.9):
+            turned = at_rest(model, frames)
+            turned[..., number] = knob.from_knob(position)
+            change = float(np.sqrt(np.mean((sound(model, turned) - still) ** 2)))
+            assert change > 1e-4 * level, f"{knob.name} at {position}: {change:.2g} of {level:.2g}"
+
+
+def check_silence(recipe: Any, seconds: float = 60.0) -> None:
+    """A minute at the bottom of every range: finite, and no number so small that it would slow a processor down."""
+    model = built(recipe)
+    runner = TorchRunner(model)
+    lowest = np.array([knob.low for knob in model.controls], np.float32)
+    block = 50 * model.hop_samples
+    tiny = np.finfo(np.float32).tiny
+    controls = torch.tensor(lowest).repeat(1, 50, 1)
+    state = model.initial_state(1)
+    with torch.no_grad():
+        for _ in range(math.ceil(seconds * model.sample_rate_hz / block)):
+            audio, state = model.advance(controls, state)
+            assert torch.isfinite(audio).all()
+            assert not ((audio != 0) & (audio.abs() < tiny)).any()
+    for name, value in state.items():
+        assert torch.isfinite(value).all(), name
+        assert not (value.is_floating_point() and bool(((value != 0) & (value.abs() < tiny)).any())), name
+    assert np.isfinite(runner.process(lowest, 10)).all()
+
+
+@torch.no_grad()
+def check_phase_after_a_minute(recipe: Any) -> None:
+    """Where a model carries an integer phase, it is after 60 s what arithmetic says, not a sum of roundings."""
+    model = built(recipe)
+    if "phase" not in model.initial_state(1):
+        return
+    f0 = 441.7
+    frames = 60 * model.sample_rate_hz // model.hop_samples
+    controls = at_rest(model, frames)
+    controls[..., 0] = f0
+    state = model.initial_state(1)
+    for piece in controls.split(500, dim=1):
+        _, state = model.advance(piece, state)
+    step = int(np.float32(f0) * np.float32(2**32 / model.sample_rate_hz))
+    assert state["phase"].tolist() == [step * frames * model.hop_samples % 2**32]
+    # The step itself is a float32 product: a frequency right to one part in 2^22.
+    assert abs(step / 2**32 * model.sample_rate_hz - f0) < f0 * 2**-22
+
+
+# -- learning, files ---------------------------------------------------------------------------------------------------
+
+
+def note_with_noise(model: Model, frames: int) -> dict[str, Tensor]:
+    """A harmonic note that decays over a breath of noise, as an excerpt of batch 1."""
+    rng = np.random.default_rng(5)
+    t = np.arange(frames * model.hop_samples) / model.sample_rate_hz
+    tone = sum(np.sin(2 * np.pi * k * NOTE_HZ * t) / k for k in range(1, 9))
+    audio = 0.1 * tone * np.exp(-3 * t) + 0.003 * rng.standard_normal(len(t))
+    loudness = np.linspace(-25, -40, frames)
+    curves = {"f0_hz": np.full(frames, NOTE_HZ), "loudness_db": loudness, "confidence": np.ones(frames)}
+    return {name: torch.tensor(x, dtype=torch.float32)[None] for name, x in {"audio": audio, **curves}.items()}
+
+
+def check_overfits(recipe: Any, steps: int = 300, fall: float = 0.6) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model: Model = recipe.build()
+    excerpt = note_with_noise(model, round(0.4 * model.sample_rate_hz / model.hop_samples))
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    first = float("nan")
+    for step in range(steps):
+        loss = model.loss(excerpt, torch.Generator().manual_seed(step))
+        if step == 0:
+            first = loss.item()
+        if loss.item() < (1 - fall) * first:
+            return
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 3.0)
+        optimiser.step()
+    raise AssertionError(f"the loss fell from {first:.3g} only to {loss.item():.3g}")
+
+
+def check_every_weight_learns(recipe: Any) -> None:
+    """A loss that does not reach a weight leaves it as it was drawn."""
+    model = built(recipe)
+    excerpt = note_with_noise(model, 16)
+    model.train().loss(excerpt, torch.Generator().manual_seed(0)).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def check_file_round_trip(recipe: Any, folder: Path) -> None:
+    model = built(recipe)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "w.safetensors")
+    again = built(recipe, seed=9)
+    controls = wandering(model, 8)
+    assert not np.array_equal(sound(again, controls), sound(model, controls))
+    again.load_state_dict(load_file(folder / "w.safetensors"))
+    assert np.array_equal(sound(again, controls), sound(model, controls))
+
+
+# -- counting and engines ----------------------------------------------------------------------------------------------
+
+
+def check_counted(recipe: Any) -> None:
+    model = built(recipe)
+    counted = profile_model(model)
+    assert counted.unknown == ()
+    assert counted.parameters == sum(p.numel() for p in model.parameters())
+    assert counted.calls_per_second == model.sample_rate_hz / model.hop_samples
+    matrices = sum(p.numel() for p in model.parameters() if p.dim() > 1)
+    assert counted.macs >= matrices and counted.state_bytes > 0
+    assert sum(layer.parameters for layer in counted.layers) == counted.parameters
+
+
+def check_engines(recipe: Any, folder: Path, seconds: float = 2.0) -> None:
+    """Native and sandboxed engines say what torch says."""
+    model = built(recipe)
+    source = export(model, "contract")
+    frames = round(seconds * model.sample_rate_hz / model.hop_samples)
+    controls = wandering(model, frames)
+    wanted = sound(model, controls)
+    tolerance = 1e-5 * max(1.0, float(np.abs(wanted).max()))
+    native = NativeRunner(build.compile_host_library(source, folder))
+    wasm = WasmRunner(build.compile_wasm(source))
+    runners: list[Runner] = [native, wasm]
+    rows = controls[0].numpy()
+    for runner in runners:
+        assert (runner.hop_samples, runner.sample_rate_hz) == (model.hop_samples, model.sample_rate_hz)
+        assert (runner.n_controls, runner.latency_samples) == (len(model.controls), model.latency_samples)
+        whole = run_frames(runner, rows)
+        close(whole, wanted, tolerance)
+        for block in (1, 7, 64, 511):
+            some = frames if block > 7 else 40
+            assert np.array_equal(run_frames(runner, rows[:some], block), whole[: some * model.hop_samples]), block
+    _check_knobs_are_clamped(native, model)
+
+
+def _check_knobs_are_clamped(runner: Runner, model: Model) -> None:
+    high = np.array([knob.high for knob in model.controls], np.float32)
+    runner.reset()
+    inside = runner.process(high, 300)
+    runner.reset()
+    assert np.array_equal(runner.process(high * 2 + 1, 300), inside)
+    runner.reset()
+    assert np.isfinite(runner.process(np.full_like(high, np.nan), 300)).all()
+
+
+def check_emulated(recipe: Any, frames: int = 6) -> None:
+    model = built(recipe)
+    source = export(model, "contract")
+    controls = wandering(model, frames)
+    wanted = sound(model, controls)
+    targets: dict[Machine, target.Target] = {"aarch64": target.CORTEX_A72, "cortex-m7": target.CORTEX_M7}
+    for machine, processor in targets.items():
+        runner = EmulatedRunner(build.compile_elf(source, processor), machine)
+        tolerance = 1e-5 * max(1.0, float(np.abs(wanted).max()))
+        close(run_frames(runner, controls[0].numpy(), 7), wanted, tolerance)
