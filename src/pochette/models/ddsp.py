@@ -7,8 +7,9 @@
                                        audio = harmonics + filtered noise (+ reverb) --+
 
 Deviations from the paper, with their reasons:
-- The synthesiser needs no look-ahead: hop f runs from the controls of frame f-1 to those of frame f, so a control is
-  fully heard one hop after it was given (the declared latency). Training features are taken at the end of each hop.
+- The synthesiser needs no look-ahead: hop f runs from the controls of frame f-1 to those of frame f, so the harmonics
+  follow a control within one hop; noise made before it rings on for the length of the noise filter. The declared
+  latency is the longer of the two. Training features are taken at the end of each hop.
 - The noise filter's linear-phase delay (`noise_bands - 1` samples) is left in; the paper's code crops it.
 - Two knobs are added after the network, neutral at rest: `brightness` tilts the partials, `breath` scales the noise.
 - Phase is an integer (see `layers.synthesis`), so minutes of playing do not drift.
@@ -260,7 +261,7 @@ class DdspModel(Model):
         self.recipe = recipe
         self.sample_rate_hz = recipe.sample_rate_hz
         self.hop_samples = round(recipe.sample_rate_hz / recipe.frame_rate_hz)
-        self.latency_samples = self.hop_samples
+        self.latency_samples = max(self.hop_samples, 2 * (recipe.noise_bands - 1) - 1)
         self.controls = (
             Control("pitch_hz", "Hz", 20.0, 0.45 * recipe.sample_rate_hz, 440.0, "logarithmic", "fundamental"),
             Control("loudness_db", "dB", -80.0, 0.0, -25.0, "linear", "perceived level"),
