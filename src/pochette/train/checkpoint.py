@@ -107,4 +107,5 @@ def unpack_optimiser(optimiser: torch.optim.Optimizer, names: list[str], packed:
         by_name.setdefault(name, {})[field] = value
     for name, parameter in zip(names, parameters, strict=True):
         if name in by_name:
-            optimiser.state[parameter] = by_name[name]
+            # Copies: the optimiser writes to its state in place.
+            optimiser.state[parameter] = {key: value.clone() for key, value in by_name[name].items()}

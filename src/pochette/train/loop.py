@@ -52,8 +52,12 @@ class Budget:
 
     def used(self, seconds: float, steps: int) -> float:
         """Share of the budget that is spent, 0 to 1."""
-        by_steps = steps / self.steps if self.steps else 0.0
-        return min(1.0, max(seconds / self.seconds, by_steps))
+        by_steps = 0.0 if self.steps is None else _share(steps, self.steps)
+        return min(1.0, max(_share(seconds, self.seconds), by_steps))
+
+
+def _share(used: float, whole: float) -> float:
+    return used / whole if whole > 0 else 1.0
 
 
 @dataclass
@@ -143,7 +147,13 @@ class Trainer:
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
+        if not torch.isfinite(norm):
+            # Before the step: the weights, and what the next callback saves of them, stay good.
+            raise RunError(
+                f"The gradient is {norm.item()} at step {self.progress.steps}.",
+                remedy="Lower --learning-rate; the last checkpoint is whole.",
+            )
         self.optimiser.step()
         return loss.item()
 
