@@ -323,5 +323,3 @@ def group_of_nodes(graph: Graph) -> dict[int, str]:
         if belongs:
             needed.update(id(value) for value in node.inputs())
     return groups
-
-

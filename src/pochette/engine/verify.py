@@ -116,7 +116,11 @@ def _play(engine: str, runner: Runner, controls: FloatArray, audio: FloatArray, 
     made = run_frames(runner, controls)
     error = float(np.abs(made - audio).max()) if np.isfinite(made).all() else float("inf")
     short = controls[: max(1, runner.sample_rate_hz // runner.hop_samples // 2)]
-    differing = [b for b in SHORT_BLOCKS if not np.array_equal(run_frames(runner, short, b), made[: len(short) * runner.hop_samples])]
+    differing = [
+        b
+        for b in SHORT_BLOCKS
+        if not np.array_equal(run_frames(runner, short, b), made[: len(short) * runner.hop_samples])
+    ]
     note = f"Calls of {differing[0]} samples change the audio." if differing else ""
     return Check(
         engine,

@@ -113,9 +113,7 @@ class DdspNetwork(nn.Module):
         self.loudness_stack = DenseStack(1, width, layers)
         self.gru = nn.GRU(2 * features, recipe.hidden, batch_first=True)
         self.out_stack = DenseStack(2 * features + recipe.hidden, width, layers)
-        self.head = nn.Linear(
-            width if layers else 2 + recipe.hidden, 1 + recipe.partials + recipe.noise_bands
-        )
+        self.head = nn.Linear(width if layers else 2 + recipe.hidden, 1 + recipe.partials + recipe.noise_bands)
 
     def forward(self, pitch: Tensor, loudness: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Frames of controls, and the recurrent state after them.

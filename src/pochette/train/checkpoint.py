@@ -63,7 +63,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise RunError(
-            f"The checkpoint is damaged: {error}", where=str(path), remedy="Delete it; training starts again from there."
+            f"The checkpoint is damaged: {error}",
+            where=str(path),
+            remedy="Delete it; training starts again from there.",
         ) from error
     if facts.get("format_version", 0) > FORMAT_VERSION:
         raise RunError(

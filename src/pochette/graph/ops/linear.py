@@ -47,5 +47,3 @@ class Linear(Operator):
 
 
 describe("aten.linear.default", operator=Linear())
-
-

@@ -173,4 +173,3 @@ class Sum(Operator):
 
 
 describe("aten.sum.dim_IntList", operator=Sum())
-

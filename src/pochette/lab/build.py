@@ -1,0 +1,115 @@
+"""From a trained model to an instrument: engine, sandbox build, golden vectors, and where it all came from."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import pochette
+from pochette.corpus.folder import FolderCorpus
+from pochette.engine.build import compile_wasm
+from pochette.engine.export import export, identifier
+from pochette.engine.runner import FloatArray, run_frames
+from pochette.engine.source import EngineSource
+from pochette.instrument import Instrument
+from pochette.measure import profile_model
+from pochette.models.model import Model, TorchRunner
+from pochette.train.session import describe
+
+GOLDEN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What a corpus holds, and so what an instrument should be played with."""
+
+    pitch_hz: tuple[float, float] | None
+    loudness_db: tuple[float, float]
+
+    @classmethod
+    def of(cls, corpus: FolderCorpus) -> Ranges:
+        """Ranges of a corpus."""
+        return cls(corpus.f0_range_hz(), corpus.loudness_range_db())
+
+
+def golden_curve(model: Model, ranges: Ranges) -> FloatArray:
+    """Ten seconds in which every control moves over what it will be played with, in steps and in glides.
+
+    Args:
+        model: gives controls and rates.
+        ranges: of pitch and loudness.
+
+    Returns:
+        (frame, control).
+    """
+    frames = round(GOLDEN_SECONDS * model.sample_rate_hz / model.hop_samples)
+    t = np.arange(frames) * model.hop_samples / model.sample_rate_hz
+    low_hz, high_hz = ranges.pitch_hz or (110.0, 880.0)
+    low_db, high_db = ranges.loudness_db
+    special = {
+        "pitch_hz": low_hz * (high_hz / low_hz) ** (np.floor(t * 2) * 0.37 % 1.0) * 2 ** (0.03 * np.sin(33 * t)),
+        "loudness_db": low_db + (high_db - low_db) * (0.5 - 0.5 * np.cos(2.1 * t)),
+    }
+    columns = []
+    for number, knob in enumerate(model.controls):
+        # The other knobs rest for the first half, so that it is the sound they were trained with.
+        swing = 0.4 * (knob.high - knob.low) * np.sin((0.7 + 0.3 * number) * t) * (t > GOLDEN_SECONDS / 2)
+        columns.append(np.clip(special.get(knob.name, knob.default + swing), knob.low, knob.high))
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def build_instrument(
+    model: Model,
+    name: str,
+    ranges: Ranges,
+    *,
+    title: str = "",
+    board: str = "",
+    provenance: dict[str, Any] | None = None,
+    source: EngineSource | None = None,
+) -> Instrument:
+    """Generate, compile and describe the instrument of a model.
+
+    Args:
+        model: trained.
+        name: of files and C functions; made a valid identifier.
+        ranges: of the corpus it was trained on.
+        title: for people.
+        board: it was made for.
+        provenance: what is known of its making; parameters and operations are added.
+        source: the model's engine, if it was generated already.
+
+    Returns:
+        the instrument, not saved.
+
+    Raises:
+        ExportError: the model holds what the engine cannot do.
+        ToolError: no compiler for WebAssembly.
+    """
+    name = identifier(name)
+    source = source or export(model, name)
+    controls = golden_curve(model, ranges)
+    counted = profile_model(model)
+    return Instrument(
+        name=name,
+        source=source,
+        wasm=compile_wasm(source),
+        weights={path: tensor.detach().numpy() for path, tensor in model.state_dict().items()},
+        golden_controls=controls,
+        golden_audio=run_frames(TorchRunner(model), controls).astype(np.float32),
+        title=title or name,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        pochette_version=pochette.__version__,
+        pitch_range_hz=ranges.pitch_hz,
+        recipe=describe(model),
+        board=board,
+        provenance={
+            **(provenance or {}),
+            "parameters": counted.parameters,
+            "operations_per_second": round(counted.macs_per_second or 0),
+            "loudness_range_db": list(ranges.loudness_db),
+        },
+    )

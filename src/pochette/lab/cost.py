@@ -1,0 +1,134 @@
+"""What a generated engine costs on a board: instructions and bytes counted, time measured, the network's share of both."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pochette.boards.board import Board, Demand, Verdict
+from pochette.boards.target import CORTEX_M7
+from pochette.engine.build import compile_elf, compile_host_library
+from pochette.engine.emulate import workload
+from pochette.engine.firmware import compile_firmware, firmware_size
+from pochette.engine.native import NativeRunner
+from pochette.engine.runner import FloatArray, run_frames
+from pochette.engine.source import EngineSource
+from pochette.errors import FitError, ToolError
+
+NETWORK_ONLY = ("POCHETTE_NETWORK_ONLY",)
+"""Build without synthesis: what remains is the network's part."""
+
+
+@dataclass(frozen=True)
+class EngineCost:
+    """Figures of one engine for one board; None where this machine could not obtain them."""
+
+    board: str
+    instructions_per_second: float | None = None
+    """Per second of audio, emulated and counted."""
+    network_instructions_per_second: float | None = None
+    flash_bytes: int | None = None
+    """Of the linked firmware: program, weights, tables."""
+    ram_bytes: int | None = None
+    """Of the linked firmware as the board's memory map places it."""
+    host_real_time_factor: float | None = None
+    """CPU seconds per second of audio on this machine, smallest of several runs."""
+    host_network_real_time_factor: float | None = None
+    state_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    def demand(self, sample_rate_hz: int) -> Demand:
+        """What a board is asked for; bytes that no firmware told are those of state."""
+        return Demand(
+            flash_bytes=self.flash_bytes or 0,
+            ram_bytes=self.ram_bytes or self.state_bytes or 0,
+            sample_rate_hz=sample_rate_hz,
+            instructions_per_second=self.instructions_per_second,
+        )
+
+    def verdict(self, board: Board, sample_rate_hz: int) -> Verdict:
+        """Whether the engine fits the board, with reasons."""
+        return board.fits(self.demand(sample_rate_hz))
+
+
+def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
+    """Count an engine's instructions and bytes for a board, without the board.
+
+    Args:
+        source: the engine.
+        board: gives target, memory map and emulator; those without are left out.
+        curve: (frame, control), what is played while counting.
+
+    Returns:
+        the figures that could be obtained.
+
+    Raises:
+        ExportError: the source does not compile.
+    """
+    figures: dict[str, Any] = {"board": board.name}
+    if board.target is not None and board.emulator in ("aarch64", "cortex-m7"):
+        try:
+            elf = compile_elf(source, board.target)
+            figures["instructions_per_second"] = workload(elf, board.emulator, curve).instructions_per_second
+            part = compile_elf(source, board.target, defines=NETWORK_ONLY)
+            figures["network_instructions_per_second"] = workload(part, board.emulator, curve).instructions_per_second
+        except ToolError:
+            pass
+    if board.memory is not None:
+        try:
+            size = firmware_size(compile_firmware(source, curve[:1], board.memory, target=CORTEX_M7), board.memory)
+            figures |= {"flash_bytes": size.flash_bytes, "ram_bytes": size.ram_bytes}
+        except FitError:
+            figures |= {"flash_bytes": source_bytes(source), "ram_bytes": source_bytes(source)}
+        except ToolError:
+            pass
+    return EngineCost(**figures)
+
+
+def source_bytes(source: EngineSource) -> int:
+    """Bytes of an engine's weights, from the length of its array: what a linker that gave up would have placed."""
+    import re
+
+    text = source.files[f"{source.name}_weights.h"]
+    found = re.search(r"weights\[(\d+)\]", text)
+    return 4 * int(found[1]) if found else 0
+
+
+def time_on_host(
+    sources: dict[str, EngineSource], curve: FloatArray, *, rounds: int = 7
+) -> dict[str, tuple[float, float]]:
+    """CPU time of engines on this machine, whole and network alone, all interleaved in one run.
+
+    Args:
+        sources: name to engine.
+        curve: (frame, control), what is played.
+        rounds: the smallest of so many times counts.
+
+    Returns:
+        name to CPU seconds per second of audio, whole and network.
+
+    Raises:
+        ToolError: no compiler.
+    """
+    with tempfile.TemporaryDirectory(prefix="pochette-") as folder:
+        runners = {
+            (name, part): NativeRunner(compile_host_library(source, Path(folder) / f"{name}-{part}", defines=defines))
+            for name, source in sources.items()
+            for part, defines in (("whole", ()), ("network", NETWORK_ONLY))
+        }
+        best = dict.fromkeys(runners, np.inf)
+        for _ in range(rounds):
+            for key, runner in runners.items():
+                begun = time.process_time()
+                run_frames(runner, curve)
+                seconds = len(curve) * runner.hop_samples / runner.sample_rate_hz
+                best[key] = min(best[key], (time.process_time() - begun) / seconds)
+    return {name: (float(best[name, "whole"]), float(best[name, "network"])) for name in sources}

@@ -1,0 +1,130 @@
+"""How well a model resynthesises sounds it never heard: distances and metrics beside their anchors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pochette.corpus.folder import FolderCorpus, Sound
+from pochette.engine.runner import FloatArray
+from pochette.families import metrics
+from pochette.lab.anchors import Resynthesiser, direct_fit, mean_spectrum
+from pochette.models.model import Excerpt, Model
+from pochette.sound.anchors import silence, white_noise
+from pochette.sound.losses import MultiScaleSpectral
+from pochette.train.loop import tensors_of
+
+SECONDS = 1.5
+"""Length of a held-out excerpt, from the sound's beginning: attacks count."""
+SOUNDS = 8
+"""Most held-out sounds that are evaluated, spread evenly over the part."""
+FIT_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out sounds, what each contender made of them, and how far off it was."""
+
+    names: tuple[str, ...]
+    reference: FloatArray
+    """(sound, sample)."""
+    made: dict[str, FloatArray]
+    """Contender to (sound, sample)."""
+    distance: dict[str, float]
+    """Contender to mean multi-scale spectral distance, the training loss without its randomness."""
+    metrics: dict[str, dict[str, float]]
+    """Metric to contender to mean over sounds."""
+
+
+def excerpt_of(corpus: FolderCorpus) -> tuple[tuple[str, ...], Excerpt]:
+    """Beginnings of some sounds of a part, as one batch.
+
+    Args:
+        corpus: usually the held-out part.
+
+    Returns:
+        names, and the excerpt.
+    """
+    picked = [corpus.sounds[i] for i in np.unique(np.linspace(0, len(corpus) - 1, SOUNDS).astype(int))]
+    frames = round(SECONDS * corpus.sample_rate_hz / corpus.hop_samples)
+    rows = [_beginning(corpus, sound, frames) for sound in picked]
+    batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return tuple(sound.name for sound in picked), tensors_of(batch)
+
+
+def _beginning(corpus: FolderCorpus, sound: Sound, frames: int) -> dict[str, FloatArray]:
+    """The first frames of a sound; silence behind its end."""
+    whole = corpus.whole(sound)
+    out = {}
+    for name, values in whole.items():
+        length = frames * (corpus.hop_samples if name == "audio" else 1)
+        cut = values[:, :length]
+        missing = length - cut.shape[1]
+        mode = "edge" if name == "f0_hz" else "constant"
+        fill = {} if mode == "edge" else {"constant_values": -80.0 if name == "loudness_db" else 0.0}
+        out[name] = np.pad(cut, ((0, 0), (0, missing)), mode, **fill) if missing else cut  # type: ignore[call-overload]
+    return out
+
+
+def evaluate(
+    contenders: dict[str, Model],
+    corpus: FolderCorpus,
+    held_out: FolderCorpus,
+    report: Callable[[str, float], None] | None = None,
+) -> Evaluation:
+    """Resynthesise held-out sounds with every contender and every anchor.
+
+    Args:
+        contenders: name to model; the first one's synthesiser serves the anchors.
+        corpus: training part, for the mean spectrum and for other takes.
+        held_out: the sounds.
+        report: told what is being done and the share of it.
+
+    Returns:
+        distances and metrics, lower is better unless a metric says otherwise.
+    """
+    tell = report or (lambda *_: None)
+    names, excerpt = excerpt_of(held_out)
+    first = next(iter(contenders.values()))
+    reference = excerpt["audio"].numpy()
+    made: dict[str, FloatArray] = {
+        "silence": np.stack([silence(row) for row in reference]),
+        "white noise": np.stack([white_noise(row, seed=i) for i, row in enumerate(reference)]),
+    }
+    if isinstance(first, Resynthesiser):
+        baseline = mean_spectrum(first, corpus, report=lambda share: tell("mean spectrum", share))
+        made["mean spectrum"] = baseline(excerpt).numpy()
+    with torch.no_grad():
+        for name, model in contenders.items():
+            made[name] = model.eval()(model.controls_of(excerpt)).numpy()
+    if isinstance(first, Resynthesiser):
+        fitted = direct_fit(first, excerpt, steps=FIT_STEPS, report=lambda share: tell("direct fit", share))
+        made["floor"] = fitted.numpy()
+    distance = MultiScaleSpectral(held_out.sample_rate_hz)
+    return Evaluation(
+        names,
+        reference,
+        made,
+        {name: _distance(distance, audio, excerpt["audio"]) for name, audio in made.items()},
+        _metrics(made, reference, held_out.sample_rate_hz),
+    )
+
+
+@torch.no_grad()
+def _distance(distance: MultiScaleSpectral, audio: FloatArray, reference: Tensor) -> float:
+    return float(distance(torch.from_numpy(audio), reference))
+
+
+def _metrics(made: dict[str, FloatArray], reference: FloatArray, rate: int) -> dict[str, dict[str, float]]:
+    table: dict[str, dict[str, float]] = {}
+    for metric, measure in metrics.items():
+        table[metric] = {
+            name: float(np.nanmean([measure(r, a, rate) for r, a in zip(reference, audio, strict=True)]))
+            for name, audio in made.items()
+            if name not in ("silence", "white noise")
+        }
+    return table

@@ -1,0 +1,319 @@
+"""The whole job: a folder of sounds in; a verified, light instrument with its page and its report out.
+
+listen -> plan for the board -> train -> trim in rounds -> evaluate -> generate C -> verify on every machine -> write.
+
+Everything lands in one folder. Run again on the same folder, the job goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pochette.boards.board import Board
+from pochette.corpus.folder import FolderCorpus
+from pochette.engine.export import export, identifier
+from pochette.engine.runner import FloatArray, Runner
+from pochette.engine.source import EngineSource
+from pochette.engine.verify import Check, runner_for, verify
+from pochette.errors import RunError, ToolError
+from pochette.families import boards, models, shells
+from pochette.instrument import Instrument, remember_built_here
+from pochette.lab.build import Ranges, build_instrument
+from pochette.lab.cost import EngineCost, count, time_on_host
+from pochette.lab.evaluate import Evaluation, evaluate
+from pochette.lab.playing import Playing, hear_playing
+from pochette.lab.result import MakeResult
+from pochette.lab.tell_result import Findings, clips_of, result_of
+from pochette.models.model import Model
+from pochette.recipe import signature
+from pochette.reduce.methods.lottery import DENSE_SHARE, Lottery, Round
+from pochette.reduce.trimming import Structure, trim_model
+from pochette.train.loop import Trainer, Training
+from pochette.train.session import Session
+
+KEEPS = (0.08, 0.04, 0.02)
+"""Shares of the network tried in turn until the board is satisfied."""
+Tell = Callable[[str, float, str], None]
+"""Stage, share done (0 to 1), and a line of detail."""
+
+
+@dataclass(frozen=True)
+class Make:
+    """What is asked for."""
+
+    sounds: Path
+    """Folder of recordings."""
+    board: str = "pi-4"
+    """Machine the instrument is for; asked before training, because it decides rate and size."""
+    model: str = "ddsp"
+    """Which model plays."""
+    size: str = "small"
+    """Declared size that training starts from."""
+    minutes: float = 10.0
+    """Wall time for the whole job, about."""
+    out: Path | None = None
+    """Folder for the results; ./NAME-BOARD by default."""
+    seed: int = 0
+    """Draws weights, excerpts, phases, and the held-out sounds."""
+    steps: int | None = None
+    """Bound training by optimiser steps instead of time: the same seed then gives the same instrument."""
+    sample_rate_hz: int | None = None
+    """Rate of the instrument; the board's own by default."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the job made, and where it lies."""
+
+    folder: Path
+    instrument: Instrument
+    instrument_path: Path
+    page: Path
+    report: Path
+    sources: Path
+    result: MakeResult
+    resumed: tuple[str, ...] = ()
+    """Phases of training that an earlier run had finished or begun."""
+
+
+@dataclass
+class _Clock:
+    """Wall time per stage."""
+
+    stages: list[tuple[str, float]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages.append((name, time.monotonic() - begun))
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.began
+
+
+def make(request: Make, tell: Tell | None = None) -> Made:
+    """Do the whole job.
+
+    Args:
+        request: what is asked for.
+        tell: told of the progress.
+
+    Returns:
+        where everything lies and what was measured.
+
+    Raises:
+        PochetteError: something a person can mend; what was made before stays.
+    """
+    tell = tell or (lambda *_: None)
+    clock = _Clock()
+    board = boards[request.board]
+    recipe_class = models[request.model]
+    rate = request.sample_rate_hz or board.sample_rate_hz
+    folder = _output_folder(request)
+    recipe = recipe_class.sized(request.size, sample_rate_hz=rate)
+    torch.manual_seed(request.seed)
+    dense: Model = recipe.build()
+    with clock.stage("listen"):
+        corpus = FolderCorpus.prepare(
+            Path(request.sounds),
+            rate,
+            dense.hop_samples,
+            progress=lambda done, total, name: tell("listen", done / max(total, 1), name),
+        )
+        training_part, held_out = corpus.split(seed=request.seed)
+    with clock.stage("plan"):
+        keep = _plan(dense, board, tell)
+    seconds = request.minutes * 60.0
+    reserve = min(max(0.25 * seconds, 20.0), 200.0)
+    method = Lottery(keep=keep)
+    session = Session(
+        folder / "training" / signature(recipe, {"seed": request.seed, "corpus": corpus.fingerprint}),
+        training_part,
+        held_out,
+        Training(seed=request.seed),
+        seconds=max(10.0, seconds - clock.elapsed - reserve) if request.steps is None else float("inf"),
+        steps=request.steps,
+        report=lambda phase, trainer: tell("train", _share(phase, trainer, method), _line(phase, trainer)),
+    )
+    with clock.stage("train and trim"):
+        rounds = method.apply(dense, session)
+    trimmed = rounds[-1].model
+    with clock.stage("evaluate"):
+        contenders = {"dense": dense, "trimmed": trimmed}
+        evaluation = evaluate(contenders, training_part, held_out, lambda what, share: tell("evaluate", share, what))
+    with clock.stage("generate"):
+        tell("generate", 0.0, "C99 and WebAssembly")
+        ranges = Ranges.of(corpus)
+        name = _name(request)
+        provenance = _provenance(request, corpus, rounds, evaluation)
+        instrument = build_instrument(
+            trimmed, name, ranges, title=_title(request), board=board.name, provenance=provenance
+        )
+        dense_source = export(dense, name)
+    with clock.stage("verify"):
+        checks = _verify(instrument, tell)
+    with clock.stage("measure"):
+        tell("measure", 0.0, "instructions, time, pitch and loudness")
+        costs = _costs(instrument.source, dense_source, board, instrument.golden_controls)
+        playing = _listen_to(instrument, corpus)
+    with clock.stage("write"):
+        tell("write", 0.0, str(folder))
+        findings = Findings(
+            board, recipe, corpus, held_out, rounds, evaluation, costs, checks, playing, tuple(clock.stages)
+        )
+        result = result_of(findings, name, _title(request), request.model, request.size, request.seed, clock.elapsed)
+        made = _write(folder, instrument, result, evaluation, session)
+    tell("write", 1.0, str(folder))
+    return made
+
+
+# -- before training ---------------------------------------------------------------------------------------------------
+
+
+def _name(request: Make) -> str:
+    return identifier(Path(request.sounds).resolve().name)
+
+
+def _output_folder(request: Make) -> Path:
+    folder = Path(request.out) if request.out is not None else Path(f"{_name(request)}-{request.board}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"The output folder cannot be written: {error.strerror or error}.",
+            where=str(folder),
+            remedy="Choose another with --out.",
+        ) from error
+    return folder
+
+
+def _plan(model: Model, board: Board, tell: Tell) -> float:
+    """How small the network must become for the board: counted on an untrained engine, before any training.
+
+    Trimming leaves shapes that do not depend on the weights, so the answer is exact but for what the sound itself
+    changes (the number of audible partials). If nothing fits, the smallest is made and the report says by how much.
+    """
+    if board.emulator not in ("aarch64", "cortex-m7"):
+        return KEEPS[0]
+    structure = Structure.of(model)
+    for number, keep in enumerate(KEEPS):
+        tell("plan", number / len(KEEPS), f"{keep:.0%} of the network on {board.title}")
+        small, _, _ = trim_model(model, structure.keep_for(keep * structure.matrix_macs()), "random", structure)
+        try:
+            cost = count(export(small, "plan"), board, np.tile(_rest(model), (30, 1)))
+        except ToolError:
+            return keep
+        if cost.verdict(board, model.sample_rate_hz).fits:
+            return keep
+    return KEEPS[-1]
+
+
+def _rest(model: Model) -> FloatArray:
+    return np.array([[knob.default for knob in model.controls]], np.float32)
+
+
+# -- while training ----------------------------------------------------------------------------------------------------
+
+
+def _share(phase: str, trainer: Trainer, method: Lottery) -> float:
+    """Share of all training that is done."""
+    used = trainer.budget.used(trainer.progress.seconds, trainer.progress.steps)
+    if phase == "dense":
+        return DENSE_SHARE * used
+    number = int(phase.removeprefix("round-"))
+    return DENSE_SHARE + sum(method.share(n) for n in range(1, number)) + method.share(number) * used
+
+
+def _line(phase: str, trainer: Trainer) -> str:
+    step, loss, held_out = trainer.progress.history[-1]
+    return f"{phase}: step {step}, loss {loss:.3f}, held out {held_out:.3f}"
+
+
+# -- after training ----------------------------------------------------------------------------------------------------
+
+
+def _verify(instrument: Instrument, tell: Tell) -> list[Check]:
+    done: list[str] = []
+
+    def report(check: Check) -> None:
+        done.append(check.engine)
+        tell("verify", len(done) / 4, check.engine)
+
+    return verify(
+        instrument.source, instrument.wasm, instrument.golden_controls, instrument.golden_audio, report=report
+    )
+
+
+def _costs(source: EngineSource, dense: EngineSource, board: Board, curve: FloatArray) -> dict[str, EngineCost]:
+    """Costs of the trimmed and the dense engine for the board, and on this machine, in one run."""
+    short = curve[:: max(1, len(curve) // 60)]
+    costs = {"trimmed": count(source, board, short), "dense": count(dense, board, short)}
+    try:
+        times = time_on_host({"trimmed": source, "dense": dense}, curve[: len(curve) // 4])
+    except ToolError:
+        return costs
+    return {
+        name: replace(cost, host_real_time_factor=times[name][0], host_network_real_time_factor=times[name][1])
+        for name, cost in costs.items()
+    }
+
+
+def _listen_to(instrument: Instrument, corpus: FolderCorpus) -> Playing | None:
+    pitches = [int(pitch) for pitch in corpus.pitches()]
+    names = {knob.name for knob in instrument.source.controls}
+    if not pitches or not {"pitch_hz", "loudness_db"} <= names:
+        return None
+    try:
+        runner: Runner = runner_for("c", instrument.source, instrument.wasm)
+    except ToolError:
+        runner = instrument.runner("wasm")
+    return hear_playing(runner, instrument.source.controls, pitches, corpus.loudness_range_db())
+
+
+def _title(request: Make) -> str:
+    return Path(request.sounds).resolve().name.replace("-", " ").replace("_", " ").strip().title()
+
+
+def _provenance(request: Make, corpus: FolderCorpus, rounds: list[Round], evaluation: Evaluation) -> dict[str, object]:
+    return {
+        "corpus": corpus.fingerprint,
+        "sounds": len(corpus),
+        "seconds": round(corpus.seconds, 1),
+        "seed": request.seed,
+        "steps": {item.name: item.progress.steps for item in rounds},
+        "reduction": rounds[-1].report.to_json() if rounds[-1].report else {},
+        "distance": evaluation.distance,
+    }
+
+
+def _write(folder: Path, instrument: Instrument, result: MakeResult, evaluation: Evaluation, session: Session) -> Made:
+    """Everything a person wants to find in the folder."""
+    from pochette.lab.report import write_report
+
+    path = instrument.save(folder / f"{instrument.name}.pochette")
+    remember_built_here(path)
+    page = shells["web"](instrument, folder)
+    sources = shells["c"](instrument, folder)
+    report = write_report(result, clips_of(evaluation, instrument.sample_rate_hz), folder / "report.html")
+    text = json.dumps(result.to_json(), indent=1, allow_nan=False)
+    temporary = folder / ".result.json"
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, folder / "result.json")
+    return Made(folder, instrument, path, page, report, sources, result, tuple(session.resumed))
