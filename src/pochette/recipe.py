@@ -1,4 +1,4 @@
-"""Recipes (frozen dataclasses that describe a thing completely) and families (where things of one kind are found by name).
+"""Recipes, frozen dataclasses that describe a thing completely, and families, where things are found by name.
 
 A recipe has one meaning in four dresses: Python value, command-line flags (tyro reads the fields and their docstrings),
 JSON, and a signature that names the folder where its result lives. A family finds its members by importing every module

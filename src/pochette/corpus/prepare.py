@@ -114,11 +114,11 @@ def _intact(made: Path) -> bool:
     """Whether a store is there and holds what its index promises."""
     try:
         index = json.loads((made / "index.json").read_text(encoding="utf-8"))
-        hops = sum(entry["frames"] for entry in index["sounds"])
+        hops, hop_samples = sum(entry["frames"] for entry in index["sounds"]), index["hop_samples"]
         audio, frames = (np.load(made / name, mmap_mode="r") for name in ("audio.npy", "frames.npy"))
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(audio.shape == (hops * index["hop_samples"],) and frames.shape == (3, hops + len(index["sounds"])))
+    return bool(audio.shape == (hops * hop_samples,) and frames.shape == (3, hops + len(index["sounds"])))
 
 
 def _fill(made: Path, jobs: list[Job], folder: Path, progress: Progress | None) -> None:

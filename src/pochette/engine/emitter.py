@@ -6,7 +6,6 @@ and a scratch arena in which every computed value has its place for as long as i
 
 from __future__ import annotations
 
-
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-
 
 from pochette.errors import ExportError
 from pochette.graph.graph import Graph, Node, Value

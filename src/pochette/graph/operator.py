@@ -39,8 +39,10 @@ class Cost:
 
 
 class Operator:
-    """How one operator is read. An operator that a subclass does not describe further costs nothing and couples
-    nothing: its axes are left whole, and it cannot be exported.
+    """How one operator is read.
+
+    One that a subclass does not describe further costs nothing and couples nothing: its axes are left whole, and it
+    cannot be exported.
     """
 
     def cost(self, node: Node) -> Cost:

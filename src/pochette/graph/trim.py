@@ -1,4 +1,4 @@
-"""Physical removal: cutting chosen units out of a module's tensors, and giving a module the shapes of stored weights."""
+"""Physical removal: cutting units out of a module's tensors, and giving a module the shapes of stored weights."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Cuts:
         """
         by_path = self.of_path()
         out = dict(tensors)
-        for path, tensor in tensors.items():
+        for path in tensors:
             for axis, indices in by_path.get(prefix + path, {}).items():
                 out[path] = out[path].index_select(axis, indices)
         return out
@@ -131,6 +131,7 @@ def refresh_attributes(module: nn.Module) -> None:
         elif isinstance(part, nn.LayerNorm) and part.elementwise_affine:
             part.normalized_shape = tuple(part.weight.shape)
         elif isinstance(part, nn.RNNBase):
-            part.input_size, part.hidden_size = part.weight_ih_l0.shape[1], part.weight_hh_l0.shape[1]
+            part.input_size = part.get_parameter("weight_ih_l0").shape[1]
+            part.hidden_size = part.get_parameter("weight_hh_l0").shape[1]
             part._flat_weights = [getattr(part, name) for name in part._flat_weights_names]
             part.flatten_parameters()

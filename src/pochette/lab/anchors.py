@@ -71,7 +71,7 @@ def mean_spectrum(
             group["lr"] = rate * annealed(step / steps, 0.3)
         loss = distance(play(excerpt, torch.Generator().manual_seed(step)), excerpt["audio"])
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         if report is not None:
             report((step + 1) / steps)
@@ -113,7 +113,7 @@ def direct_fit(model: Model, excerpt: Excerpt, *, steps: int = 150, report: Repo
         if loss.item() < best:
             best, best_audio = loss.item(), audio.detach()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         if report is not None:
             report((step + 1) / steps)

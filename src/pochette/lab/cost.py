@@ -1,7 +1,8 @@
-"""What a generated engine costs on a board: instructions and bytes counted, time measured, the network's share of both."""
+"""What a generated engine costs on a board: instructions and bytes counted, time measured, the network's share."""
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -95,8 +96,6 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
 
 def source_bytes(source: EngineSource) -> int:
     """Bytes of an engine's weights, from the length of its array: what a linker that gave up would have placed."""
-    import re
-
     text = source.files[f"{source.name}_weights.h"]
     found = re.search(r"weights\[(\d+)\]", text)
     return 4 * int(found[1]) if found else 0

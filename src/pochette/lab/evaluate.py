@@ -23,6 +23,9 @@ SECONDS = 1.5
 SOUNDS = 8
 """Most held-out sounds that are evaluated, spread evenly over the part."""
 FIT_STEPS = 100
+"""Of the direct fit; more lower the floor by a few hundredths."""
+SAME_DYNAMIC_DB = 2.0
+"""Two recordings of a note whose levels differ by less are takes of the same thing."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,36 @@ def evaluate(
         fitted = direct_fit(first, excerpt, steps=FIT_STEPS, report=lambda share: tell("direct fit", share))
         made["floor"] = fitted.numpy()
     distance = MultiScaleSpectral(held_out.sample_rate_hz)
+    distances = {name: _distance(distance, audio, excerpt["audio"]) for name, audio in made.items()}
+    pairs = _other_takes(held_out, names)
+    if pairs:
+        frames = excerpt["f0_hz"].shape[1]
+        takes = [np.concatenate([_beginning(held_out, sound, frames)["audio"] for sound in pair]) for pair in pairs]
+        of, with_ = (np.stack([take[side] for take in takes]) for side in (0, 1))
+        distances["another take"] = _distance(distance, with_, torch.from_numpy(of))
     return Evaluation(
         names,
         reference,
         made,
-        {name: _distance(distance, audio, excerpt["audio"]) for name, audio in made.items()},
+        distances,
         _metrics(made, reference, held_out.sample_rate_hz),
     )
+
+
+def _other_takes(held_out: FolderCorpus, names: tuple[str, ...]) -> list[tuple[Sound, Sound]]:
+    """Pairs of an evaluated sound and another recording of the same note at the same dynamic, where there is one."""
+    pairs = []
+    for sound in (s for s in held_out.sounds if s.name in names and s.pitch_midi is not None):
+        level = _level(held_out, sound)
+        others = [o for o in held_out.sounds if o.pitch_midi == sound.pitch_midi and o.name != sound.name]
+        near = [o for o in others if abs(_level(held_out, o) - level) < SAME_DYNAMIC_DB]
+        if near:
+            pairs.append((sound, near[0]))
+    return pairs
+
+
+def _level(corpus: FolderCorpus, sound: Sound) -> float:
+    return float(np.median(corpus.whole(sound)["loudness_db"]))
 
 
 @torch.no_grad()

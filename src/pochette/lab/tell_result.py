@@ -36,6 +36,7 @@ ANCHORS = {
     "silence": "no sound at all",
     "white noise": "noise of the same level",
     "mean spectrum": "the best single spectrum for the whole corpus, driven by the same pitch and loudness",
+    "another take": "another recording of the same note at the same dynamic",
     "dense": "the network before trimming",
     "trimmed": "the network that was kept",
     "floor": "the same synthesiser, its controls fitted directly to each of these very sounds",

@@ -114,7 +114,7 @@ def harmonics(
 
 
 def _partial_sines(phase: Tensor, advance: Tensor, partials: int) -> Tensor:
-    """sin of every partial at every sample, zero where it is at or above Nyquist: (frame, hop, partial), float32."""
+    """Sine of every partial at every sample, zero where it is at or above Nyquist: (frame, hop, partial), float32."""
     k = torch.arange(1, partials + 1, device=phase.device)
     # int32 arithmetic wraps like the phase itself: k * phase modulo one cycle, centred on zero.
     wrapped = phase.to(torch.int32)[..., None] * k.to(torch.int32)

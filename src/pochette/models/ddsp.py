@@ -1,4 +1,4 @@
-"""DDSP: a recurrent network that plays a bank of harmonics and a noise filter (Engel, Hantrakul, Gu, Roberts, ICLR 2020).
+"""DDSP: a recurrent network that plays a bank of harmonics and a noise filter (Engel et al., ICLR 2020).
 
     f0 ------- scale --- stack --+-----------+
                                  |           |

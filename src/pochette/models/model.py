@@ -1,4 +1,4 @@
-"""What every generative model is: an `nn.Module` that knows its knobs, its rates, its loss, and how to play in pieces."""
+"""What every generative model is: an `nn.Module` that knows its knobs, rates and loss, and how to play in pieces."""
 
 from __future__ import annotations
 

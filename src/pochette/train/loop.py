@@ -199,6 +199,6 @@ def annealed(used: float, start: float) -> float:
     return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * (used - start) / (1.0 - start)))
 
 
-def tensors_of(arrays: dict[str, np.ndarray]) -> Excerpt:  # type: ignore[type-arg]
+def tensors_of(arrays: dict[str, np.ndarray]) -> Excerpt:
     """Arrays as tensors, without copying."""
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}

@@ -46,7 +46,8 @@ class Pointwise(Operator):
                     axes[axis] = labels
                 else:
                     coupling.tie(axes[axis], labels)
-        coupling.set(node.output, [coupling.fresh(n) if a is None else a for a, n in zip(axes, node.output.shape)])
+        sized = zip(axes, node.output.shape, strict=True)
+        coupling.set(node.output, [coupling.fresh(size) if labels is None else labels for labels, size in sized])
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """A loop over the elements, operands broadcast by their strides."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from pochette.errors import ExportError
 from pochette.graph.coupling import Coupling
-from pochette.graph.graph import Node
+from pochette.graph.graph import Node, Value
 from pochette.graph.operator import Cost, Operator, describe
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Gru(Operator):
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """A unit owns three rows of both matrices and biases, a column of U, and its place in the state."""
-        x, h0, params, has_biases, _, _, _, bidirectional, batch_first = node.args
+        x, h0, params, has_biases, _, _, _, bidirectional, _ = node.args
         inputs = coupling.axes(x)
         features = inputs[-1]
         state = coupling.axes(h0)
@@ -92,7 +92,7 @@ class Gru(Operator):
             emitter.copy(emitter.ref(last), previous, units)
 
 
-def _layers(params: list[object], has_biases: bool) -> list[list[object]]:
+def _layers(params: list[Value], has_biases: bool) -> list[list[Value]]:
     """Parameters of each layer and direction: W, U and, with biases, two of them."""
     each = 4 if has_biases else 2
     return [list(params[i : i + each]) for i in range(0, len(params), each)]

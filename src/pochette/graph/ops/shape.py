@@ -31,9 +31,11 @@ class Slice(Operator):
     """A range of one axis, or one index of it (which removes the axis)."""
 
     def couple(self, node: Node, coupling: Coupling) -> None:
-        """The taken labels go on."""
+        """The taken labels go on; where the bounds cut an axis, they stand in the model's own text and cannot follow."""
         axis, start, length = _span(node)
         axes = list(coupling.axes(node.args[0]))
+        if length < len(axes[axis]):
+            coupling.freeze_labels(axes[axis], "sliced at fixed places")
         taken = axes[axis][start : start + length]
         if node.op == "aten.select.int":
             del axes[axis]
@@ -120,5 +122,5 @@ class Concatenate(Operator):
 
 describe("aten.slice.Tensor", "aten.select.int", operator=Slice())
 describe("aten.unsqueeze.default", operator=Unsqueeze())
-describe("aten.view.default", "aten.reshape.default", "aten.squeeze.dim", "aten.clone.default", operator=Reshape())
+describe("aten.view.default", "aten._unsafe_view.default", "aten.squeeze.dim", "aten.clone.default", operator=Reshape())
 describe("aten.cat.default", operator=Concatenate())
