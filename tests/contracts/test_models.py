@@ -152,7 +152,7 @@ def test_one_short_file_adds_a_model(tmp_path: Path) -> None:
     assert "reed" not in families.models.names()
 
 
-# -- a model whose state is handed from name to name --------------------------------------------------------------------
+# -- a model whose state is handed from name to name -------------------------------------------------------------------
 
 
 class Delays(Model):

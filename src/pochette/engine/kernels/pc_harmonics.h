@@ -16,7 +16,7 @@ enum { PC_SAMPLES = 8 };
 #elif defined(__ARM_NEON) || defined(__aarch64__) || defined(__wasm_simd128__) || defined(__SSE2__)
 enum { PC_SAMPLES = 4 };
 #else
-enum { PC_SAMPLES = 2 };
+enum { PC_SAMPLES = 4 };
 #endif
 
 #if defined(__GNUC__)
