@@ -22,6 +22,8 @@ SECONDS = 1.5
 """Length of a held-out excerpt, from the sound's beginning: attacks count."""
 SOUNDS = 8
 """Most held-out sounds that are evaluated, spread evenly over the part."""
+MEAN_STEPS = 150
+"""Of fitting the mean spectrum to the training sounds."""
 FIT_STEPS = 100
 """Of the direct fit; more lower the floor by a few hundredths."""
 SAME_DYNAMIC_DB = 2.0
@@ -78,6 +80,8 @@ def evaluate(
     corpus: FolderCorpus,
     held_out: FolderCorpus,
     report: Callable[[str, float], None] | None = None,
+    *,
+    effort: float = 1.0,
 ) -> Evaluation:
     """Resynthesise held-out sounds with every contender and every anchor.
 
@@ -86,6 +90,7 @@ def evaluate(
         corpus: training part, for the mean spectrum and for other takes.
         held_out: the sounds.
         report: told what is being done and the share of it.
+        effort: 1 for the full number of steps of the anchors' own fits, less for a quick look.
 
     Returns:
         distances and metrics, lower is better unless a metric says otherwise.
@@ -99,13 +104,15 @@ def evaluate(
         "white noise": np.stack([white_noise(row, seed=i) for i, row in enumerate(reference)]),
     }
     if isinstance(first, Resynthesiser):
-        baseline = mean_spectrum(first, corpus, report=lambda share: tell("mean spectrum", share))
+        steps = max(40, round(MEAN_STEPS * effort))
+        baseline = mean_spectrum(first, corpus, steps=steps, report=lambda share: tell("mean spectrum", share))
         made["mean spectrum"] = baseline(excerpt).numpy()
     with torch.no_grad():
         for name, model in contenders.items():
             made[name] = model.eval()(model.controls_of(excerpt)).numpy()
     if isinstance(first, Resynthesiser):
-        fitted = direct_fit(first, excerpt, steps=FIT_STEPS, report=lambda share: tell("direct fit", share))
+        steps = max(30, round(FIT_STEPS * effort))
+        fitted = direct_fit(first, excerpt, steps=steps, report=lambda share: tell("direct fit", share))
         made["floor"] = fitted.numpy()
     distance = MultiScaleSpectral(held_out.sample_rate_hz)
     distances = {name: _distance(distance, audio, excerpt["audio"]) for name, audio in made.items()}

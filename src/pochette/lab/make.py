@@ -154,7 +154,14 @@ def make(request: Make, tell: Tell | None = None) -> Made:
     trimmed = rounds[-1].model
     with clock.stage("evaluate"):
         contenders = {"dense": dense, "trimmed": trimmed}
-        evaluation = evaluate(contenders, training_part, held_out, lambda what, share: tell("evaluate", share, what))
+        effort = min(1.0, request.minutes / 10.0)
+        evaluation = evaluate(
+            contenders,
+            training_part,
+            held_out,
+            lambda what, share: tell("evaluate", share, what),
+            effort=effort,
+        )
     with clock.stage("generate"):
         tell("generate", 0.0, "C99 and WebAssembly")
         ranges = Ranges.of(corpus)
