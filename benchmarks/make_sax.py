@@ -2,8 +2,8 @@
 
     python benchmarks/make_sax.py [--sounds DIR] [--minutes 15] [--board daisy-seed]
 
-Writes `results/NAME-BOARD.json` beside this file: everything the job measured, with machine and date. The figures of the
-README and of docs/results.md are made from it by `publish.py`.
+Writes `results/NAME-BOARD.json` beside this file: everything the job measured, with machine and date. `publish.py`
+makes the figures of README.md and docs/results.md from it.
 """
 
 from __future__ import annotations

@@ -35,11 +35,12 @@ def headline(result: MakeResult) -> str:
     assert dense is not None and small is not None
     engine, closed = result.engine, result.gap_closed("trimmed")
     return (
-        f"**{result.corpus.seconds / 60:.0f} minutes of {result.title.lower()} became a {result.board_title} instrument in "
-        f"{result.minutes:.0f} minutes on two cores:** {small.parameters:,} parameters instead of {dense.parameters:,}, "
+        f"**{result.corpus.seconds / 60:.0f} minutes of {result.title.lower()} became a {result.board_title} "
+        f"instrument in {result.minutes:.0f} minutes on two cores:** "
+        f"{small.parameters:,} parameters instead of {dense.parameters:,}, "
         f"{result.macs_ratio:.1%} of the network's multiply-accumulates, held-out distance "
-        f"{result.distance_ratio:.3f} times the dense network's ({closed:.0%} of the way from the corpus's mean spectrum to "
-        f"the synthesiser's floor), {millions(engine.instructions_per_second)} instructions per second of audio at "
+        f"{result.distance_ratio:.3f} times the dense network's ({closed:.0%} of the way from the corpus's mean "
+        f"spectrum to the synthesiser's floor), {millions(engine.instructions_per_second)} instructions per second of audio at "
         f"{result.sample_rate_hz // 1000} kHz, {(engine.ram_bytes or 0) / 1024:.0f} KB."
     )
 
@@ -64,8 +65,8 @@ def page(jobs: list[tuple[dict[str, Any], MakeResult]]) -> str:
             )
         parts += ["", "| network | parameters | MAC/s | held-out loss | steps | seconds |", "|---|---|---|---|---|---|"]
         parts += [
-            f"| {p.name} | {p.parameters:,} | {millions(p.network_macs_per_second)} | {p.held_out_loss:.3f} | {p.steps} | "
-            f"{p.seconds:.0f} |"
+            f"| {p.name} | {p.parameters:,} | {millions(p.network_macs_per_second)} | {p.held_out_loss:.3f} | "
+            f"{p.steps} | {p.seconds:.0f} |"
             for p in result.trimming
         ]
         parts += ["", "| engine | before | after |", "|---|---|---|", *engine_rows(result), ""]
@@ -77,8 +78,8 @@ def page(jobs: list[tuple[dict[str, Any], MakeResult]]) -> str:
         if result.playing is not None:
             playing = result.playing
             parts.append(
-                f"\nChromatic scale of {playing.notes} pitches: {playing.pitch_accuracy_50_cents:.1%} of sounding frames "
-                f"within 50 cents (median {playing.median_pitch_error_cents:.1f} cents), loudness off by "
+                f"\nChromatic scale of {playing.notes} pitches: {playing.pitch_accuracy_50_cents:.1%} of sounding "
+                f"frames within 50 cents (median {playing.median_pitch_error_cents:.1f} cents), loudness off by "
                 f"{playing.median_loudness_error_db:.2f} dB in the median; heard by {playing.tracker}.\n"
             )
     return "\n".join(parts)
