@@ -40,7 +40,8 @@ def write_report(result: MakeResult, clips: Sequence[Clip], path: Path) -> Path:
     Raises:
         InstrumentError: it cannot be written; what was there before is unchanged.
     """
-    return write_file(Path(path), page(result, clips).encode())
+    # File names need not be text; what is not becomes a question mark.
+    return write_file(Path(path), page(result, clips).encode(errors="replace"))
 
 
 def page(result: MakeResult, clips: Sequence[Clip]) -> str:

@@ -89,8 +89,7 @@ def duration(seconds: float | None) -> str:
 
 def _significant(value: float) -> str:
     places = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-    text = f"{value:.{places}f}"
-    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", _MINUS)
+    return f"{value:.{0 if value == round(value) else places}f}".replace("-", _MINUS)
 
 
 def _superscript(exponent: int) -> str:
