@@ -42,8 +42,9 @@ def export(model: Model, name: str) -> EngineSource:
 def identifier(name: str) -> str:
     """A C identifier near a name: lower-case ASCII letters, digits and underscores, beginning with a letter."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    # "glue", "freestanding" and the kernels' names are files that lie beside the engine's own.
-    free = plain[:1].isalpha() and not plain.startswith("pc_") and plain not in ("glue", "freestanding", "harness")
+    # Files that lie beside the engine's own, and names that `glue.c` uses itself.
+    taken = plain.startswith("pc_") or plain in ("glue", "freestanding", "harness", "arena", "pochette")
+    free = plain[:1].isalpha() and not taken
     return (plain if free else f"engine_{plain}".rstrip("_"))[:40]
 
 
@@ -139,7 +140,7 @@ void {name}_process({name}_state *s, const float *controls, float *audio, int sa
 
 def _body(graph: Graph, emitter: Emitter, name: str, controls: tuple[Control, ...], hop_samples: int) -> str:
     includes = "\n".join(f'#include "{header}"' for header in ["pc_math.h", *_others(emitter.headers)])
-    integers = "".join(f"    uint32_t {n}[{size}];\n" for n, size in emitter.integers.items())
+    integers = "".join(f"    uint32_t {n}[{size}] = {{0}};\n" for n, size in emitter.integers.items())
     clamps = "\n".join(
         f"    controls[{i}] = pc_clamp(given[{i}], {emitter.number(knob.low)}, {emitter.number(knob.high)});"
         for i, knob in enumerate(controls)
