@@ -1,0 +1,96 @@
+"""Verbs of those who want to know: list, doctor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from pochette.boards.board import Board
+from pochette.cli.console import Answer, Screen, table, words
+from pochette.cli.verb import Verb, command
+from pochette.families import FAMILIES
+
+Kind = Literal["models", "methods", "criteria", "boards", "shells", "metrics"]
+
+_NEXT: dict[str, str] = {
+    "models": "pochette profile MODEL --board BOARD",
+    "methods": "pochette reduce RUN --method METHOD",
+    "criteria": "pochette reduce RUN --criterion CRITERION",
+    "boards": "pochette make SOUNDS --board BOARD",
+    "shells": "pochette export RUN --shell SHELL",
+    "metrics": "pochette make SOUNDS",
+}
+
+
+_ASIDE = ("help", "title", "emulated", "sources")
+"""Facts that stand in the last column or only in the JSON document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class List(Verb):
+    """What there is to choose from: models, methods, criteria, boards, shells or metrics, one line each."""
+
+    kind: Positional[Kind]
+    """Which family."""
+
+    def run(self, screen: Screen) -> Answer:
+        """List."""
+        family = FAMILIES[self.kind]
+        facts = {name: {"help": family.help(name), **_facts(member)} for name, member in family.items()}
+        columns = list(dict.fromkeys(key for row in facts.values() for key in row if key not in _ASIDE))
+        rows = [(name, *(_cell(row.get(column)) for column in columns), row["help"]) for name, row in facts.items()]
+        return Answer(
+            {self.kind: facts},
+            (table((self.kind, *(column.replace("_", " ") for column in columns), "what it is"), rows),),
+            (_NEXT[self.kind],),
+        )
+
+
+def _facts(member: Any) -> dict[str, Any]:
+    """What else is worth knowing of a family's member."""
+    if isinstance(member, Board):
+        return {
+            "title": member.title,
+            "cpu": member.cpu,
+            "clock_mhz": member.clock_hz / 1e6 if member.clock_hz else None,
+            "ram_kb": member.ram_bytes >> 10,
+            "flash_kb": member.flash_bytes >> 10 if member.flash_bytes else None,
+            "sample_rate_hz": member.sample_rate_hz,
+            "emulated": member.emulator or "",
+            "sources": list(member.sources),
+        }
+    if sizes := getattr(member, "SIZES", None):
+        return {"sizes": list(sizes)}
+    return {}
+
+
+def _cell(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Verb):
+    """What this machine has for making and playing instruments, what it lacks, and what each lack costs."""
+
+    def run(self, screen: Screen) -> Answer:
+        """Look."""
+        from pochette.doctor import doctor
+
+        checks = doctor()
+        rows = [
+            (
+                check.name,
+                "found" if check.present else "missing",
+                check.found if check.present else f"{check.cost} Remedy: {check.remedy}",
+            )
+            for check in checks
+        ]
+        lacking = sum(not check.present for check in checks)
+        verdict = f"{lacking} of {len(checks)} things are missing." if lacking else "Nothing is missing."
+        return Answer(
+            {"checks": [check.to_json() for check in checks]},
+            (table(("what", "", "version, or what its lack costs"), rows), words(verdict)),
+            (command("demo"),),
+        )

@@ -1,0 +1,243 @@
+"""Verbs of those who make instruments: make, demo, listen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pochette.cli.console import Answer, Screen, counting, folder_of, number, span, table, words
+from pochette.cli.verb import Sounds, Verb, command
+
+if TYPE_CHECKING:
+    from pochette.lab.make import Made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Make(Verb):
+    """The whole job: a folder of sounds in; a light, verified instrument with its web page and its report out.
+
+    Stopped at any time, the same command goes on where it was.
+    """
+
+    sounds: Sounds
+    """Folder of recordings: wav, flac, ogg, mp3, of any rate."""
+    board: str = "pi-4"
+    """Machine the instrument is for; it decides rate and size (pochette list boards)."""
+    model: str = "ddsp"
+    """Which model plays (pochette list models)."""
+    size: str = "small"
+    """Declared size that training starts from."""
+    minutes: float = 10.0
+    """Wall time for the whole job, about."""
+    out: Path | None = None
+    """Folder for the results; ./NAME-BOARD by default."""
+    seed: int = 0
+    """Draws weights, excerpts, phases, and the held-out sounds."""
+    steps: int | None = None
+    """Bound training by optimiser steps instead of time: the same seed then gives the same instrument."""
+    sample_rate_hz: int | None = None
+    """Rate of the instrument; the board's own by default."""
+
+    resumes = True
+
+    def run(self, screen: Screen) -> Answer:
+        """Make."""
+        made = _make(self, screen)
+        return _told(made, (command("play", made.instrument_path), command("verify", made.instrument_path)))
+
+
+def _make(verb: Make, screen: Screen) -> Made:
+    from pochette.lab import make as lab
+
+    request = lab.Make(
+        sounds=verb.sounds,
+        board=verb.board,
+        model=verb.model,
+        size=verb.size,
+        minutes=verb.minutes,
+        out=verb.out,
+        seed=verb.seed,
+        steps=verb.steps,
+        sample_rate_hz=verb.sample_rate_hz,
+    )
+    with screen.progress() as tell:
+        made = lab.make(request, tell)
+    for line in made.resumed:
+        screen.say(f"found from before: {line}")
+    return made
+
+
+def _told(made: Made, following: tuple[str, ...]) -> Answer:
+    """What was made, in a few lines; the report has the rest."""
+    result = made.result
+    rows: list[tuple[str, str]] = [
+        ("instrument", folder_of(made.instrument_path)),
+        ("page to play", folder_of(made.page)),
+        ("report", folder_of(made.report)),
+        ("C sources", folder_of(made.sources)),
+    ]
+    closed = result.gap_closed("trimmed")
+    if closed is not None:
+        rows.append(("quality", f"{closed:.0%} of the way from the mean spectrum to the synthesiser's best"))
+    if result.macs_ratio is not None:
+        rows.append(("network", f"{result.macs_ratio:.1%} of the multiply-accumulates it started with"))
+    checked = [check for check in result.golden if check.passed is not None]
+    rows.append(("verified", f"{sum(bool(check.passed) for check in checked)} of {len(checked)} engines agree"))
+    verdict = "fits" if result.verdict.fits else "does NOT fit"
+    rows.append((result.board_title, " ".join([verdict + ".", *result.verdict.reasons, *result.verdict.notes])))
+    rows += [("remedy", remedy) for remedy in result.verdict.remedies]
+    rows.append(("time", span(result.minutes * 60)))
+    data = {
+        "folder": str(made.folder),
+        "instrument": str(made.instrument_path),
+        "page": str(made.page),
+        "report": str(made.report),
+        "sources": str(made.sources),
+        "resumed": list(made.resumed),
+        "result": result.to_json(),
+    }
+    show = table(("", ""), rows)
+    show.show_header = False
+    return Answer(data, (show,), following, 0 if result.verified else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Verb):
+    """Try everything in a few minutes: an instrument made from sounds that are computed here, then its page opened."""
+
+    kind: Literal["reed", "string", "plucked"] = "reed"
+    """Which imagined instrument to learn: a reed pipe, a bowed string, a plucked string."""
+    minutes: float = 3.0
+    """Wall time for the whole job, about."""
+    board: str = "browser"
+    """Machine the instrument is for."""
+    out: Path = Path("demo")
+    """Folder for the results."""
+    size: str = "small"
+    """Declared size that training starts from."""
+    seed: int = 0
+    """Draws weights, excerpts, phases, and the held-out sounds."""
+    steps: int | None = None
+    """Bound training by optimiser steps instead of time."""
+    open: bool = True
+    """Open the page at the end, where there is a screen and a person."""
+
+    resumes = True
+
+    def run(self, screen: Screen) -> Answer:
+        """Try."""
+        from pochette.corpus.demo import demo_sounds
+
+        with screen.progress() as tell:
+            sounds = demo_sounds(self.kind, progress=counting(tell, "sounds"))
+        screen.say(f"sounds: {folder_of(sounds)}")
+        verb = Make(
+            sounds=sounds,
+            board=self.board,
+            size=self.size,
+            minutes=self.minutes,
+            out=self.out,
+            seed=self.seed,
+            steps=self.steps,
+        )
+        made = _make(verb, screen)
+        opened = self.open and _can_open(os.environ, sys.platform, sys.stderr.isatty()) and _opened(made.page)
+        here = "has been opened" if opened else f"is at {made.page.resolve().as_uri()}"
+        screen.say(f"The page {here}: play it with the letters of the keyboard.")
+        answer = _told(made, (command("play", made.instrument_path), "pochette make YOUR_SOUNDS --board pi-4"))
+        return Answer({**answer.data, "sounds": str(sounds)}, answer.show, answer.next, answer.exit_code)
+
+
+def _can_open(environment: Any, platform: str, terminal: bool) -> bool:
+    """Whether a browser window would be seen by the one who asked."""
+    if "CI" in environment or not terminal:
+        return False
+    return platform in ("win32", "darwin") or bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
+
+
+def _opened(page: Path) -> bool:
+    import webbrowser
+
+    try:
+        return webbrowser.open(page.resolve().as_uri())
+    except (webbrowser.Error, OSError):
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listen(Verb):
+    """What is in a folder of sounds, what is wrong with it and how to mend it, how long training will take."""
+
+    sounds: Sounds
+    """Folder of recordings."""
+    excerpt_seconds: float = 0.5
+    """Length of a training excerpt; shorter sounds are pointed out."""
+    model: str = ""
+    """Model whose training is timed; the one that suits if empty."""
+    size: str = "small"
+    """Its declared size."""
+    board: str = "pi-4"
+    """Machine that decides the rate."""
+    estimate: bool = True
+    """Time a few steps of training."""
+
+    def run(self, screen: Screen) -> Answer:
+        """Listen."""
+        from pochette.corpus.listen import listen
+
+        with screen.progress() as tell:
+            heard = listen(self.sounds, self.excerpt_seconds, counting(tell, "listen"))
+        pitch = "-" if heard.pitch_range_midi is None else "MIDI {:.0f} to {:.0f}".format(*heard.pitch_range_midi)
+        level = "-" if heard.loudness_range_db is None else "{:.0f} to {:.0f} dB".format(*heard.loudness_range_db)
+        rows: list[tuple[str, str]] = [
+            ("sounds", f"{heard.usable} of {heard.count} can be used, {span(heard.seconds)}"),
+            ("rates", ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(heard.sample_rates_hz.items()))),
+            ("channels", ", ".join(f"{count} with {n}" for n, count in sorted(heard.channels.items()))),
+            ("pitch", f"{pitch}, {heard.voiced_share:.0%} voiced"),
+            ("loudness", level),
+        ]
+        model = self.model or heard.suggestion
+        estimate = self._pace(model, screen) if heard.usable and model and self.estimate else None
+        if estimate:
+            rows.append(("training", estimate["text"]))
+        show = table(("", ""), rows, title=folder_of(self.sounds))
+        show.show_header = False
+        parts: list[Any] = [show]
+        if heard.findings:
+            found = [(item.name, item.kind, item.what, item.remedy) for item in heard.findings]
+            parts.append(table(("file", "kind", "what", "remedy"), found))
+        parts.append(words(heard.verdict))
+        following = command("make", self.sounds, "--board", self.board) if heard.usable else ""
+        return Answer(
+            {**heard.to_json(), "training": estimate},
+            tuple(parts),
+            (following,) if following else ("pochette listen ANOTHER_FOLDER",),
+            0 if heard.usable else 1,
+        )
+
+    def _pace(self, model: str, screen: Screen) -> dict[str, Any] | None:
+        from pochette.errors import ToolError
+
+        try:
+            from pochette.lab.pace import seconds_per_step
+        except ImportError:
+            screen.say("Training cannot be timed without torch: pip install 'pochette[train]'.")
+            return None
+        try:
+            pace, steps = seconds_per_step(model, self.size, self.board)
+        except ToolError as error:
+            screen.say(f"{error.what} {error.remedy}")
+            return None
+        return {
+            "model": model,
+            "size": self.size,
+            "seconds_per_step": pace,
+            "steps": steps,
+            "seconds": pace * steps,
+            "obtained": "measured: a few steps on this machine, now; the number of steps is from experience",
+            "text": f"`{model}` {self.size} makes a step in {number(pace)} s here; the {steps} steps that are usual "
+            f"take {span(pace * steps)} (--minutes stops it earlier)",
+        }

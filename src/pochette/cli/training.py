@@ -1,0 +1,503 @@
+"""Verbs of those who take the steps one by one: train, profile, reduce, export."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+
+from tyro import MISSING
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, number, table, words
+from pochette.cli.verb import RunPath, Sounds, Verb, command
+from pochette.errors import RunError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pochette.instrument import Instrument
+    from pochette.models.model import Model
+    from pochette.train.loop import Trainer
+    from pochette.train.session import Session
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Stands for fields that are known only once a model or method is named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Verb, Generic[R, T]):
+    """Train a model on a folder of sounds; stops when the held-out loss has settled or the budget is spent.
+
+    Stopped at any time, the same command goes on where it was. `pochette train MODEL --help` explains the model's own
+    options too.
+    """
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """Which model (pochette list models)."""
+    sounds: Sounds
+    """Folder of recordings."""
+    size: str = "small"
+    """Declared size of the model; its own options change parts of it."""
+    minutes: float = 10.0
+    """Wall time for training."""
+    steps: int | None = None
+    """Bound training by optimiser steps instead of time."""
+    out: Path | None = None
+    """Folder of the run; runs/MODEL-SIZE-SOUNDS by default."""
+    recipe: OmitArgPrefixes[R]
+    """The model's own options."""
+    training: OmitArgPrefixes[T]
+    """How it is trained."""
+
+    resumes = True
+
+    def run(self, screen: Screen) -> Answer:
+        """Train."""
+        import torch
+
+        from pochette.corpus.folder import FolderCorpus
+        from pochette.families import models
+        from pochette.lab.build import Ranges
+        from pochette.lab.runs import Run
+        from pochette.recipe import to_json
+        from pochette.reduce.methods.lottery import EARLY
+
+        recipe: Any = models[self.model]() if isinstance(self.recipe, Nothing) else self.recipe
+        training: Any = self.training
+        folder = self.out or Path("runs") / f"{self.model}-{self.size}-{self.sounds.resolve().name}"
+        torch.manual_seed(training.seed)
+        model: Model = recipe.build()
+        with screen.progress() as tell:
+            corpus = FolderCorpus.prepare(
+                self.sounds, model.sample_rate_hz, model.hop_samples, progress=counting(tell, "listen")
+            )
+            for problem in corpus.problems:
+                screen.say(f"left out: {problem.name}: {problem.what} {problem.remedy}")
+            ranges = Ranges.of(corpus)
+            run = Run(
+                model=self.model,
+                recipe=to_json(recipe),
+                corpus=str(self.sounds.resolve()),
+                fingerprint=corpus.fingerprint,
+                seed=training.seed,
+                training=dataclasses.asdict(training),
+                pitch_range_hz=ranges.pitch_hz,
+                loudness_range_db=ranges.loudness_db,
+                sounds=len(corpus),
+                seconds=round(corpus.seconds, 1),
+            )
+            _same_run(folder, run)
+            run.write(folder)
+            session = _session(folder, corpus, training, self.minutes, self.steps, tell)
+            _announce(session, ("dense",), screen)
+            progress = session.phase("dense", model, 1.0, snapshot_at=EARLY)
+        loss, held_out = progress.history[-1][1:]
+        why = {
+            "settled": "the held-out loss has settled",
+            "budget spent": "the budget is spent; more time may still help",
+        }[progress.stopped]
+        lines = [
+            f"{folder_of(folder)}: {progress.steps} steps in {progress.seconds:.0f} s; {why}.",
+            f"loss {loss:.4g}, on held-out sound {held_out:.4g}, at best {progress.best:.4g}",
+        ]
+        data = {
+            "run": str(folder),
+            "stopped": progress.stopped,
+            "resumed": session.resumed,
+            "steps": progress.steps,
+            "seconds": progress.seconds,
+            "loss": loss,
+            "held_out_loss": held_out,
+            "best_held_out_loss": progress.best,
+            "split": session.held_out.split_note,
+        }
+        following = (command("reduce", folder, "--method", "lottery", "--keep", "0.1"), command("profile", folder))
+        return Answer(data, tuple(words(line) for line in lines), following)
+
+
+def _same_run(folder: Path, run: Any) -> None:
+    """Refuse to go on with a run that was begun with other sounds or another model."""
+    from pochette.lab.runs import FILE, read_run
+
+    if not (folder / FILE).is_file():
+        return
+    before = read_run(folder)
+    changed = [
+        name
+        for name in ("model", "recipe", "fingerprint", "seed", "training")
+        if getattr(before, name) != getattr(run, name)
+    ]
+    if changed:
+        raise RunError(
+            f"This folder holds a run with another {' and '.join(changed).replace('fingerprint', 'set of sounds')}.",
+            where=str(folder),
+            remedy="Choose another folder with --out, or give the same options to go on with this one.",
+        )
+
+
+def _session(
+    folder: Path, corpus: Any, training: Any, minutes: float, steps: int | None, tell: Tell, share: float = 1.0
+) -> Session:
+    """A session whose phases after the first `1 - share` of it get the time or steps that were asked for."""
+    from pochette.train.session import Session
+
+    train, held_out = corpus.split(seed=training.seed)
+
+    def report(phase: str, trainer: Trainer) -> None:
+        used = trainer.budget.used(trainer.progress.seconds, trainer.progress.steps)
+        step, loss, on_held_out = trainer.progress.history[-1]
+        tell(phase, used, f"step {step}, loss {loss:.3f}, held out {on_held_out:.3f}")
+
+    seconds = math.inf if steps is not None else max(minutes, 0.0) * 60.0 / share
+    bound = None if steps is None else max(1, round(steps / share))
+    return Session(folder, train, held_out, training, seconds=seconds, steps=bound, report=report)
+
+
+def _announce(session: Session, phases: tuple[str, ...], screen: Screen) -> None:
+    """Say what is there from before, ahead of the work that builds on it."""
+    for phase in phases:
+        if session.path(phase).is_file():
+            screen.say(f"{phase}: there is a checkpoint from before; going on from it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduce(Verb, Generic[R]):
+    """Make a trained model smaller: units are removed and the rest trained again, round by round.
+
+    Stopped at any time, the same command goes on where it was. `pochette reduce --method METHOD --help` explains the
+    method's own options too.
+    """
+
+    source: RunPath
+    """Folder of a trained run."""
+    method: str = "lottery"
+    """How (pochette list methods)."""
+    minutes: float = 10.0
+    """Wall time for all rounds together."""
+    steps: int | None = None
+    """Bound them by optimiser steps instead of time."""
+    reduction: OmitArgPrefixes[R]
+    """The method's own options."""
+
+    resumes = True
+
+    def run(self, screen: Screen) -> Answer:
+        """Reduce."""
+        from pochette.families import models
+        from pochette.lab.runs import corpus_of, read_run
+        from pochette.measure import profile_model
+        from pochette.recipe import from_json, signature, to_json
+        from pochette.reduce.methods.lottery import DENSE_SHARE
+        from pochette.train.loop import Training
+
+        method: Any = self.reduction
+        run = read_run(self.source)
+        training = Training(**run.training)
+        dense: Model = from_json(models[run.model], run.recipe).build()
+        named = {"method": self.method, **to_json(method)}
+        folder = self.source / f"{self.method}-{signature(named)}"
+        _take_dense(self.source, folder)
+        dataclasses.replace(run, reduction=named).write(folder)
+        with screen.progress() as tell:
+            corpus = corpus_of(run, dense, counting(tell, "listen"))
+            session = _session(folder, corpus, training, self.minutes, self.steps, tell, 1.0 - DENSE_SHARE)
+            _announce(session, tuple(path.stem for path in sorted(folder.glob("round-*.safetensors"))), screen)
+            rounds = method.apply(dense, session)
+        counted = [profile_model(item.model) for item in rounds]
+        rows = [
+            (
+                item.name,
+                cost.parameters,
+                cost.macs_per_second,
+                f"{cost.macs / counted[0].macs:.1%}",
+                item.progress.history[-1][2],
+                item.progress.steps,
+                item.progress.stopped,
+            )
+            for item, cost in zip(rounds, counted, strict=True)
+        ]
+        headings = ("round", "parameters", "MACs per second", "of dense", "held-out loss", "steps", "stopped")
+        data = {
+            "run": str(folder),
+            "resumed": session.resumed,
+            "rounds": [dict(zip(headings, row, strict=True)) for row in rows],
+            "trimmed": [item.report for item in rounds if item.report],
+        }
+        following = (command("export", folder, "--shell", "web"), command("profile", folder, "--board", "daisy-seed"))
+        return Answer(data, (table(headings, rows), words(f"kept in {folder_of(folder)}")), following)
+
+
+def _take_dense(run: Path, folder: Path) -> None:
+    """Put the trained model into the reduction's own folder, where the method finds that phase finished."""
+    source = run / "dense.safetensors"
+    if not source.is_file():
+        raise RunError(
+            "There is no trained model in this run.", where=str(run), remedy="Train it: pochette train MODEL SOUNDS."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (source.name, "dense-early.safetensors"):
+            if (run / name).is_file() and not (folder / name).is_file():
+                temporary = folder / f".{name}.{os.getpid()}"
+                shutil.copyfile(run / name, temporary)
+                os.replace(temporary, folder / name)
+    except OSError as error:
+        raise RunError(
+            f"The reduction's folder cannot be written: {error.strerror or error}.",
+            where=str(folder),
+            remedy="Free some space, or copy the run to a place that you may write to.",
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile(Verb):
+    """What a run, an instrument or an untrained model costs, layer by layer; with --board, whether that fits it."""
+
+    target: Annotated[Positional[str], arg(metavar="TARGET")]
+    """Folder of a run, a .pochette file, or the name of a model."""
+    board: str = ""
+    """Count instructions and bytes for this machine and give a verdict (pochette list boards)."""
+    size: str = "small"
+    """Declared size, if a model was named."""
+    sample_rate_hz: int | None = None
+    """Rate, if a model was named; the board's or the model's own by default."""
+
+    def run(self, screen: Screen) -> Answer:
+        """Profile."""
+        from pochette.engine.export import export
+        from pochette.families import boards
+        from pochette.measure import profile_model
+
+        board = boards[self.board] if self.board else None
+        model, source, what = self._find(board.sample_rate_hz if board else None)
+        counted = profile_model(model)
+        rows = [
+            (
+                layer.layer or "(synthesis)",
+                layer.parameters,
+                layer.cost.macs,
+                layer.cost.pointwise,
+                layer.cost.transcendental,
+            )
+            for layer in counted.layers
+        ]
+        headings = ("layer", "parameters", "MACs per frame", "pointwise", "transcendental")
+        latency_ms = 1000 * model.latency_samples / model.sample_rate_hz
+        totals: list[tuple[str, Any, str]] = [
+            ("parameters", counted.parameters, "counted"),
+            ("MACs per second of audio", counted.macs_per_second, "counted"),
+            ("bytes of weights", counted.weight_bytes, "counted"),
+            ("bytes of state", counted.state_bytes, "counted"),
+            ("bytes of activations, at peak", counted.peak_activation_bytes, "counted"),
+            ("latency, ms", latency_ms, "declared"),
+            ("sample rate, Hz", model.sample_rate_hz, "declared"),
+        ]
+        data: dict[str, Any] = {
+            "target": self.target,
+            "what": what,
+            "profile": counted.to_json(),
+            "latency_ms": latency_ms,
+            "sample_rate_hz": model.sample_rate_hz,
+            "hop_samples": model.hop_samples,
+            "board": None,
+        }
+        parts: list[Any] = [table(headings, rows, title=what)]
+        if counted.unknown:
+            parts.append(words(f"not counted: {', '.join(counted.unknown)}", "yellow"))
+        verdict: list[str] = []
+        if board is not None:
+            import numpy as np
+
+            from pochette.lab.cost import count
+
+            rest = np.array([[knob.default for knob in model.controls]], np.float32)
+            screen.say(f"compiling for {board.title} and counting...")
+            cost = count(source or export(model, "profile"), board, np.tile(rest, (30, 1)))
+            answer = cost.verdict(board, model.sample_rate_hz)
+            totals += [
+                ("instructions per second of audio", cost.instructions_per_second, "emulated"),
+                ("of them in the network", cost.network_instructions_per_second, "emulated"),
+                ("bytes of flash", cost.flash_bytes, "counted on the linked firmware"),
+                ("bytes of RAM", cost.ram_bytes, "counted on the linked firmware"),
+            ]
+            data["board"] = {"name": board.name, "cost": cost, "verdict": dataclasses.asdict(answer)}
+            head = f"{board.title}: it {'fits' if answer.fits else 'does NOT fit'}."
+            verdict = [head, *answer.reasons, *answer.notes]
+        parts.append(table(("total", "", "obtained"), ((name, number(value), how) for name, value, how in totals)))
+        parts += [words(line) for line in verdict]
+        following = command("profile", self.target, "--board", "daisy-seed")
+        return Answer(data, tuple(parts), (following if board is None else command("list", "boards"),))
+
+    def _find(self, board_rate_hz: int | None) -> tuple[Model, Any, str]:
+        """The model meant, its engine if it is generated already, and what it is in words."""
+        from pochette.families import models
+        from pochette.lab.runs import model_of, trained_model
+
+        path = Path(self.target)
+        if path.is_file() or path.suffix == ".pochette":
+            from pochette.instrument import load
+
+            instrument = load(path)
+            return model_of(instrument), instrument.source, f"instrument {instrument.title}"
+        if path.is_dir():
+            model, phase = trained_model(path)
+            return model, None, f"run {folder_of(path)}, {phase}"
+        try:
+            recipe = models[self.target]
+        except UnknownNameError as error:
+            raise UnknownNameError(
+                f"{self.target!r} is neither a file, nor a folder of a run, nor the name of a model.",
+                remedy=error.remedy,
+            ) from None
+        rate = self.sample_rate_hz or board_rate_hz
+        changes = {"sample_rate_hz": rate} if rate else {}
+        return sized(recipe, self.size, **changes).build(), None, f"{self.target} {self.size}, untrained"
+
+
+def sized(recipe: Any, size: str, **changes: Any) -> Any:
+    """The recipe of a declared size.
+
+    Args:
+        recipe: class of a model's recipe.
+        size: one of its `SIZES`.
+        changes: other fields.
+
+    Returns:
+        the recipe.
+
+    Raises:
+        UnknownNameError: the model declares no such size.
+    """
+    known = getattr(recipe, "SIZES", {})
+    if size not in known:
+        raise UnknownNameError(
+            f"{recipe.__name__} has no size {size!r}.", remedy=f"Choose one with --size: {', '.join(known) or 'none'}."
+        )
+    return recipe.sized(size, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Verb):
+    """Turn a run into an instrument and wrap it for a world: a web page, or a folder of C."""
+
+    source: RunPath
+    """Folder of a run, or a .pochette file."""
+    shell: str = "web"
+    """What it is wrapped in (pochette list shells)."""
+    board: str = ""
+    """The machine it is for; noted in the instrument."""
+    out: Path | None = None
+    """Where it goes; the run's own folder, or that of the file, by default."""
+    title: str = ""
+    """Name of the instrument for people; the sounds' folder by default."""
+
+    def run(self, screen: Screen) -> Answer:
+        """Export."""
+        from pochette.families import boards, shells
+        from pochette.instrument import load
+
+        shell = shells[self.shell]
+        if self.board:
+            _ = boards[self.board]
+        if self.source.is_file() or self.source.suffix == ".pochette":
+            path, instrument = self.source, load(self.source)
+            out = self.out or self.source.parent
+        else:
+            out = self.out or self.source
+            path, instrument = self._build(out, screen)
+        written = shell(instrument, out)
+        return Answer(
+            {"instrument": str(path), "shell": self.shell, "written": str(written)},
+            (words(f"{folder_of(path)}: the instrument"), words(f"{folder_of(Path(written))}: {self.shell}")),
+            (command("verify", path), command("play", path)),
+        )
+
+    def _build(self, out: Path, screen: Screen) -> tuple[Path, Instrument]:
+        from pochette.engine.export import identifier
+        from pochette.instrument import remember_built_here
+        from pochette.lab.build import build_instrument
+        from pochette.lab.runs import read_run, trained_model
+
+        run = read_run(self.source)
+        model, phase = trained_model(self.source)
+        name = Path(run.corpus).name
+        screen.say(f"generating the engine of {folder_of(self.source)}, {phase}...")
+        instrument = build_instrument(
+            model,
+            identifier(self.title or name),
+            run.ranges,
+            title=self.title or name.replace("-", " ").replace("_", " ").strip().title(),
+            board=self.board,
+            provenance={
+                "corpus": run.fingerprint,
+                "sounds": run.sounds,
+                "seconds": run.seconds,
+                "seed": run.seed,
+                "reduction": run.reduction or {},
+            },
+        )
+        path = out / f"{instrument.name}.pochette"
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"The output folder cannot be made: {error.strerror or error}.",
+                where=str(out),
+                remedy="Choose another with --out.",
+            ) from error
+        instrument.save(path)
+        remember_built_here(path)
+        return path, instrument
+
+
+def with_fields(verb: str, arguments: list[str]) -> tuple[Any, Any]:
+    """The class of a verb with the options of the model or method that the command line names.
+
+    Args:
+        verb: "train" or "reduce".
+        arguments: after the verb.
+
+    Returns:
+        the class to parse with, and the defaults; None for the class's own.
+
+    Raises:
+        ImportError: torch is not installed, and it is not just help that was asked for.
+        UnknownNameError: there is no such method, or the model declares no such size.
+    """
+    helping = bool({"--help", "-h"} & set(arguments))
+    try:
+        from pochette.families import methods, models
+        from pochette.train.loop import Training
+
+        known = (models if verb == "train" else methods).names()
+    except ImportError:
+        if helping:
+            return (Train[Nothing, Nothing] if verb == "train" else Reduce[Nothing]), None
+        raise
+    if verb == "reduce":
+        return Reduce[methods[_option(arguments, "--method", "lottery")]], None  # type: ignore[misc]
+    name = next((argument for argument in arguments if argument in known), "")
+    if not name:
+        return Train[Nothing, Training], None
+    recipe, training = sized(models[name], _option(arguments, "--size", "small")), Training()
+    # tyro takes a default instance for the defaults of its fields, and asks for what is marked missing.
+    default = Train(model=MISSING, sounds=MISSING, recipe=recipe, training=training)
+    return Train[type(recipe), Training], default  # type: ignore[misc]
+
+
+def _option(arguments: list[str], name: str, default: str) -> str:
+    """The value of an option, found before the options can be parsed."""
+    for place, argument in enumerate(arguments):
+        if argument == name and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith(f"{name}="):
+            return argument.partition("=")[2]
+    return default

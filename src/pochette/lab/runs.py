@@ -1,0 +1,209 @@
+"""A run: the folder in which a model was trained, and what must be known to go on with it later."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import pochette
+from pochette.corpus.folder import FolderCorpus
+from pochette.errors import InstrumentError, PochetteError, RunError
+from pochette.instrument import Instrument
+from pochette.lab.build import Ranges
+from pochette.models.model import Model
+from pochette.train.session import load_model, rebuild
+
+SCHEMA = 1
+FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run besides its checkpoints."""
+
+    model: str
+    """Registered name."""
+    recipe: dict[str, Any]
+    """Of the dense model, as JSON."""
+    corpus: str
+    """Folder of the sounds."""
+    fingerprint: str
+    """Of their names and contents."""
+    seed: int
+    training: dict[str, Any]
+    """How it was trained, as JSON."""
+    pitch_range_hz: tuple[float, float] | None
+    loudness_range_db: tuple[float, float]
+    sounds: int = 0
+    seconds: float = 0.0
+    """Of sound."""
+    reduction: dict[str, Any] | None = None
+    """Method and its fields, of a reduced run."""
+    version: str = pochette.__version__
+
+    @property
+    def ranges(self) -> Ranges:
+        """Of pitch and loudness in the corpus."""
+        return Ranges(self.pitch_range_hz, self.loudness_range_db)
+
+    def write(self, folder: Path) -> None:
+        """Write the run's facts into its folder, whole or not at all.
+
+        Args:
+            folder: made if missing.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        temporary = folder / f".{FILE}.{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n", encoding="utf-8")
+            os.replace(temporary, folder / FILE)
+        except OSError as error:
+            raise RunError(
+                f"The run cannot be written: {error.strerror or error}.",
+                where=str(folder),
+                remedy="Free some space, or choose another folder with --out.",
+            ) from error
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's facts.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        the facts.
+
+    Raises:
+        RunError: it is no run, or of a later version, or damaged.
+    """
+    path = Path(folder) / FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        schema = data.pop("schema")
+    except FileNotFoundError:
+        raise RunError(
+            "This is no folder of a training run.",
+            where=str(folder),
+            remedy="Train first: pochette train MODEL SOUNDS --out RUN.",
+        ) from None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    if schema != SCHEMA:
+        raise RunError(
+            f"The run has schema {schema}; this pochette reads {SCHEMA}.",
+            where=str(path),
+            remedy="Update pochette: pip install --upgrade pochette.",
+        )
+    try:
+        pitch = data.pop("pitch_range_hz")
+        loudness = tuple(data.pop("loudness_range_db"))
+        return Run(**data, pitch_range_hz=tuple(pitch) if pitch else None, loudness_range_db=loudness)
+    except (TypeError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def last_phase(folder: Path) -> str:
+    """The name of the last phase of training that left a checkpoint: of the rounds the highest, else the dense one.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        name of the phase.
+
+    Raises:
+        RunError: nothing was trained there yet.
+    """
+    found = sorted(
+        (int(path.stem.removeprefix("round-")), path.stem)
+        for path in Path(folder).glob("round-*.safetensors")
+        if path.stem.removeprefix("round-").isdecimal()
+    )
+    if found:
+        return found[-1][1]
+    if (Path(folder) / "dense.safetensors").is_file():
+        return "dense"
+    raise RunError(
+        "There is no checkpoint in this run yet.",
+        where=str(folder),
+        remedy="Train it: pochette train MODEL SOUNDS --out RUN.",
+    )
+
+
+def trained_model(folder: Path) -> tuple[Model, str]:
+    """The model of a run as its last phase left it.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        the model, and the phase's name.
+
+    Raises:
+        RunError: nothing was trained there, or the checkpoint is damaged.
+    """
+    phase = last_phase(folder)
+    return load_model(Path(folder) / f"{phase}.safetensors")[0], phase
+
+
+def corpus_of(run: Run, model: Model, progress: Any = None) -> FolderCorpus:
+    """The corpus a run was trained on.
+
+    Args:
+        run: the run.
+        model: gives rate and hop.
+        progress: see `FolderCorpus.prepare`.
+
+    Returns:
+        the corpus, whole.
+
+    Raises:
+        SoundError: the folder is gone.
+        RunError: the sounds are not the same any more.
+    """
+    corpus = FolderCorpus.prepare(Path(run.corpus), model.sample_rate_hz, model.hop_samples, progress=progress)
+    if corpus.fingerprint != run.fingerprint:
+        raise RunError(
+            "The sounds changed since this run was trained.",
+            where=run.corpus,
+            remedy="Put them back as they were, or train anew with another --out.",
+        )
+    return corpus
+
+
+def model_of(instrument: Instrument) -> Model:
+    """The torch model inside an instrument: its recipe rebuilt around its weights.
+
+    Args:
+        instrument: loaded or made.
+
+    Returns:
+        the model.
+
+    Raises:
+        InstrumentError: the file does not hold a model that this pochette knows.
+    """
+    weights = {name: torch.from_numpy(array.copy()) for name, array in instrument.weights.items()}
+    try:
+        return rebuild(instrument.recipe, weights)
+    except (PochetteError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise InstrumentError(
+            "The model inside this instrument cannot be rebuilt in torch: "
+            f"{error.what if isinstance(error, PochetteError) else error}",
+            where=str(instrument.path or instrument.name),
+            remedy="Play it on another engine (wasm, c), or use the version of pochette that made it: "
+            f"{instrument.pochette_version}.",
+        ) from error
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(f"The run's facts are damaged: {error}.", where=str(path), remedy="Train anew with another --out.")
