@@ -55,6 +55,8 @@ class Emitter:
     _weight_count: int = 0
     _uses: Counter[int] = field(default_factory=Counter)
     _node: Node | None = None
+    _made_in: dict[int, str] = field(default_factory=dict)
+    """Id of a value to the group of the node that made it."""
     group: str = ""
 
     def __post_init__(self) -> None:
@@ -185,6 +187,7 @@ class Emitter:
         graph = self.graph
         for node in graph.nodes:
             self._node, self.group = node, groups.get(id(node), "")
+            self._made_in.update((id(value), self.group) for value in node.outputs)
             if all(value.kind in ("parameter", "constant") for value in node.inputs()):
                 self._fold(node)
             else:
@@ -192,8 +195,7 @@ class Emitter:
 
     def carry(self) -> None:
         """Write the new state over the old, after everything else that reads the old one."""
-        self._node, self.group = None, "state"
-        graph = self.graph
+        self._node, graph = None, self.graph
         states = {self.ref(graph.stored[path]) for path in graph.mutations}
         sources = {}
         for path, value in graph.mutations.items():
@@ -206,6 +208,8 @@ class Emitter:
             sources[path] = source
         for path, value in graph.mutations.items():
             state = graph.stored[path]
+            # A part that is left out of a build must not hand on what it did not make.
+            self.group = self._made_in.get(id(value), "")
             if value.dtype.is_floating_point:
                 self.copy(self.ref(state), sources[path], value.size)
             else:

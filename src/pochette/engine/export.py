@@ -140,7 +140,7 @@ void {name}_process({name}_state *s, const float *controls, float *audio, int sa
 
 def _body(graph: Graph, emitter: Emitter, name: str, controls: tuple[Control, ...], hop_samples: int) -> str:
     includes = "\n".join(f'#include "{header}"' for header in ["pc_math.h", *_others(emitter.headers)])
-    integers = "".join(f"    uint32_t {n}[{size}] = {{0}};\n" for n, size in emitter.integers.items())
+    integers = "".join(f"    uint32_t {n}[{size}] = {{0}};\n    (void){n};\n" for n, size in emitter.integers.items())
     clamps = "\n".join(
         f"    controls[{i}] = pc_clamp(given[{i}], {emitter.number(knob.low)}, {emitter.number(knob.high)});"
         for i, knob in enumerate(controls)
