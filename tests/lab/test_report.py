@@ -201,6 +201,15 @@ def test_every_kind_of_result_has_a_page(change: dict[str, object]) -> None:
     assert "</html>" in page(replace(full_result(), **change), [])  # type: ignore[arg-type]
 
 
+def test_a_verdict_claims_no_more_than_is_known() -> None:
+    result = full_result()
+    uncounted = replace(result, engine=replace(result.engine, instructions_per_second=None))
+    assert "It fits the Daisy Seed" in page(result, [])
+    text = page(uncounted, [])
+    assert "It fits the Daisy Seed" not in text and "fits the memory of the Daisy Seed" in text
+    assert "It does not fit the Daisy Seed" in page(replace(uncounted, verdict=VerdictFacts(False)), [])
+
+
 def decoded(uri: str) -> tuple[np.ndarray, int]:
     assert uri.startswith("data:audio/flac;base64,")
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(uri.split(",")[1])), dtype="float32")

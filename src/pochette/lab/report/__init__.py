@@ -88,6 +88,7 @@ def _sections(result: MakeResult, clips: Sequence[Clip]) -> dict[str, Any]:
             if (figure := learning_figure(name, points, number)) is not None
         ],
         "costs": view.cost_rows(result),
+        "verdict": view.verdict(result),
         "board": view.board_of(result),
         "bars": view.bars(result),
         "layers": view.layer_rows(result),

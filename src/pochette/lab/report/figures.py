@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from pochette.lab.report.words import amount, known
+from pochette.lab.report.words import known
 from pochette.lab.result import LearningPoint, TrimPoint
 
 INK, SOFT, GRID, BRASS, WINE = "#2b1a0f", "#7a634a", "#dccdb4", "#9a6a1c", "#8f3324"
@@ -74,7 +74,7 @@ def trimming_figure(points: Sequence[TrimPoint], kept: TrimPoint | None, of: str
         axes.set_xlim(min(xs) / 1.35, max(xs) * 1.35)
         axes.xaxis.set_major_locator(FixedLocator(_ticks(min(xs) / 1.35, max(xs) * 1.35)))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: amount(x)))
+        axes.xaxis.set_major_formatter(FuncFormatter(_tick))
         ys = [y for _, y, _ in shown] + ([dense, WORSE * dense] if dense is not None else [])
         margin = 0.14 * (max(ys) - min(ys)) or 0.1
         axes.set_ylim(min(ys) - margin, max(ys) + 1.6 * margin)
@@ -109,7 +109,7 @@ def learning_figure(name: str, points: Sequence[LearningPoint], number: int) -> 
         axes.set_ylabel("loss")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: amount(x)))
+        axes.xaxis.set_major_formatter(FuncFormatter(_tick))
         return _svg(figure, f"Loss while learning: {name}")
 
 
@@ -133,6 +133,14 @@ def _ticks(low: float, high: float) -> list[float]:
     steps = (1, 2, 5) if high / low < 60 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     return [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+
+
+def _tick(value: float, _: int | None) -> str:
+    """Short: "20 k", "1.2 M"."""
+    for size, letter in ((1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def _svg(figure: Figure, label: str) -> Markup:

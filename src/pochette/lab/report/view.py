@@ -13,6 +13,7 @@ from pochette.lab.report import words
 from pochette.lab.result import MakeResult
 
 COUNTED, MEASURED, EMULATED = "counted", "measured", "emulated"
+FITS, FITS_IN_MEMORY, DOES_NOT_FIT = "fits", "fits the memory of", "does not fit"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Bar:
     name: str
     used: str
     limit: str
+    """Empty if none is known."""
     share: float | None
     obtained: str
 
@@ -180,7 +182,7 @@ def bars(result: MakeResult) -> list[Bar]:
     made = []
     for (name, used, show, obtained), limit in zip(rows, limits, strict=True):
         share = _share(used, limit)
-        allowed = show(limit) if limit else "what is there (no limit known)"
+        allowed = show(limit) if limit else ""
         made.append(Bar(name, show(used), allowed, share, obtained if used is not None else ""))
     return made
 
@@ -215,6 +217,13 @@ def slices(result: MakeResult) -> list[Slice]:
     return made
 
 
+def verdict(result: MakeResult) -> str:
+    """Whether it fits, and if its speed is open, no more than is known."""
+    board = board_of(result)
+    open_ = result.engine.instructions_per_second is None and (board is None or board.instruction_budget is not None)
+    return DOES_NOT_FIT if not result.verdict.fits else FITS_IN_MEMORY if open_ else FITS
+
+
 def sentences(result: MakeResult) -> list[str]:
     """The whole job in three sentences, in words that need no course in machine learning."""
     return [_learnt(result), _trimmed(result), _fitted(result)]
@@ -240,8 +249,10 @@ def _learnt(result: MakeResult) -> str:
 
 def _trimmed(result: MakeResult) -> str:
     dense, trimmed, ratio = result.dense, result.trimmed, result.macs_ratio
-    if dense is None or trimmed is None or ratio is None:
+    if dense is not None and trimmed is None:
         return "Its network was not trimmed."
+    if dense is None or trimmed is None or ratio is None:
+        return "What was trimmed of its network was not measured."
     start = (
         f"Of the arithmetic of its network only {words.percent(ratio)} was kept: "
         f"{words.in_words(trimmed.network_macs_per_second)} multiplications per second instead of "
@@ -257,8 +268,9 @@ def _trimmed(result: MakeResult) -> str:
 
 
 def _fitted(result: MakeResult) -> str:
-    fits = "It fits" if result.verdict.fits else "It does not fit"
-    start = f"{fits} the {result.board_title}"
+    start = f"It {verdict(result)} the {result.board_title}"
+    if verdict(result) == FITS_IN_MEMORY:
+        start += " (whether it is fast enough was not measured)"
     ran = [check for check in result.golden if check.passed is not None]
     failed = [check.engine for check in ran if not check.passed]
     if not ran:
