@@ -31,7 +31,7 @@ class Slice(Operator):
     """A range of one axis, or one index of it (which removes the axis)."""
 
     def couple(self, node: Node, coupling: Coupling) -> None:
-        """The taken labels go on; where the bounds cut an axis, they stand in the model's own text and cannot follow."""
+        """The taken labels go on; bounds that cut an axis stand in the model's own text and cannot follow a trim."""
         axis, start, length = _span(node)
         axes = list(coupling.axes(node.args[0]))
         if length < len(axes[axis]):
