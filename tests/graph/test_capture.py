@@ -1,0 +1,105 @@
+"""From module to graph."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pochette.errors import ExportError
+from pochette.graph.capture import capture
+from pochette.graph.graph import Graph
+from pochette.models.ddsp import Ddsp
+from pochette.models.model import Step
+
+
+class Counter(nn.Module):
+    """One layer in use, one not; a state that is read and written, one that is only read, one that nobody needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.register_buffer("state", torch.ones(1, 3), persistent=False)
+        self.register_buffer("table", torch.arange(3.0))
+        self.register_buffer("forgotten", torch.zeros(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wasted = torch.tanh(self.unused(x))
+        torch.exp(wasted)
+        y = self.used(x) + self.state * self.table
+        self.state.copy_(y[:, :3])
+        return torch.relu(y)
+
+
+@pytest.fixture
+def graph() -> Graph:
+    return capture(Counter(), (torch.zeros(1, 3),))
+
+
+def test_what_nothing_needs_is_dropped(graph: Graph) -> None:
+    ops = [node.op for node in graph.nodes]
+    assert "aten.tanh.default" not in ops and "aten.exp.default" not in ops
+    assert ops.count("aten.linear.default") == 1
+    assert set(graph.stored) == {"used.weight", "used.bias", "state", "table"}
+
+
+def test_tensors_have_their_kinds(graph: Graph) -> None:
+    assert [value.shape for value in graph.inputs] == [(1, 3)]
+    assert {value.path for value in graph.of_kind("parameter")} == {"used.weight", "used.bias"}
+    assert [value.path for value in graph.of_kind("state")] == ["state"] == list(graph.mutations)
+    assert [value.path for value in graph.of_kind("constant")] == ["table"]
+    assert graph.tensors["state"].tolist() == [[1.0, 1.0, 1.0]]
+    assert [value.bytes for value in graph.stored.values()] == [36, 12, 12, 12]
+
+
+def test_every_argument_is_filled_in(graph: Graph) -> None:
+    add = next(node for node in graph.nodes if node.op == "aten.add.Tensor")
+    assert len(add.args) == 3 and add.args[2] == 1  # alpha
+    linear = next(node for node in graph.nodes if node.op == "aten.linear.default")
+    assert linear.layer == "used" and [value.path for value in linear.inputs()] == ["", "used.weight", "used.bias"]
+    without = capture(nn.Linear(2, 2, bias=False), (torch.zeros(2),))
+    assert without.nodes[0].args[2] is None
+
+
+def test_nodes_stand_in_an_order_that_works(graph: Graph) -> None:
+    known = {id(value) for value in [*graph.inputs, *graph.stored.values()]}
+    for node in graph.nodes:
+        assert all(id(value) in known for value in node.inputs()), node
+        known.update(id(value) for value in node.outputs)
+    assert all(id(value) in known for value in [*graph.outputs, *graph.mutations.values()])
+
+
+def test_recurrent_layers_and_synthesis_stay_whole() -> None:
+    step = Step(Ddsp.sized("tiny").build())
+    graph = capture(step, step.example_inputs())
+    ops = [node.op for node in graph.nodes]
+    for op in ("aten.gru.input", "pochette.harmonics.default", "pochette.filtered_noise.default"):
+        assert ops.count(op) == 1
+    gru = next(node for node in graph.nodes if node.op == "aten.gru.input")
+    assert gru.layer == "model.network.gru" and len(gru.outputs) == 2
+    assert [value.path.rpartition(".")[2] for value in gru.args[2]] == [
+        "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0",
+    ]  # fmt: skip
+    wanted = {"hidden", "previous_f0_hz", "previous_amplitudes", "phase", "noise_counter", "noise_tail"}
+    assert set(graph.mutations) == {f"state_{name}" for name in wanted}
+
+
+def test_capturing_leaves_no_trace() -> None:
+    module = Counter()
+    module.train()
+    module.used.eval()
+    before = {name: value.clone() for name, value in module.named_buffers()}
+    capture(module, (torch.ones(1, 3),))
+    assert module.training and not module.used.training and module.unused.training
+    assert all(torch.equal(before[name], value) for name, value in module.named_buffers())
+
+
+def test_what_cannot_be_followed_is_said_and_leaves_no_trace() -> None:
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 1 if x.sum() > 0 else x - 1
+
+    module = Branching().train()
+    with pytest.raises(ExportError, match=r"torch\.export cannot follow") as caught:
+        capture(module, (torch.zeros(2),))
+    assert caught.value.where == "Branching" and module.training
