@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -35,7 +36,8 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, temporary, {"pochette": text})
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise RunError(
             f"The checkpoint could not be written: {error}",
             where=str(path),
@@ -59,9 +61,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise RunError("There is no checkpoint.", where=str(path), remedy="Train first: pochette train MODEL SOUNDS.")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["pochette"])
+            facts = dict(json.loads((file.metadata() or {})["pochette"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise RunError(
             f"The checkpoint is damaged: {error}",
             where=str(path),
