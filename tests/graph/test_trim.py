@@ -88,9 +88,7 @@ def test_what_stays_is_explained() -> None:
     _, _, units = ddsp()
     # Outputs go to the synthesiser, inputs are the controls.
     assert units.kept[f"{NETWORK}.head.weight:0"]
-    assert "input" in units.kept[f"{NETWORK}.pitch_stack.0.weight:1"] or units.kept[
-        f"{NETWORK}.pitch_stack.0.weight:1"
-    ] in ("read by no learnt weight", "sliced at fixed places")
+    assert units.kept[f"{NETWORK}.pitch_stack.0.weight:1"] == "an input of the model"
     removable = {f"{place.path}:{place.axis}" for found in units.families for place in found.indices}
     # GRU columns and head columns lie in families; no axis of a matrix is left without a word.
     for name, parameter in Ddsp.sized("tiny").build().network.named_parameters():
