@@ -62,7 +62,7 @@ class Family(Generic[T]):
             ValueError: the name is taken by another member, or the member has no docstring.
         """
         known = self._members.get(name)
-        if known is not None and getattr(known, "__module__", None) != getattr(member, "__module__", None):
+        if known is not None and known is not member and _origin(known) != _origin(member):
             raise ValueError(f"{self.name}: the name {name!r} is taken twice")
         if not (getattr(member, "__doc__", None) or "").strip():
             raise ValueError(f"{self.name}: give {name!r} a docstring; it becomes its help and its page")
@@ -125,6 +125,12 @@ class Family(Generic[T]):
     def help(self, name: str) -> str:
         """First line of the member's docstring."""
         return (self[name].__doc__ or "").strip().splitlines()[0]
+
+
+def _origin(member: object) -> object:
+    """What stays the same when a module is read again: where a class or function stands; a value is only itself."""
+    name = getattr(member, "__qualname__", None)
+    return id(member) if name is None else (getattr(member, "__module__", None), name)
 
 
 def to_json(recipe: Any) -> dict[str, Any]:
