@@ -23,6 +23,11 @@ class Cake:
 
 @dataclass(frozen=True)
 class Bread:
+    """Bread.
+
+    More.
+    """
+
     layers: int = 3
 
 
@@ -92,7 +97,6 @@ def shelf() -> Iterator[Family[type]]:
 
 
 def test_members_are_found_sorted_and_with_their_help(shelf: Family[type]) -> None:
-    Bread.__doc__ = "Bread.\n\nMore."
     shelf.add("ash", Bread)
     assert shelf.names() == ["ash", "oak"] and shelf["ash"] is Bread
     assert shelf.help("ash") == "Bread." and dict(shelf.items()) == {"ash": Bread, "oak": Cake}
@@ -113,9 +117,20 @@ def test_an_unknown_name_suggests(shelf: Family[type]) -> None:
 def test_a_taken_name_and_a_missing_docstring_are_refused(shelf: Family[type]) -> None:
     with pytest.raises(ValueError, match="taken twice"):
         shelf.add("oak", Ddsp)
-    assert shelf.add("oak", Cake) is Cake  # the same module read again
+    with pytest.raises(ValueError, match="taken twice"):
+        shelf.add("oak", Bread)  # of the same file, but another thing
+    again = type("Cake", (), {"__module__": Cake.__module__, "__doc__": "The same file read again."})
+    assert shelf.add("oak", again) is again
     with pytest.raises(ValueError, match="docstring"):
         shelf.add("bare", type("Bare", (), {"__doc__": " "}))
+
+
+def test_values_of_one_class_are_told_apart() -> None:
+    family: Family[Cake] = Family("boards", "pochette.layers")
+    family.add("oak", cake := Cake())
+    assert family.add("oak", cake) is cake
+    with pytest.raises(ValueError, match="taken twice"):
+        family.add("oak", Cake(9))
 
 
 def test_a_family_that_fails_to_load_fails_again(monkeypatch: pytest.MonkeyPatch) -> None:
