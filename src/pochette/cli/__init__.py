@@ -14,6 +14,8 @@ import os
 import shlex
 import sys
 import traceback
+import warnings
+from collections.abc import Iterator
 from typing import Annotated, Any, Union
 
 import tyro
@@ -80,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         verb = parse(given)
         # Whatever a library prints on its own must not spoil the one document.
-        with contextlib.redirect_stdout(sys.stderr) if screen.as_json else contextlib.nullcontext():
+        with contextlib.redirect_stdout(sys.stderr) if screen.as_json else contextlib.nullcontext(), _quiet():
             answer = verb.run(screen)
         screen.answer(answer)
         return answer.exit_code
@@ -179,6 +181,15 @@ def explained(error: Exception) -> PochetteError | None:
                 remedy="Check the name and its permissions, or choose another folder with --out.",
             )
     return None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings of libraries, which are for programmers, from a person's screen, unless they were asked for."""
+    with warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        yield
 
 
 def _interruption(verb: Verb | None, arguments: list[str]) -> dict[str, str]:

@@ -45,6 +45,10 @@ class Render(Verb):
         """Render."""
         from pochette.instrument import render
 
+        if not self.out.parent.is_dir():
+            raise InstrumentError(
+                "There is no folder for the wave file.", where=str(self.out), remedy="Make it, or choose another --out."
+            )
         instrument = load(self.instrument)
         with screen.progress() as tell:
             report = render(

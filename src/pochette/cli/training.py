@@ -66,9 +66,10 @@ class Train(Verb, Generic[R, T]):
         from pochette.corpus.folder import FolderCorpus
         from pochette.families import models
         from pochette.lab.build import Ranges
-        from pochette.lab.runs import Run
+        from pochette.lab.runs import Run, reopen
         from pochette.recipe import to_json
         from pochette.reduce.methods.lottery import EARLY
+        from pochette.train.loop import Budget
 
         recipe: Any = models[self.model]() if isinstance(self.recipe, Nothing) else self.recipe
         training: Any = self.training
@@ -97,6 +98,8 @@ class Train(Verb, Generic[R, T]):
             _same_run(folder, run)
             run.write(folder)
             session = _session(folder, corpus, training, self.minutes, self.steps, tell)
+            if reopen(session.path("dense"), Budget(session.seconds, session.steps)):
+                screen.say("The budget was spent before; it is larger now, and training goes on.")
             _announce(session, ("dense",), screen)
             progress = session.phase("dense", model, 1.0, snapshot_at=EARLY)
         loss, held_out = progress.history[-1][1:]
@@ -130,14 +133,13 @@ def _same_run(folder: Path, run: Any) -> None:
     if not (folder / FILE).is_file():
         return
     before = read_run(folder)
-    changed = [
-        name
-        for name in ("model", "recipe", "fingerprint", "seed", "training")
-        if getattr(before, name) != getattr(run, name)
-    ]
+    changed = [name for name in ("model", "fingerprint") if getattr(before, name) != getattr(run, name)]
+    for part in ("recipe", "training"):
+        old, new = getattr(before, part), getattr(run, part)
+        changed += [name for name in {**old, **new} if old.get(name) != new.get(name)]
     if changed:
         raise RunError(
-            f"This folder holds a run with another {' and '.join(changed).replace('fingerprint', 'set of sounds')}.",
+            f"This folder holds a run with another {', '.join(changed).replace('fingerprint', 'set of sounds')}.",
             where=str(folder),
             remedy="Choose another folder with --out, or give the same options to go on with this one.",
         )
@@ -163,9 +165,16 @@ def _session(
 
 def _announce(session: Session, phases: tuple[str, ...], screen: Screen) -> None:
     """Say what is there from before, ahead of the work that builds on it."""
+    from pochette.lab.runs import progress_of
+
     for phase in phases:
         if session.path(phase).is_file():
-            screen.say(f"{phase}: there is a checkpoint from before; going on from it.")
+            progress = progress_of(session.path(phase))
+            state = "it was finished" if progress["stopped"] else "training goes on from there"
+            screen.say(
+                f"{phase}: resuming from the checkpoint at step {progress['steps']} "
+                f"({progress['seconds']:.0f} s of training); {state}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,8 @@ from pochette.errors import InstrumentError, PochetteError, RunError
 from pochette.instrument import Instrument
 from pochette.lab.build import Ranges
 from pochette.models.model import Model
+from pochette.train.checkpoint import load, save
+from pochette.train.loop import Budget
 from pochette.train.session import load_model, rebuild
 
 SCHEMA = 1
@@ -153,6 +155,48 @@ def trained_model(folder: Path) -> tuple[Model, str]:
     """
     phase = last_phase(folder)
     return load_model(Path(folder) / f"{phase}.safetensors")[0], phase
+
+
+def progress_of(checkpoint: Path) -> dict[str, Any]:
+    """Where the training stood that left a checkpoint.
+
+    Args:
+        checkpoint: its file.
+
+    Returns:
+        fields of `Progress`.
+
+    Raises:
+        RunError: missing or damaged.
+    """
+    progress: dict[str, Any] = load(checkpoint)[1]["progress"]
+    return progress
+
+
+def reopen(checkpoint: Path, budget: Budget) -> bool:
+    """Let a training that spent its budget go on if it is given more.
+
+    The learning rate then rises again to where the larger budget puts it.
+
+    Args:
+        checkpoint: of the phase; there may be none.
+        budget: the new one.
+
+    Returns:
+        whether it was finished and is not any more.
+
+    Raises:
+        RunError: the checkpoint is damaged, or cannot be written.
+    """
+    if not checkpoint.is_file():
+        return False
+    tensors, facts = load(checkpoint)
+    progress = facts["progress"]
+    if progress["stopped"] != "budget spent" or budget.used(progress["seconds"], progress["steps"]) >= 1.0:
+        return False
+    facts.pop("format_version", None)
+    save(checkpoint, tensors, {**facts, "progress": {**progress, "stopped": ""}})
+    return True
 
 
 def corpus_of(run: Run, model: Model, progress: Any = None) -> FolderCorpus:
