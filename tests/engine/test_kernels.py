@@ -6,6 +6,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ import pytest
 import torch
 
 from pochette.engine.build import host_compiler, kernel_text
+from pochette.engine.emitter import Emitter
+from pochette.graph.capture import capture
+from pochette.graph.operator import description_of
 from pochette.layers.generator import uniform_noise
 from pochette.layers.reverb import reverb
 from pochette.layers.synthesis import CYCLE, filtered_noise, hann_ramp, harmonics, phase_steps
@@ -92,12 +96,12 @@ def p(array: npt.NDArray[np.generic]) -> ctypes.c_void_p:
 
 def guarded(size: int) -> tuple[Array, Callable[[], None]]:
     """Memory of a size, and a check that nothing around it was touched."""
-    whole = np.full(size + 128, 12345.0, np.float32)
+    whole = np.full(size + 2048, 12345.0, np.float32)
 
     def untouched() -> None:
-        assert (whole[:64] == 12345.0).all() and (whole[64 + size :] == 12345.0).all(), "wrote outside its memory"
+        assert (whole[:1024] == 12345.0).all() and (whole[1024 + size :] == 12345.0).all(), "wrote outside its memory"
 
-    return whole[64 : 64 + size], untouched
+    return whole[1024 : 1024 + size], untouched
 
 
 @pytest.mark.parametrize(
@@ -153,13 +157,32 @@ def test_sine_and_cosine(library: ctypes.CDLL) -> None:
     assert np.abs(sine - np.sin(angle)).max() < 2e-7 and np.abs(cosine - np.cos(angle)).max() < 2e-7
 
 
+@cache
+def scratch_asked_for(hop: int, taps: int) -> int:
+    """What the operator's description reserves for one frame."""
+
+    class Hiss(torch.nn.Module):
+        def forward(self, response: torch.Tensor, tail: torch.Tensor) -> torch.Tensor:
+            return filtered_noise(response, torch.zeros(1, dtype=torch.int64), tail, hop)[0]
+
+    emitter = Emitter(capture(Hiss(), (torch.zeros(1, 1, taps), torch.zeros(1, taps - 1))))
+    asked: list[int] = []
+    emitter.scratch = lambda floats: asked.append(floats) or "scratch"  # type: ignore[method-assign, func-returns-value]
+    node = next(node for node in emitter.graph.nodes if "filtered_noise" in node.op)
+    for output in node.outputs:
+        emitter._places[id(output)] = ("elsewhere", 0)
+    description_of(node).emit(node, emitter)
+    assert len(asked) == 1
+    return asked[0]
+
+
 @pytest.mark.parametrize(("hop", "taps"), [(64, 128), (192, 128), (6, 100), (1, 2), (3, 9), (64, 16), (1, 64)])
 def test_filtered_noise_stays_inside_its_scratch(library: ctypes.CDLL, hop: int, taps: int) -> None:
     torch.manual_seed(0)
     response, tail = torch.randn(1, 1, taps), torch.randn(1, taps - 1)
     start = CYCLE - 1 - hop // 2
     wanted, counter, rest = filtered_noise(response, torch.tensor([start]), tail, hop)
-    scratch, scratch_untouched = guarded(hop + 3 * taps + 8)  # what graph/ops/synthesis.py asks for
+    scratch, scratch_untouched = guarded(scratch_asked_for(hop, taps))
     audio, audio_untouched = guarded(hop)
     after, after_untouched = guarded(taps - 1)
     after[:] = tail[0].numpy()
