@@ -150,14 +150,16 @@ class Sum(Operator):
         return Cost(pointwise=node.args[0].size)
 
     def couple(self, node: Node, coupling: Coupling) -> None:
-        """Summed axes end here; what they sum may still lose members (each adds on its own)."""
+        """Summed axes end here; they may lose members, but the sum depends on all: not exact, and says so."""
         x, dims, keep, *_ = node.args
         summed = {dim % len(x.shape) for dim in dims} if dims else set(range(len(x.shape)))
         axes = []
         for axis, labels in enumerate(coupling.axes(x)):
             if axis not in summed:
                 axes.append(labels)
-            elif keep:
+                continue
+            coupling.normalised(labels, node.layer)
+            if keep:
                 axes.append(coupling.fresh(1))
         coupling.set(node.output, axes)
 
