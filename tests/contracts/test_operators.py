@@ -338,6 +338,15 @@ def test_what_cannot_be_trimmed_says_why(middle: Callable[[Tensor, Tensor], Tens
     assert re.search(why, units.kept["maker.weight:0"])
 
 
+def test_where_trimming_is_not_exact_it_says_so() -> None:
+    module, x = Between(lambda a, b: a / (1 + (a * a).sum(-1, keepdim=True)), 8), torch.randn(5, 3)
+    (found,) = units_of(capture(module, (x,))).families
+    assert not torch.allclose(removed(module, found, [1])(x), masked(module, found, [1])(x), atol=1e-4)
+    assert len(found.norms) == 1
+    plain = units_of(capture(Between(MIDDLES["gate"][0], 8), (x,))).families
+    assert [found.norms for found in plain] == [()]
+
+
 def test_places_are_named_after_the_state_dictionary() -> None:
     family = units_of(capture(Between(MIDDLES["leaky"][0], 8), (torch.randn(5, 3),))).families[0]
     assert set(family.indices) == {Place("maker.weight", 0), Place("maker.bias", 0), Place("reader.weight", 1)}
