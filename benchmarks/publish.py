@@ -40,7 +40,8 @@ def headline(result: MakeResult) -> str:
         f"{small.parameters:,} parameters instead of {dense.parameters:,}, "
         f"{result.macs_ratio:.1%} of the network's multiply-accumulates, held-out distance "
         f"{result.distance_ratio:.3f} times the dense network's ({closed:.0%} of the way from the corpus's mean "
-        f"spectrum to the synthesiser's floor), {millions(engine.instructions_per_second)} instructions per second of audio at "
+        f"spectrum to the synthesiser's floor), "
+        f"{millions(engine.instructions_per_second)} instructions per second of audio at "
         f"{result.sample_rate_hz // 1000} kHz, {(engine.ram_bytes or 0) / 1024:.0f} KB."
     )
 
@@ -93,10 +94,10 @@ def engine_rows(result: MakeResult) -> list[str]:
         return "not measured" if value is None else f"{value:.1%}"
 
     def load(value: float | None) -> str:
-        return "not measured" if value is None else f"{1 / value:.2%} of real time"
+        return "not measured" if value is None else f"{value:.2%} of real time"
 
     def own(factor: float | None, part: float | None) -> str:
-        return "not measured" if factor is None or part is None else f"{part / factor:.3%} of real time"
+        return "not measured" if factor is None or part is None else f"{part * factor:.3%} of real time"
 
     count = f"instructions per second of audio ({e.counted_for})"
     return [

@@ -72,9 +72,11 @@ def read_info(ask: Callable[[int], int], where: str) -> EngineInfo:
 
 
 class BlockRunner(ABC):
-    """A `Runner` whose machine makes at most BLOCK_SAMPLES a call; subclasses say how one call is made."""
+    """A `Runner` whose machine makes at most `call_samples` a call; subclasses say how one call is made."""
 
     kind: str
+    call_samples = BLOCK_SAMPLES
+    """Where the engine writes into its own arena, that is the arena's size."""
 
     def __init__(self, info: EngineInfo) -> None:
         self.sample_rate_hz = info.sample_rate_hz
@@ -89,7 +91,7 @@ class BlockRunner(ABC):
 
     @abstractmethod
     def _make(self, controls: FloatArray, audio: FloatArray) -> None:
-        """Fill `audio` (at most BLOCK_SAMPLES, contiguous) by one call of the engine."""
+        """Fill `audio` (at most `call_samples`, contiguous) by one call of the engine."""
 
     def process(self, controls: FloatArray, samples: int) -> FloatArray:
         """The next samples.
@@ -113,6 +115,6 @@ class BlockRunner(ABC):
         if samples < 1:
             raise ShapeError(f"{samples} samples were asked for.", remedy="Ask for at least one sample.")
         audio = np.empty(samples, np.float32)
-        for start in range(0, samples, BLOCK_SAMPLES):
-            self._make(row, audio[start : start + BLOCK_SAMPLES])
+        for start in range(0, samples, self.call_samples):
+            self._make(row, audio[start : start + self.call_samples])
         return audio

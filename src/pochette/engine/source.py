@@ -10,8 +10,8 @@ Every engine, whatever model it came from, is reached through one small binary i
     void *pochette_arena_controls(void)  own (WebAssembly, emulators)
     void *pochette_arena_audio(void)     room for pochette_info(BLOCK_SAMPLES) samples
 
-`process` may be called with any number of samples from 1 to BLOCK_SAMPLES; the audio does not depend on how the
-calls cut it. Controls are read when a frame of `hop_samples` begins.
+`process` may be called with any number of samples from 1 (up to BLOCK_SAMPLES where it writes into the arena); the
+audio does not depend on how the calls cut it. Controls are read when a frame of `hop_samples` begins.
 """
 
 from __future__ import annotations

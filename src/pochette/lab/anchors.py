@@ -20,6 +20,8 @@ from pochette.sound.losses import MultiScaleSpectral
 from pochette.train.loop import annealed, tensors_of
 
 Report = Callable[[float], None]
+REFERENCE_DB = 25.0
+"""Loudness, below full scale, at which levels are written down."""
 
 
 @runtime_checkable
@@ -32,15 +34,18 @@ class Resynthesiser(Protocol):
     def raw_controls(self, controls: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """What the network says; see `DdspModel.raw_controls`."""
 
+    def plain_raw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """A plain sound to start a fit from; see `DdspModel.plain_raw`."""
+
 
 def mean_spectrum(
     model: Model, corpus: FolderCorpus, *, steps: int = 200, seed: int = 0, report: Report | None = None
 ) -> Callable[[Excerpt], Tensor]:
     """The corpus's one average sound, driven by pitch and loudness.
 
-    One harmonic spectrum, one noise spectrum and one loudness response (gain and slope of each, in dB per dB) for the
-    whole corpus. Not the arithmetic mean but the constant that is nearest to all training sounds in the training
-    distance: the best that any average can do, and so the strictest form of this anchor.
+    One harmonic spectrum and one noise spectrum for the whole corpus, each with one loudness response (a level and a
+    slope). Not the arithmetic mean but the constants nearest to all training sounds in the training distance: the best
+    that any average can do, and so the strictest form of this anchor.
 
     Args:
         model: gives the synthesiser and the distance; its network is not asked.
@@ -53,21 +58,25 @@ def mean_spectrum(
         a function from an excerpt to audio (batch, sample).
     """
     assert isinstance(model, Resynthesiser)
-    size = model.raw_controls(torch.zeros(1, 1, len(model.controls)) + 1.0, model.initial_state(1)["hidden"])[0].shape
-    spectrum = torch.zeros(size[-1], requires_grad=True)
-    slope = torch.full((size[-1],), 0.05, requires_grad=True)
-    optimiser = torch.optim.Adam([{"params": [spectrum], "lr": 0.1}, {"params": [slope], "lr": 0.01}])
+    # In the synthesiser's scale one unit is about 20 dB, so a twentieth a dB follows loudness exactly.
+    total, partials, noise = (part.clone().requires_grad_(True) for part in model.plain_raw())
+    slopes = torch.tensor([0.05, 0.05], requires_grad=True)
+    rates = (0.1, 0.004)
+    optimiser = torch.optim.Adam([{"params": [total, partials, noise]}, {"params": [slopes]}])
     frames = round(0.5 * model.sample_rate_hz / model.hop_samples)
 
     def play(excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
         controls = model.controls_of(excerpt)
-        raw = spectrum + slope * (controls[..., 1:2] + 30.0)
+        above = controls[..., 1:2] + REFERENCE_DB
+        raw = torch.cat(
+            [total + slopes[0] * above, partials.expand(*above.shape[:2], -1), noise + slopes[1] * above], dim=-1
+        )
         return model.play_raw(raw, controls, model.initial_state(len(controls), generator))[0]
 
     distance = MultiScaleSpectral(model.sample_rate_hz)
     for step in range(steps):
-        excerpt = tensors_of(corpus.excerpt_batch(np.random.default_rng([seed, step]), 8, frames))
-        for group, rate in zip(optimiser.param_groups, (0.1, 0.01), strict=True):
+        excerpt = tensors_of(corpus.excerpt_batch(np.random.default_rng([seed, step]), 4, frames))
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * annealed(step / steps, 0.3)
         loss = distance(play(excerpt, torch.Generator().manual_seed(step)), excerpt["audio"])
         optimiser.zero_grad()

@@ -40,7 +40,7 @@ from pochette.reduce.trimming import Structure, trim_model
 from pochette.train.loop import Trainer, Training
 from pochette.train.session import Session
 
-KEEPS = (0.08, 0.04, 0.02)
+KEEPS = (0.05, 0.025, 0.0125)
 """Shares of the network tried in turn until the board is satisfied."""
 Tell = Callable[[str, float, str], None]
 """Stage, share done (0 to 1), and a line of detail."""
@@ -273,7 +273,7 @@ def _costs(source: EngineSource, dense: EngineSource, board: Board, curve: Float
     short = curve[:: max(1, len(curve) // 60)]
     costs = {"trimmed": count(source, board, short), "dense": count(dense, board, short)}
     try:
-        times = time_on_host({"trimmed": source, "dense": dense}, curve[: len(curve) // 4])
+        times = time_on_host({"trimmed": source, "dense": dense}, short)
     except ToolError:
         return costs
     return {

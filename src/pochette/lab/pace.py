@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from pochette.families import boards, models
+from pochette.lab.runs import sized
 from pochette.models.model import Model
 from pochette.train.loop import Training, tensors_of
 
@@ -27,12 +28,12 @@ def seconds_per_step(model: str, size: str, board: str) -> tuple[float, int]:
         seconds a step (the median of a few), and how many steps are usual.
 
     Raises:
-        UnknownNameError: no such model or board.
+        UnknownNameError: no such model, size or board.
     """
     import torch
 
     training = Training()
-    built: Model = models[model].sized(size, sample_rate_hz=boards[board].sample_rate_hz).build()
+    built: Model = sized(models[model], size, sample_rate_hz=boards[board].sample_rate_hz).build()
     frames = round(training.excerpt_seconds * built.sample_rate_hz / built.hop_samples)
     rng = np.random.default_rng(0)
     shape = (training.batch, frames)

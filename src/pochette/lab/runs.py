@@ -12,7 +12,7 @@ import torch
 
 import pochette
 from pochette.corpus.folder import FolderCorpus
-from pochette.errors import InstrumentError, PochetteError, RunError
+from pochette.errors import InstrumentError, PochetteError, RunError, UnknownNameError
 from pochette.instrument import Instrument
 from pochette.lab.build import Ranges
 from pochette.models.model import Model
@@ -111,6 +111,28 @@ def read_run(folder: Path) -> Run:
         return Run(**data, pitch_range_hz=tuple(pitch) if pitch else None, loudness_range_db=loudness)
     except (TypeError, KeyError) as error:
         raise _damaged(path, error) from error
+
+
+def sized(recipe: Any, size: str, **changes: Any) -> Any:
+    """The recipe of a declared size.
+
+    Args:
+        recipe: class of a model's recipe.
+        size: one of its `SIZES`.
+        changes: other fields.
+
+    Returns:
+        the recipe.
+
+    Raises:
+        UnknownNameError: the model declares no such size.
+    """
+    known = getattr(recipe, "SIZES", {})
+    if size not in known:
+        raise UnknownNameError(
+            f"{recipe.__name__} has no size {size!r}.", remedy=f"Choose one with --size: {', '.join(known) or 'none'}."
+        )
+    return recipe.sized(size, **changes)
 
 
 def last_phase(folder: Path) -> str:

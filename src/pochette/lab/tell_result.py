@@ -187,9 +187,6 @@ def _engine(found: Findings, counted: Profile) -> EngineFacts:
             return None
         return cost.host_network_real_time_factor / cost.host_real_time_factor
 
-    def factor(cost: EngineCost) -> float | None:
-        return 1.0 / cost.host_real_time_factor if cost.host_real_time_factor else None
-
     return EngineFacts(
         state_bytes=counted.state_bytes,
         flash_bytes=after.flash_bytes,
@@ -198,8 +195,8 @@ def _engine(found: Findings, counted: Profile) -> EngineFacts:
         instructions_per_second_before=before.instructions_per_second,
         network_instructions_per_second=after.network_instructions_per_second,
         network_instructions_per_second_before=before.network_instructions_per_second,
-        host_real_time_factor=factor(after),
-        host_real_time_factor_before=factor(before),
+        host_real_time_factor=after.host_real_time_factor,
+        host_real_time_factor_before=before.host_real_time_factor,
         host_network_share=share(after),
         host_network_share_before=share(before),
         counted_for=found.board.cpu if after.instructions_per_second is not None else "",

@@ -289,6 +289,15 @@ class DdspModel(Model):
         raw, after = self.network(midi / 127.0, controls[..., 1:2] / 80.0 + 1.0, hidden)
         return raw, after
 
+    def plain_raw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Unscaled controls of a plain sawtooth-like sound with a little noise, where fits begin.
+
+        Returns:
+            total level (1,), partials (partial,) falling by 6 dB an octave, noise (band,).
+        """
+        partials = -torch.log10(self.synthesiser.partial_numbers)
+        return torch.tensor([-1.0]), partials, torch.ones(self.synthesiser.bands)
+
     def play_raw(self, raw: Tensor, controls: Tensor, state: State) -> tuple[Tensor, State]:
         """Sound of unscaled synthesiser controls, wherever they come from (the network, or a direct fit).
 
