@@ -29,9 +29,8 @@ quick: $(READY_DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not system" $(TESTS)
 
 bench: $(READY_DEV)
-	@for file in benchmarks/*.py; do \
-	  if [ -f "$$file" ]; then echo "== $$file"; $(BIN)/python "$$file" || exit 1; else echo "There are no benchmarks yet."; fi; \
-	done
+	$(BIN)/python benchmarks/make_sax.py $(BENCH)
+	$(BIN)/python benchmarks/publish.py
 
 lint: $(READY_DEV) $(LINT)/.ready
 	$(BIN)/ruff check src tests

@@ -21,10 +21,11 @@ from typing import Annotated, Any, Union
 import tyro
 
 from pochette.cli.console import Screen
+from pochette.cli.exporting import Export, Profile
 from pochette.cli.knowing import Doctor, List
 from pochette.cli.making import Demo, Listen, Make
 from pochette.cli.playing import Play, Render, Verify
-from pochette.cli.training import Export, Nothing, Profile, Reduce, Train, with_fields
+from pochette.cli.training import Nothing, Reduce, Train, with_fields
 from pochette.cli.verb import Verb
 from pochette.errors import PochetteError, ToolError
 

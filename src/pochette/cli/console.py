@@ -209,14 +209,20 @@ def _console(stream: Any) -> Console:
 
 
 class _TimeLeft:
-    """How long a stage will still take, from the pace since it was first heard of."""
+    """How long a stage will still take, from the pace since it was first heard of, or since it began anew."""
 
     def __init__(self, share: float) -> None:
-        self.share, self.began = share, time.monotonic()
+        self._restart(share)
+
+    def _restart(self, share: float) -> None:
+        self.first, self.last, self.began = share, share, time.monotonic()
 
     def seconds(self, share: float) -> float | None:
         """Seconds left; None while nothing can be said."""
-        elapsed, gained = time.monotonic() - self.began, share - self.share
+        if share < self.last:
+            self._restart(share)
+        self.last = share
+        elapsed, gained = time.monotonic() - self.began, share - self.first
         return elapsed / gained * (1.0 - share) if gained > 0 and elapsed > 1.0 else None
 
 
@@ -249,10 +255,10 @@ class _PlainProgress:
     def tell(self, stage: str, share: float, detail: str) -> None:
         new = stage not in self.paces
         pace = self.paces.setdefault(stage, _TimeLeft(share))
+        left = pace.seconds(share)
         if not new and time.monotonic() - self.last < _PLAIN_SECONDS:
             return
         self.last = time.monotonic()
-        left = pace.seconds(share)
         estimate = f", about {span(left)} left" if left is not None and share < 1.0 else ""
         self.screen.say(f"{stage} {share:.0%}{estimate}: {detail}")
 

@@ -50,8 +50,11 @@ class Make(Verb):
 
 
 def _make(verb: Make, screen: Screen) -> Made:
+    from pochette.families import models
     from pochette.lab import make as lab
+    from pochette.lab.runs import sized
 
+    sized(models[verb.model], verb.size)
     request = lab.Make(
         sounds=verb.sounds,
         board=verb.board,
@@ -122,6 +125,8 @@ class Demo(Verb):
     """Draws weights, excerpts, phases, and the held-out sounds."""
     steps: int | None = None
     """Bound training by optimiser steps instead of time."""
+    sample_rate_hz: int = 24_000
+    """Rate of the instrument; half of a browser's, so that few minutes make many steps."""
     open: bool = True
     """Open the page at the end, where there is a screen and a person."""
 
@@ -142,6 +147,7 @@ class Demo(Verb):
             out=self.out,
             seed=self.seed,
             steps=self.steps,
+            sample_rate_hz=self.sample_rate_hz,
         )
         made = _make(verb, screen)
         opened = self.open and _can_open(os.environ, sys.platform, sys.stderr.isatty()) and _opened(made.page)

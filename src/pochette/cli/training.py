@@ -1,4 +1,4 @@
-"""Verbs of those who take the steps one by one: train, profile, reduce, export."""
+"""Verbs of those who take the steps one by one: train and reduce, with the options of their models and methods."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 from tyro import MISSING
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, number, table, words
+from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, table, words
 from pochette.cli.verb import RunPath, Sounds, Verb, command
-from pochette.errors import RunError, UnknownNameError
+from pochette.errors import RunError
 
 if TYPE_CHECKING:
-    from pochette.instrument import Instrument
     from pochette.models.model import Model
     from pochette.train.loop import Trainer
     from pochette.train.session import Session
@@ -266,207 +265,6 @@ def _take_dense(run: Path, folder: Path) -> None:
         ) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class Profile(Verb):
-    """What a run, an instrument or an untrained model costs, layer by layer; with --board, whether that fits it."""
-
-    target: Annotated[Positional[str], arg(metavar="TARGET")]
-    """Folder of a run, a .pochette file, or the name of a model."""
-    board: str = ""
-    """Count instructions and bytes for this machine and give a verdict (pochette list boards)."""
-    size: str = "small"
-    """Declared size, if a model was named."""
-    sample_rate_hz: int | None = None
-    """Rate, if a model was named; the board's or the model's own by default."""
-
-    def run(self, screen: Screen) -> Answer:
-        """Profile."""
-        from pochette.engine.export import export
-        from pochette.families import boards
-        from pochette.measure import profile_model
-
-        board = boards[self.board] if self.board else None
-        model, source, what = self._find(board.sample_rate_hz if board else None)
-        counted = profile_model(model)
-        rows = [
-            (
-                layer.layer or "(synthesis)",
-                layer.parameters,
-                layer.cost.macs,
-                layer.cost.pointwise,
-                layer.cost.transcendental,
-            )
-            for layer in counted.layers
-        ]
-        headings = ("layer", "parameters", "MACs per frame", "pointwise", "transcendental")
-        latency_ms = 1000 * model.latency_samples / model.sample_rate_hz
-        totals: list[tuple[str, Any, str]] = [
-            ("parameters", counted.parameters, "counted"),
-            ("MACs per second of audio", counted.macs_per_second, "counted"),
-            ("bytes of weights", counted.weight_bytes, "counted"),
-            ("bytes of state", counted.state_bytes, "counted"),
-            ("bytes of activations, at peak", counted.peak_activation_bytes, "counted"),
-            ("latency, ms", latency_ms, "declared"),
-            ("sample rate, Hz", model.sample_rate_hz, "declared"),
-        ]
-        data: dict[str, Any] = {
-            "target": self.target,
-            "what": what,
-            "profile": counted.to_json(),
-            "latency_ms": latency_ms,
-            "sample_rate_hz": model.sample_rate_hz,
-            "hop_samples": model.hop_samples,
-            "board": None,
-        }
-        parts: list[Any] = [table(headings, rows, title=what)]
-        if counted.unknown:
-            parts.append(words(f"not counted: {', '.join(counted.unknown)}", "yellow"))
-        verdict: list[str] = []
-        if board is not None:
-            import numpy as np
-
-            from pochette.lab.cost import count
-
-            rest = np.array([[knob.default for knob in model.controls]], np.float32)
-            screen.say(f"compiling for {board.title} and counting...")
-            cost = count(source or export(model, "profile"), board, np.tile(rest, (30, 1)))
-            answer = cost.verdict(board, model.sample_rate_hz)
-            totals += [
-                ("instructions per second of audio", cost.instructions_per_second, "emulated"),
-                ("of them in the network", cost.network_instructions_per_second, "emulated"),
-                ("bytes of flash", cost.flash_bytes, "counted on the linked firmware"),
-                ("bytes of RAM", cost.ram_bytes, "counted on the linked firmware"),
-            ]
-            data["board"] = {"name": board.name, "cost": cost, "verdict": dataclasses.asdict(answer)}
-            head = f"{board.title}: it {'fits' if answer.fits else 'does NOT fit'}."
-            verdict = [head, *answer.reasons, *answer.notes]
-        parts.append(table(("total", "", "obtained"), ((name, number(value), how) for name, value, how in totals)))
-        parts += [words(line) for line in verdict]
-        following = command("profile", self.target, "--board", "daisy-seed")
-        return Answer(data, tuple(parts), (following if board is None else command("list", "boards"),))
-
-    def _find(self, board_rate_hz: int | None) -> tuple[Model, Any, str]:
-        """The model meant, its engine if it is generated already, and what it is in words."""
-        from pochette.families import models
-        from pochette.lab.runs import model_of, trained_model
-
-        path = Path(self.target)
-        if path.is_file() or path.suffix == ".pochette":
-            from pochette.instrument import load
-
-            instrument = load(path)
-            return model_of(instrument), instrument.source, f"instrument {instrument.title}"
-        if path.is_dir():
-            model, phase = trained_model(path)
-            return model, None, f"run {folder_of(path)}, {phase}"
-        try:
-            recipe = models[self.target]
-        except UnknownNameError as error:
-            raise UnknownNameError(
-                f"{self.target!r} is neither a file, nor a folder of a run, nor the name of a model.",
-                remedy=error.remedy,
-            ) from None
-        rate = self.sample_rate_hz or board_rate_hz
-        changes = {"sample_rate_hz": rate} if rate else {}
-        return sized(recipe, self.size, **changes).build(), None, f"{self.target} {self.size}, untrained"
-
-
-def sized(recipe: Any, size: str, **changes: Any) -> Any:
-    """The recipe of a declared size.
-
-    Args:
-        recipe: class of a model's recipe.
-        size: one of its `SIZES`.
-        changes: other fields.
-
-    Returns:
-        the recipe.
-
-    Raises:
-        UnknownNameError: the model declares no such size.
-    """
-    known = getattr(recipe, "SIZES", {})
-    if size not in known:
-        raise UnknownNameError(
-            f"{recipe.__name__} has no size {size!r}.", remedy=f"Choose one with --size: {', '.join(known) or 'none'}."
-        )
-    return recipe.sized(size, **changes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export(Verb):
-    """Turn a run into an instrument and wrap it for a world: a web page, or a folder of C."""
-
-    source: RunPath
-    """Folder of a run, or a .pochette file."""
-    shell: str = "web"
-    """What it is wrapped in (pochette list shells)."""
-    board: str = ""
-    """The machine it is for; noted in the instrument."""
-    out: Path | None = None
-    """Where it goes; the run's own folder, or that of the file, by default."""
-    title: str = ""
-    """Name of the instrument for people; the sounds' folder by default."""
-
-    def run(self, screen: Screen) -> Answer:
-        """Export."""
-        from pochette.families import boards, shells
-        from pochette.instrument import load
-
-        shell = shells[self.shell]
-        if self.board:
-            _ = boards[self.board]
-        if self.source.is_file() or self.source.suffix == ".pochette":
-            path, instrument = self.source, load(self.source)
-            out = self.out or self.source.parent
-        else:
-            out = self.out or self.source
-            path, instrument = self._build(out, screen)
-        written = shell(instrument, out)
-        return Answer(
-            {"instrument": str(path), "shell": self.shell, "written": str(written)},
-            (words(f"{folder_of(path)}: the instrument"), words(f"{folder_of(Path(written))}: {self.shell}")),
-            (command("verify", path), command("play", path)),
-        )
-
-    def _build(self, out: Path, screen: Screen) -> tuple[Path, Instrument]:
-        from pochette.engine.export import identifier
-        from pochette.instrument import remember_built_here
-        from pochette.lab.build import build_instrument
-        from pochette.lab.runs import read_run, trained_model
-
-        run = read_run(self.source)
-        model, phase = trained_model(self.source)
-        name = Path(run.corpus).name
-        screen.say(f"generating the engine of {folder_of(self.source)}, {phase}...")
-        instrument = build_instrument(
-            model,
-            identifier(self.title or name),
-            run.ranges,
-            title=self.title or name.replace("-", " ").replace("_", " ").strip().title(),
-            board=self.board,
-            provenance={
-                "corpus": run.fingerprint,
-                "sounds": run.sounds,
-                "seconds": run.seconds,
-                "seed": run.seed,
-                "reduction": run.reduction or {},
-            },
-        )
-        path = out / f"{instrument.name}.pochette"
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"The output folder cannot be made: {error.strerror or error}.",
-                where=str(out),
-                remedy="Choose another with --out.",
-            ) from error
-        instrument.save(path)
-        remember_built_here(path)
-        return path, instrument
-
-
 def with_fields(verb: str, arguments: list[str]) -> tuple[Any, Any]:
     """The class of a verb with the options of the model or method that the command line names.
 
@@ -484,6 +282,7 @@ def with_fields(verb: str, arguments: list[str]) -> tuple[Any, Any]:
     helping = bool({"--help", "-h"} & set(arguments))
     try:
         from pochette.families import methods, models
+        from pochette.lab.runs import sized
         from pochette.train.loop import Training
 
         known = (models if verb == "train" else methods).names()

@@ -1,0 +1,117 @@
+"""The verbs as a person gives them: in this process where it can be, as a process of its own where it must be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pochette.cli import main
+from pochette.instrument import remember_built_here, save, scale_midi
+from pochette.instrument.wav import write_wav
+
+TINY = ("--size", "tiny", "--steps", "4", "--evaluate-steps", "2", "--batch", "2", "--excerpt-seconds", "0.2")
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a verb ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def all(self) -> str:
+        return self.out + self.err
+
+
+Verbs = Callable[..., Said]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neither the person's cache nor their record of trusted files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POCHETTE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("POCHETTE_STATE", str(tmp_path_factory.mktemp("state")))
+        patch.delenv("COLUMNS", raising=False)
+        yield
+
+
+@pytest.fixture
+def verbs(capfd: pytest.CaptureFixture[str]) -> Verbs:
+    """Give a verb in this process."""
+
+    def give(*arguments: object) -> Said:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        said = capfd.readouterr()
+        assert "Traceback" not in said.out + said.err
+        return Said(code, said.out, said.err)
+
+    return give
+
+
+def started(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    """Start a verb as a process of its own."""
+    words = [sys.executable, "-m", "pochette.cli", *map(str, arguments)]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen(words, text=True, env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def tone(hertz: float, seconds: float = 0.6, rate: int = 16000) -> np.ndarray:
+    t = np.arange(round(seconds * rate)) / rate
+    swell = np.sin(np.pi * t / seconds) ** 0.3
+    return (0.3 * swell * sum(np.sin(2 * np.pi * hertz * k * t) / k for k in (1, 2, 3))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five short notes."""
+    folder = tmp_path_factory.mktemp("corpus") / "pipe"
+    folder.mkdir()
+    for midi in (57, 60, 62, 64, 67):
+        write_wav(folder / f"{midi}.wav", tone(440 * 2 ** ((midi - 69) / 12)), 16000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps."""
+    pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", "ddsp", str(sounds), *TINY, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def instrument(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run's instrument."""
+    pytest.importorskip("ziglang")
+    out = tmp_path_factory.mktemp("instrument")
+    assert main(["export", str(run), "--shell", "web", "--out", str(out)]) == 0
+    return out / "pipe.pochette"
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that needs neither torch nor training."""
+    pytest.importorskip("ziglang")
+    from tests.instrument.bench import toy_instrument
+
+    path = save(toy_instrument(), tmp_path_factory.mktemp("toy") / "toy.pochette")
+    remember_built_here(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scale_midi(tmp_path_factory.mktemp("midi") / "song.mid", (60, 64), note_s=0.1, gap_s=0.05)

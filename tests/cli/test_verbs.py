@@ -1,0 +1,213 @@
+"""Every verb does its work, says it to people and to machines, and names what comes next."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pochette.cli import VERBS
+from tests.cli.conftest import TINY, Said, Verbs
+
+
+def document(said: Said) -> dict[str, object]:
+    """The one JSON document; anything else on stdout would break it."""
+    found = json.loads(said.out)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_help_names_every_verb(verbs: Verbs) -> None:
+    said = verbs("--help")
+    assert said.code == 0
+    assert all(name in said.out for name in VERBS)
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_every_verb_explains_itself(verbs: Verbs, verb: str) -> None:
+    said = verbs(verb, "--help")
+    assert said.code == 0 and "--json" in said.out
+
+
+def test_help_of_train_and_reduce_shows_the_members_own_options(verbs: Verbs) -> None:
+    pytest.importorskip("torch")
+    assert "--noise-bands" in verbs("train", "ddsp", "--help").out
+    assert "default: 32" in verbs("train", "ddsp", "--size", "tiny", "--help").out
+    assert "--rounds" in verbs("reduce", "--method", "lottery", "--help").out
+
+
+@pytest.mark.parametrize("kind", ["models", "methods", "criteria", "boards", "shells", "metrics"])
+def test_list(verbs: Verbs, kind: str) -> None:
+    if kind in ("models", "methods", "criteria"):
+        pytest.importorskip("torch")
+    from pochette.families import FAMILIES
+
+    names = FAMILIES[kind].names()
+    said = verbs("list", kind)
+    assert said.code == 0 and "next: pochette" in said.out
+    assert all(name in said.out for name in names)
+    listed = document(verbs("list", kind, "--json"))[kind]
+    assert isinstance(listed, dict) and list(listed) == names
+    assert all(facts["help"] for facts in listed.values())
+
+
+def test_doctor(verbs: Verbs) -> None:
+    assert "python" in verbs("doctor").out
+    checks = document(verbs("doctor", "--json"))["checks"]
+    assert isinstance(checks, list) and {"name", "present", "cost", "remedy"} <= set(checks[0])
+
+
+def test_listen(verbs: Verbs, sounds: Path) -> None:
+    pytest.importorskip("soundfile")
+    said = verbs("listen", sounds, "--no-estimate")
+    assert said.code == 0 and "5 of 5" in said.out and "next: pochette make" in said.out
+    assert document(verbs("listen", sounds, "--json", "--no-estimate"))["usable"] == 5
+
+
+def test_listen_times_training(verbs: Verbs, sounds: Path) -> None:
+    pytest.importorskip("torch")
+    training = document(verbs("listen", sounds, "--json", "--size", "tiny", "--model", "ddsp"))["training"]
+    assert isinstance(training, dict) and 0 < training["seconds_per_step"] < 60
+
+
+def test_train_says_why_it_stopped_and_never_repeats(verbs: Verbs, sounds: Path, run: Path) -> None:
+    again = document(verbs("train", "ddsp", sounds, *TINY, "--out", run, "--json"))
+    assert again["stopped"] == "budget spent" and again["steps"] == 4
+    assert again["resumed"] == ["dense: finished"]
+
+
+def test_train_goes_on_when_the_budget_grows(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    verbs("train", "ddsp", sounds, *TINY, "--out", tmp_path / "run")
+    more = [*TINY[:3], "6", *TINY[4:]]
+    said = verbs("train", "ddsp", sounds, *more, "--out", tmp_path / "run", "--json")
+    assert document(said)["steps"] == 6
+    assert "step 4" in said.err
+
+
+def test_train_refuses_a_folder_of_another_run(verbs: Verbs, sounds: Path, run: Path) -> None:
+    said = verbs("train", "ddsp", sounds, *TINY, "--seed", "5", "--out", run)
+    assert said.code == 1 and "another seed" in said.err and "--out" in said.err
+
+
+def test_profile_of_a_run_a_model_and_an_instrument(verbs: Verbs, run: Path, instrument: Path) -> None:
+    by_run = document(verbs("profile", run, "--json"))["profile"]
+    by_model = document(verbs("profile", "ddsp", "--size", "tiny", "--json"))["profile"]
+    by_file = document(verbs("profile", instrument, "--json"))["profile"]
+    assert isinstance(by_run, dict) and isinstance(by_model, dict) and isinstance(by_file, dict)
+    assert by_run["parameters"] == by_model["parameters"] == by_file["parameters"] > 0
+    assert by_run["obtained"] == "counted"
+    assert "MACs per second" in verbs("profile", run).out
+
+
+@pytest.mark.slow
+def test_profile_with_a_board_counts_and_judges(verbs: Verbs, run: Path) -> None:
+    pytest.importorskip("unicorn")
+    said = verbs("profile", run, "--board", "daisy-seed")
+    assert said.code == 0 and "emulated" in said.out and "Daisy Seed: it fits." in said.out
+    board = document(verbs("profile", run, "--board", "daisy-seed", "--json"))["board"]
+    assert isinstance(board, dict) and board["verdict"]["fits"] is True
+    assert board["cost"]["instructions_per_second"] > board["cost"]["network_instructions_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_reduce_then_export_then_verify(verbs: Verbs, run: Path, tmp_path: Path) -> None:
+    said = verbs("reduce", run, "--method", "lottery", "--keep", "0.3", "--rounds", "2", "--steps", "4", "--json")
+    found = document(said)
+    rounds = found["rounds"]
+    assert isinstance(rounds, list) and [row["round"] for row in rounds] == ["dense", "round-1", "round-2"]
+    assert rounds[0]["parameters"] > rounds[1]["parameters"] > rounds[2]["parameters"]
+    again = verbs("reduce", run, "--keep", "0.3", "--rounds", "2", "--steps", "4", "--json")
+    assert "resuming from the checkpoint" in again.err and document(again)["rounds"] == rounds
+    folder = Path(str(found["run"]))
+    made = document(verbs("export", folder, "--shell", "c", "--out", tmp_path, "--json"))
+    assert Path(str(made["written"])).is_dir()
+    checks = document(verbs("verify", str(made["instrument"]), "--engines", "c", "wasm", "--json"))
+    assert checks["passed"] is True
+
+
+def test_export_of_an_instrument_needs_no_run(verbs: Verbs, toy: Path, tmp_path: Path) -> None:
+    said = verbs("export", toy, "--shell", "web", "--out", tmp_path)
+    assert said.code == 0 and (tmp_path / "toy.html").is_file()
+
+
+@pytest.mark.parametrize("engine", ["torch", "c", "wasm", "aarch64", "cortex-m7"])
+def test_render_on_every_engine(verbs: Verbs, instrument: Path, song: Path, tmp_path: Path, engine: str) -> None:
+    if engine in ("aarch64", "cortex-m7"):
+        pytest.importorskip("unicorn")
+    out = tmp_path / "song.wav"
+    found = document(
+        verbs("render", instrument, "--midi", song, "--out", out, "--engine", engine, "--voices", "2", "--json")
+    )
+    assert found["notes"] == 2 and found["engine"] == engine
+    with wave.open(str(out)) as file:
+        audio = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert np.abs(audio).max() > 50
+
+
+def test_verify_passes_and_names_what_it_could_not_run(
+    verbs: Verbs, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = verbs("verify", toy, "--engines", "wasm", "c")
+    assert said.code == 0 and "2 of 2" in said.out
+    monkeypatch.setitem(sys.modules, "unicorn", None)
+    said = verbs("verify", toy)
+    assert said.code == 0 and "could not run" in said.out and "pochette[compile]" in said.out
+    assert verbs("verify", toy, "--engines", "wasm", "aarch64").code == 1
+
+
+def test_verify_fails_where_an_engine_disagrees(verbs: Verbs, tmp_path: Path) -> None:
+    from pochette.instrument import save
+    from tests.instrument.bench import toy_instrument
+
+    made = toy_instrument()
+    wrong = dataclasses.replace(made, golden_audio=made.golden_audio + np.float32(0.01))
+    said = verbs("verify", save(wrong, tmp_path / "wrong.pochette"), "--engines", "wasm")
+    assert said.code == 1 and "DISAGREES" in said.out
+
+
+def test_native_code_of_strangers_is_not_run(verbs: Verbs, tmp_path: Path, song: Path) -> None:
+    from pochette.instrument import save
+    from tests.instrument.bench import toy_with_knobs
+
+    stranger = save(toy_with_knobs(), tmp_path / "stranger.pochette")
+    said = verbs("verify", stranger)
+    assert "--trust" in said.out
+    said = verbs("render", stranger, "--midi", song, "--out", tmp_path / "x.wav", "--engine", "c")
+    assert said.code == 1 and "--trust" in said.err
+
+
+@pytest.mark.slow
+def test_make(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    out = tmp_path / "made"
+    arguments = ("make", sounds, "--size", "tiny", "--steps", "6", "--sample-rate-hz", "16000", "--out", out)
+    found = document(verbs(*arguments, "--board", "browser", "--json"))
+    for name in ("instrument", "page", "report"):
+        assert Path(str(found[name])).is_file(), name
+    assert Path(str(found["sources"])).is_dir()
+    assert verbs("verify", str(found["instrument"]), "--engines", "wasm").code == 0
+
+
+def test_make_has_the_same_defaults_as_the_job() -> None:
+    pytest.importorskip("torch")
+    from pochette.cli.making import Make
+    from pochette.lab import make as lab
+
+    ours = {field.name: field.default for field in dataclasses.fields(Make) if field.name not in ("json", "sounds")}
+    theirs = {field.name: field.default for field in dataclasses.fields(lab.Make) if field.name != "sounds"}
+    assert ours == theirs
+
+
+def test_a_page_is_opened_only_where_somebody_sees_it() -> None:
+    from pochette.cli.making import _can_open
+
+    assert _can_open({"DISPLAY": ":0"}, "linux", True)
+    assert not _can_open({}, "linux", True)
+    assert not _can_open({"DISPLAY": ":0", "CI": "1"}, "linux", True)
+    assert not _can_open({}, "darwin", False)
