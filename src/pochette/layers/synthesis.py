@@ -12,6 +12,8 @@ playing drifts by nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ from pochette.layers.generator import uniform_noise
 
 CYCLE = 2**32
 """Phase units in one cycle."""
+FRAMES_TOGETHER = 32
+"""Frames whose sines are made at once: about a megabyte of them."""
 
 
 def hann_ramp(hop: int) -> Tensor:
@@ -103,14 +107,52 @@ def harmonics(
     with torch.no_grad():
         steps = phase_steps(f0_hz, sample_rate_hz)
         track, advance, after = phase_track(steps, phase_steps(previous_f0_hz, sample_rate_hz), phase, hop)
-        sines = _partial_sines(track.view(batch * frames, hop), advance.view(batch * frames, hop), partials)
         ramp = hann_ramp(hop).to(amplitudes)
     before = torch.cat([previous_amplitudes[:, None], amplitudes[:, :-1]], dim=1)
-    # sines (frame, hop, partial) times the two frames' amplitudes (frame, partial, 2): the large tensor needs no
-    # gradient, so training never stores per-sample amplitudes.
     pair = torch.stack([before, amplitudes], dim=-1).view(batch * frames, partials, 2)
-    old, new = torch.bmm(sines, pair).unbind(-1)
+    sums: Tensor = _Bank.apply(pair, track.view(-1, hop), advance.view(-1, hop))  # type: ignore[no-untyped-call]
+    old, new = sums.unbind(-1)
     return (old + ramp * (new - old)).reshape(batch, frames * hop), after
+
+
+class _Bank(torch.autograd.Function):
+    """Sums of partials with two sets of amplitudes, sines made when they are needed and never kept.
+
+    The sines of a second of sound are some hundred megabytes, and their amplitudes are all that learns. So frames are
+    taken in groups of like pitch, small enough for the cache; a group makes only the partials that sound in it, and the
+    backward pass makes them again, which is faster than reading them back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pair: Tensor, phase: Tensor, advance: Tensor) -> Tensor:
+        """(frame, partial, 2) and (frame, hop) twice to (frame, hop, 2)."""
+        ctx.save_for_backward(phase, advance)
+        ctx.partials = pair.shape[1]
+        sums = pair.new_empty(*phase.shape, 2)
+        for group, sines in _sines_by_group(phase, advance, ctx.partials):
+            sums[group] = torch.bmm(sines, pair[group, : sines.shape[-1]])
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        """The sums are linear in the amplitudes: the gradient is the product with the same sines, transposed."""
+        phase, advance = ctx.saved_tensors
+        (sums,) = gradients
+        pair = sums.new_zeros(len(phase), ctx.partials, 2)
+        for group, sines in _sines_by_group(phase, advance, ctx.partials):
+            pair[group, : sines.shape[-1]] = torch.bmm(sines.transpose(1, 2), sums[group])
+        return pair, None, None
+
+
+def _sines_by_group(phase: Tensor, advance: Tensor, partials: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Frames of like pitch together: their numbers, and the sines (frame, hop, partial) of all that sound in them."""
+    slowest = advance.amin(dim=1).clamp(min=1)
+    order = torch.argsort(slowest)
+    audible = torch.div(CYCLE // 2 - 1, slowest[order], rounding_mode="floor").clamp(max=partials)
+    for start in range(0, len(order), FRAMES_TOGETHER):
+        group = order[start : start + FRAMES_TOGETHER]
+        count = int(audible[start])
+        yield group, _partial_sines(phase[group], advance[group], count)
 
 
 def _partial_sines(phase: Tensor, advance: Tensor, partials: int) -> Tensor:
