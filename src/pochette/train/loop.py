@@ -27,7 +27,7 @@ class Training:
     """Excerpts a step."""
     excerpt_seconds: float = 0.5
     """Length of an excerpt."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Of Adam, before it is annealed."""
     gradient_clip: float = 3.0
     """Largest norm of the gradient (Engel et al. 2020)."""
