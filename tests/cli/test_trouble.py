@@ -88,7 +88,7 @@ def test_a_mixed_folder_trains_and_says_what_was_left_out(verbs: Verbs, sounds: 
 # -- places to write ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["train", "make", "export", "render"])
+@pytest.mark.parametrize("verb", ["train", "make", "demo", "export", "render"])
 def test_an_unwritable_folder(
     verbs: Verbs, request: pytest.FixtureRequest, song: Path, tmp_path: Path, verb: str
 ) -> None:
@@ -100,6 +100,8 @@ def test_an_unwritable_folder(
         said = verbs("train", "ddsp", request.getfixturevalue("sounds"), *TINY, "--out", out)
     elif verb == "make":
         said = verbs("make", request.getfixturevalue("sounds"), "--steps", "2", "--out", out)
+    elif verb == "demo":
+        said = verbs("demo", "--steps", "2", "--out", out)
     elif verb == "export":
         said = verbs("export", request.getfixturevalue("run"), "--out", out)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pochette.cli.console import Answer, Screen, counting, folder_of, number, span, table, words
 from pochette.cli.verb import Sounds, Verb, command
+from pochette.errors import RunError
 
 if TYPE_CHECKING:
     from pochette.lab.make import Made
@@ -137,7 +139,15 @@ class Demo(Verb):
         from pochette.corpus.demo import demo_sounds
 
         with screen.progress() as tell:
-            sounds = demo_sounds(self.kind, progress=counting(tell, "sounds"))
+            computed = demo_sounds(self.kind, progress=counting(tell, "sounds"))
+        # A copy beside the results: to be listened to, and the instrument is called as its folder is.
+        sounds = self.out / self.kind
+        try:
+            shutil.copytree(computed, sounds, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise RunError(
+                f"The demo's sounds cannot be written: {error}.", where=str(sounds), remedy="Choose another with --out."
+            ) from error
         screen.say(f"sounds: {folder_of(sounds)}")
         verb = Make(
             sounds=sounds,
