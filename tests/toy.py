@@ -1,4 +1,4 @@
-"""A hand-written engine of a few lines that obeys the interface: tests of builders, players and pages need no training."""
+"""A hand-written engine that obeys the interface: tests of builders, players and pages need no training."""
 
 from __future__ import annotations
 

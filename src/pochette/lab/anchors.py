@@ -8,6 +8,7 @@ the very note: what is left is what the synthesiser cannot say).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -38,14 +39,45 @@ class Resynthesiser(Protocol):
         """A plain sound to start a fit from; see `DdspModel.plain_raw`."""
 
 
-def mean_spectrum(
-    model: Model, corpus: FolderCorpus, *, steps: int = 200, seed: int = 0, report: Report | None = None
-) -> Callable[[Excerpt], Tensor]:
-    """The corpus's one average sound, driven by pitch and loudness.
+@dataclass(frozen=True)
+class MeanSpectrum:
+    """A corpus's one average sound: one harmonic and one noise spectrum, each with one loudness response."""
 
-    One harmonic spectrum and one noise spectrum for the whole corpus, each with one loudness response (a level and a
-    slope). Not the arithmetic mean but the constants nearest to all training sounds in the training distance: the best
-    that any average can do, and so the strictest form of this anchor.
+    model: Model
+    total: Tensor
+    partials: Tensor
+    noise: Tensor
+    slopes: Tensor
+    """Of the harmonic total and of the noise, per dB of loudness; a twentieth follows it exactly."""
+
+    def raw(self, controls: Tensor) -> Tensor:
+        """Unscaled synthesiser controls that say the average sound with this pitch and loudness.
+
+        Args:
+            controls: (batch, frame, control).
+
+        Returns:
+            (batch, frame, raw control).
+        """
+        above = controls[..., 1:2] + REFERENCE_DB
+        partials = self.partials.expand(*above.shape[:2], -1)
+        return torch.cat([self.total + self.slopes[0] * above, partials, self.noise + self.slopes[1] * above], dim=-1)
+
+    def play(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
+        """Audio (batch, sample) of the average sound along an excerpt's pitch and loudness."""
+        assert isinstance(self.model, Resynthesiser)
+        controls = self.model.controls_of(excerpt)
+        state = self.model.initial_state(len(controls), generator)
+        return self.model.play_raw(self.raw(controls), controls, state)[0]
+
+
+def mean_spectrum(
+    model: Model, corpus: FolderCorpus, *, steps: int = 150, seed: int = 0, report: Report | None = None
+) -> MeanSpectrum:
+    """Find the corpus's one average sound, to be driven by pitch and loudness.
+
+    Not the arithmetic mean but the constants nearest to all training sounds in the training distance: the best that any
+    average can do, and so the strictest form of this anchor.
 
     Args:
         model: gives the synthesiser and the distance; its network is not asked.
@@ -55,49 +87,38 @@ def mean_spectrum(
         report: told the share done.
 
     Returns:
-        a function from an excerpt to audio (batch, sample).
+        the average sound.
     """
     assert isinstance(model, Resynthesiser)
-    # In the synthesiser's scale one unit is about 20 dB, so a twentieth a dB follows loudness exactly.
     total, partials, noise = (part.clone().requires_grad_(True) for part in model.plain_raw())
     slopes = torch.tensor([0.05, 0.05], requires_grad=True)
+    mean = MeanSpectrum(model, total, partials, noise, slopes)
     rates = (0.1, 0.004)
     optimiser = torch.optim.Adam([{"params": [total, partials, noise]}, {"params": [slopes]}])
     frames = round(0.5 * model.sample_rate_hz / model.hop_samples)
-
-    def play(excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
-        controls = model.controls_of(excerpt)
-        above = controls[..., 1:2] + REFERENCE_DB
-        raw = torch.cat(
-            [total + slopes[0] * above, partials.expand(*above.shape[:2], -1), noise + slopes[1] * above], dim=-1
-        )
-        return model.play_raw(raw, controls, model.initial_state(len(controls), generator))[0]
-
     distance = MultiScaleSpectral(model.sample_rate_hz)
     for step in range(steps):
         excerpt = tensors_of(corpus.excerpt_batch(np.random.default_rng([seed, step]), 4, frames))
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * annealed(step / steps, 0.3)
-        loss = distance(play(excerpt, torch.Generator().manual_seed(step)), excerpt["audio"])
+        loss = distance(mean.play(excerpt, torch.Generator().manual_seed(step)), excerpt["audio"])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         if report is not None:
             report((step + 1) / steps)
-
-    @torch.no_grad()
-    def baseline(excerpt: Excerpt) -> Tensor:
-        return play(excerpt)
-
-    return baseline
+    return MeanSpectrum(model, total.detach(), partials.detach(), noise.detach(), slopes.detach())
 
 
-def direct_fit(model: Model, excerpt: Excerpt, *, steps: int = 150, report: Report | None = None) -> Tensor:
+def direct_fit(
+    model: Model, excerpt: Excerpt, mean: MeanSpectrum, *, steps: int = 150, report: Report | None = None
+) -> Tensor:
     """The floor: the model's synthesiser with its controls fitted to this very sound, frame by frame.
 
     Args:
-        model: gives the synthesiser, and the starting point (its network's own controls).
+        model: gives the synthesiser, and its network a place to start from.
         excerpt: what to fit.
+        mean: another place to start from; the nearer of the two is taken, sound by sound.
         steps: of Adam on every frame's controls.
         report: told the share done.
 
@@ -107,12 +128,18 @@ def direct_fit(model: Model, excerpt: Excerpt, *, steps: int = 150, report: Repo
     assert isinstance(model, Resynthesiser)
     controls = model.controls_of(excerpt)
     state = model.initial_state(len(controls))
-    with torch.no_grad():
-        start, _ = model.raw_controls(controls, state["hidden"])
-    raw = start.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([raw], lr=0.1)
     distance = MultiScaleSpectral(model.sample_rate_hz)
     wanted = [spectrum.detach() for spectrum in distance.spectra(excerpt["audio"])]
+    with torch.no_grad():
+        starts = [model.raw_controls(controls, state["hidden"])[0], mean.raw(controls)]
+        made = [model.play_raw(start, controls, state)[0] for start in starts]
+        rows = []
+        for row in range(len(controls)):
+            own = [spectrum[row : row + 1] for spectrum in wanted]
+            distances = [distance(audio[row : row + 1], own).item() for audio in made]
+            rows.append(starts[int(np.argmin(distances))][row])
+    raw = torch.stack(rows).requires_grad_(True)
+    optimiser = torch.optim.Adam([raw], lr=0.1)
     best, best_audio = float("inf"), excerpt["audio"]
     for step in range(steps):
         for group in optimiser.param_groups:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 import pochette
 from pochette.corpus.folder import FolderCorpus
 from pochette.engine.build import compile_wasm
 from pochette.engine.export import export, identifier
-from pochette.engine.runner import FloatArray, run_frames
+from pochette.engine.runner import FloatArray
 from pochette.engine.source import EngineSource
 from pochette.instrument import Instrument
 from pochette.measure import profile_model
-from pochette.models.model import Model, TorchRunner
+from pochette.models.model import Model
 from pochette.train.session import describe
 
 GOLDEN_SECONDS = 10.0
@@ -61,6 +62,13 @@ def golden_curve(model: Model, ranges: Ranges) -> FloatArray:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
+@torch.no_grad()
+def _played(model: Model, controls: FloatArray) -> FloatArray:
+    """The model's own sound of a control curve: the offline form, which the streaming one equals by contract."""
+    audio: FloatArray = model.eval()(torch.from_numpy(controls)[None])[0].numpy()
+    return audio
+
+
 def build_instrument(
     model: Model,
     name: str,
@@ -99,7 +107,7 @@ def build_instrument(
         wasm=compile_wasm(source),
         weights={path: tensor.detach().numpy() for path, tensor in model.state_dict().items()},
         golden_controls=controls,
-        golden_audio=run_frames(TorchRunner(model), controls).astype(np.float32),
+        golden_audio=_played(model, controls),
         title=title or name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         pochette_version=pochette.__version__,

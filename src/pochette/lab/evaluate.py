@@ -20,6 +20,8 @@ from pochette.train.loop import tensors_of
 
 SECONDS = 1.5
 """Length of a held-out excerpt, from the sound's beginning: attacks count."""
+SHORTEST_SECONDS = 0.25
+"""Sounds shorter than this are padded with silence after all."""
 SOUNDS = 8
 """Most held-out sounds that are evaluated, spread evenly over the part."""
 MEAN_STEPS = 150
@@ -55,7 +57,9 @@ def excerpt_of(corpus: FolderCorpus) -> tuple[tuple[str, ...], Excerpt]:
         names, and the excerpt.
     """
     picked = [corpus.sounds[i] for i in np.unique(np.linspace(0, len(corpus) - 1, SOUNDS).astype(int))]
-    frames = round(SECONDS * corpus.sample_rate_hz / corpus.hop_samples)
+    # As long as the shortest of them: silence added behind a sound would count as something to resynthesise.
+    seconds = min(SECONDS, max(SHORTEST_SECONDS, min(sound.seconds for sound in picked)))
+    frames = int(seconds * corpus.sample_rate_hz / corpus.hop_samples)
     rows = [_beginning(corpus, sound, frames) for sound in picked]
     batch = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     return tuple(sound.name for sound in picked), tensors_of(batch)
@@ -106,14 +110,14 @@ def evaluate(
     if isinstance(first, Resynthesiser):
         steps = max(40, round(MEAN_STEPS * effort))
         baseline = mean_spectrum(first, corpus, steps=steps, report=lambda share: tell("mean spectrum", share))
-        made["mean spectrum"] = baseline(excerpt).numpy()
+        with torch.no_grad():
+            made["mean spectrum"] = baseline.play(excerpt).numpy()
+        steps = max(30, round(FIT_STEPS * effort))
+        fitted = direct_fit(first, excerpt, baseline, steps=steps, report=lambda share: tell("direct fit", share))
+        made["floor"] = fitted.numpy()
     with torch.no_grad():
         for name, model in contenders.items():
             made[name] = model.eval()(model.controls_of(excerpt)).numpy()
-    if isinstance(first, Resynthesiser):
-        steps = max(30, round(FIT_STEPS * effort))
-        fitted = direct_fit(first, excerpt, steps=steps, report=lambda share: tell("direct fit", share))
-        made["floor"] = fitted.numpy()
     distance = MultiScaleSpectral(held_out.sample_rate_hz)
     distances = {name: _distance(distance, audio, excerpt["audio"]) for name, audio in made.items()}
     pairs = _other_takes(held_out, names)

@@ -134,7 +134,7 @@ class _Bank(torch.autograd.Function):
         return sums
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """The sums are linear in the amplitudes: the gradient is the product with the same sines, transposed."""
         phase, advance = ctx.saved_tensors
         (sums,) = gradients

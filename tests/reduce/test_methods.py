@@ -1,0 +1,105 @@
+"""Every reduction method on a small corpus: the target met, the path resumed, seeds repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pochette.corpus.folder import FolderCorpus
+from pochette.families import methods
+from pochette.models.ddsp import Ddsp, DdspModel
+from pochette.reduce.methods.lottery import Lottery, Round
+from pochette.train.loop import Training
+from pochette.train.session import Session, load_model
+from tests.corpora import notes_corpus
+
+RECIPE = Ddsp(hidden=24, stack_width=20, stack_layers=1, partials=12, noise_bands=9)
+TRAINING = Training(batch=2, excerpt_seconds=0.1, evaluate_steps=2)
+Corpora = tuple[FolderCorpus, FolderCorpus]
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Corpora:
+    return notes_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def fresh() -> DdspModel:
+    torch.manual_seed(0)
+    return RECIPE.build()
+
+
+def session(folder: Path, corpora: Corpora, steps: int = 20) -> Session:
+    return Session(folder, *corpora, TRAINING, seconds=float("inf"), steps=steps)
+
+
+def matrices(item: Round) -> int:
+    return sum(p.numel() for name, p in item.model.named_parameters() if p.dim() == 2 and "network" in name)
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_contract_of_every_method(name: str, corpora: Corpora, tmp_path: Path) -> None:
+    """The share asked for is reached by removal, and the result is an ordinary model on disk."""
+    path = methods[name](keep=0.2).apply(fresh(), session(tmp_path, corpora))
+    assert matrices(path[-1]) <= 0.2 * matrices(path[0])
+    loaded, _ = load_model(tmp_path / f"{path[-1].name}.safetensors")
+    controls = torch.tensor([[220.0, -20.0, 0.0, 0.0]]).expand(1, 8, 4)
+    assert torch.equal(loaded(controls), path[-1].model.eval()(controls))
+
+
+@pytest.mark.parametrize("rewind", ["learning_rate", "weights"])
+def test_rounds_shrink_by_the_same_factor(rewind: str, corpora: Corpora, tmp_path: Path) -> None:
+    path = Lottery(keep=0.125, rounds=3, rewind=rewind).apply(fresh(), session(tmp_path, corpora))  # type: ignore[arg-type]
+    sizes = [matrices(item) for item in path]
+    for number, size in enumerate(sizes[1:], start=1):
+        assert size <= sizes[0] * 0.5**number
+        assert size > 0.6 * sizes[0] * 0.5**number
+
+
+def test_rewinding_puts_early_weights_back(corpora: Corpora, tmp_path: Path) -> None:
+    """The first round begins from the weights kept early in dense training, cut to the survivors."""
+    begun: dict[str, torch.Tensor] = {}
+
+    class Watched(Session):
+        def phase(self, name, model, share, **options):  # type: ignore[no-untyped-def]
+            if name == "round-1":
+                begun.update({k: v.clone() for k, v in model.state_dict().items()})
+            return super().phase(name, model, share, **options)
+
+    watched = Watched(tmp_path, *corpora, TRAINING, seconds=float("inf"), steps=20)
+    path = Lottery(keep=0.5, rounds=1, rewind="weights").apply(fresh(), watched)
+    early = watched.early_weights("dense")
+    trained = path[0].model.state_dict()
+    bias = "network.head.bias"  # never trimmed, so it compares directly
+    assert torch.equal(begun[bias], early[bias])
+    assert not torch.equal(begun[bias], trained[bias])
+
+
+def test_a_second_run_repeats_nothing(corpora: Corpora, tmp_path: Path) -> None:
+    first = Lottery(keep=0.3, rounds=2).apply(fresh(), session(tmp_path, corpora))
+    again = session(tmp_path, corpora)
+    second = Lottery(keep=0.3, rounds=2).apply(fresh(), again)
+    assert again.resumed == ["dense: finished", "round-1: finished", "round-2: finished"]
+    for one, other in zip(first, second, strict=True):
+        for name, tensor in one.model.state_dict().items():
+            assert torch.equal(tensor, other.model.state_dict()[name]), name
+
+
+def test_an_interrupted_round_goes_on(corpora: Corpora, tmp_path: Path) -> None:
+    """Stopped in the middle of a round, the path ends where an uninterrupted one does, bit for bit."""
+    whole = Lottery(keep=0.3, rounds=1).apply(fresh(), session(tmp_path / "whole", corpora))
+
+    def stop(phase: str, trainer: object) -> None:
+        if phase == "round-1" and trainer.progress.steps == 4:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    broken = session(tmp_path / "broken", corpora)
+    broken.report = stop
+    with pytest.raises(KeyboardInterrupt):
+        Lottery(keep=0.3, rounds=1).apply(fresh(), broken)
+    resumed = session(tmp_path / "broken", corpora)
+    path = Lottery(keep=0.3, rounds=1).apply(fresh(), resumed)
+    assert resumed.resumed == ["dense: finished", "round-1: resumed at step 4"]
+    for name, tensor in whole[-1].model.state_dict().items():
+        assert torch.equal(tensor, path[-1].model.state_dict()[name]), name
