@@ -198,7 +198,7 @@ def signature(*parts: Any) -> str:
     """A short name that two descriptions share only if they describe the same thing.
 
     Args:
-        parts: recipes, or plain JSON-able values.
+        *parts: recipes, or plain JSON-able values.
 
     Returns:
         12 hexadecimal digits of the SHA-256 of the canonical JSON.

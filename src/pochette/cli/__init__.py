@@ -82,10 +82,6 @@ def main(arguments: list[str] | None = None) -> int:
     verb: Verb | None = None
     try:
         verb = parse(given)
-        if verb.resumes:  # it trains
-            from pochette.train.memory import keep_freed_memory
-
-            keep_freed_memory()
         # Whatever a library prints on its own must not spoil the one document.
         with contextlib.redirect_stdout(sys.stderr) if screen.as_json else contextlib.nullcontext(), _quiet():
             answer = verb.run(screen)

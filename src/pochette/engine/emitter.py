@@ -166,6 +166,9 @@ class Emitter:
     def refuse(self, what: str) -> None:
         """Stop, because the C cannot do this.
 
+        Args:
+            what: it cannot do.
+
         Raises:
             ExportError: always.
         """

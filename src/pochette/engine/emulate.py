@@ -229,6 +229,10 @@ def instructions_per_second(elf: bytes, machine: Machine, controls: FloatArray) 
 def _make_core(unicorn: Any, machine: Machine) -> tuple[Any, tuple[int, ...]]:
     """Make a processor with its floating-point unit on.
 
+    Args:
+        unicorn: the package.
+        machine: which processor.
+
     Returns:
         the processor, and its registers: program counter, stack pointer, return address, then the parameters, the
         first of which also takes the result.

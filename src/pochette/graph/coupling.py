@@ -72,6 +72,10 @@ class Coupling:
     def set(self, value: Value, axes: list[Labels]) -> None:
         """Give a computed value its labels.
 
+        Args:
+            value: of the graph.
+            axes: labels of each of its axes.
+
         Raises:
             AssertionError: their lengths are not the value's shape (a defect of an operator's description).
         """

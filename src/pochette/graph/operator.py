@@ -57,6 +57,10 @@ class Operator:
     def emit(self, node: Node, emitter: Emitter) -> None:
         """Write the C that computes the outputs.
 
+        Args:
+            node: one operator applied to values.
+            emitter: collects the statements.
+
         Raises:
             ExportError: the operator has no C.
         """
@@ -75,7 +79,7 @@ def describe(*names: str, operator: Operator) -> Operator:
     """Register one description for several operators.
 
     Args:
-        names: full names, "aten.linear.default".
+        *names: full names, "aten.linear.default".
         operator: their description.
 
     Returns:

@@ -119,7 +119,7 @@ def sized(recipe: Any, size: str, **changes: Any) -> Any:
     Args:
         recipe: class of a model's recipe.
         size: one of its `SIZES`.
-        changes: other fields.
+        **changes: other fields.
 
     Returns:
         the recipe.

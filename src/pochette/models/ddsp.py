@@ -69,7 +69,7 @@ class Ddsp:
 
         Args:
             size: "tiny" and "small" are ours, "paper" is the published one.
-            changes: other fields.
+            **changes: other fields.
 
         Returns:
             the recipe.

@@ -99,6 +99,10 @@ class Power(Pointwise):
     def emit(self, node: Node, emitter: Emitter) -> None:
         """A loop over the elements.
 
+        Args:
+            node: one operator applied to values.
+            emitter: collects the statements.
+
         Raises:
             ExportError: another whole exponent, which the logarithm would answer wrongly for negative numbers.
         """

@@ -63,6 +63,10 @@ class Gru(Operator):
     def emit(self, node: Node, emitter: Emitter) -> None:
         """One packed product each for input and state, then the gates, step by step.
 
+        Args:
+            node: one operator applied to values.
+            emitter: collects the statements.
+
         Raises:
             ExportError: more than one layer or direction.
         """
