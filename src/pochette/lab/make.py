@@ -105,6 +105,31 @@ class _Clock:
         return time.monotonic() - self.began
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is settled before anything is trained."""
+
+    request: Make
+    tell: Tell
+    clock: _Clock
+    board: Board
+    folder: Path
+    dense: Model
+    corpus: FolderCorpus
+    training_part: FolderCorpus
+    held_out: FolderCorpus
+
+    @property
+    def name(self) -> str:
+        """Of the instrument, its files and its C functions."""
+        return identifier(Path(self.request.sounds).resolve().name)
+
+    @property
+    def title(self) -> str:
+        """Of the instrument, for people."""
+        return Path(self.request.sounds).resolve().name.replace("-", " ").replace("_", " ").strip().title()
+
+
 def make(request: Make, tell: Tell | None = None) -> Made:
     """Do the whole job.
 
@@ -118,15 +143,46 @@ def make(request: Make, tell: Tell | None = None) -> Made:
     Raises:
         PochetteError: something a person can mend; what was made before stays.
     """
-    tell = tell or (lambda *_: None)
+    job = _begin(request, tell or (lambda *_: None))
+    with job.clock.stage("plan"):
+        method = Lottery(keep=_plan(job.dense, job.board, job.tell))
+    session = _session(job, method)
+    with job.clock.stage("train and trim"):
+        rounds = method.apply(job.dense, session)
+    with job.clock.stage("evaluate"):
+        evaluation = _evaluate(job, rounds)
+    with job.clock.stage("generate"):
+        instrument = _build(job, rounds, evaluation)
+        dense_source = export(job.dense, job.name)
+    with job.clock.stage("verify"):
+        checks = _verify(instrument, job.tell)
+    with job.clock.stage("measure"):
+        job.tell("measure", 0.0, "instructions, time, pitch and loudness")
+        costs = _costs(instrument.source, dense_source, job.board, instrument.golden_controls)
+        playing = _listen_to(instrument, job.corpus)
+    with job.clock.stage("write"):
+        job.tell("write", 0.0, str(job.folder))
+        stages = tuple(job.clock.stages)
+        found = Findings(
+            job.board, job.dense.recipe, job.corpus, job.held_out, rounds, evaluation, costs, checks, playing, stages
+        )
+        result = result_of(found, job.name, job.title, request.model, request.size, request.seed, job.clock.elapsed)
+        made = _write(job.folder, instrument, result, evaluation, session)
+    job.tell("write", 1.0, str(job.folder))
+    return made
+
+
+# -- before training ---------------------------------------------------------------------------------------------------
+
+
+def _begin(request: Make, tell: Tell) -> _Job:
+    """Settle what the board decides, and listen to the sounds."""
     clock = _Clock()
     board = boards[request.board]
-    recipe_class = models[request.model]
     rate = request.sample_rate_hz or board.sample_rate_hz
     folder = _output_folder(request)
-    recipe = recipe_class.sized(request.size, sample_rate_hz=rate)
     torch.manual_seed(request.seed)
-    dense: Model = recipe.build()
+    dense: Model = models[request.model].sized(request.size, sample_rate_hz=rate).build()
     with clock.stage("listen"):
         corpus = FolderCorpus.prepare(
             Path(request.sounds),
@@ -135,68 +191,15 @@ def make(request: Make, tell: Tell | None = None) -> Made:
             progress=lambda done, total, name: tell("listen", done / max(total, 1), name),
         )
         training_part, held_out = corpus.split(seed=request.seed)
-    with clock.stage("plan"):
-        keep = _plan(dense, board, tell)
-    seconds = request.minutes * 60.0
-    reserve = min(max(0.25 * seconds, 20.0), 200.0)
-    method = Lottery(keep=keep)
-    session = Session(
-        folder / "training" / signature(recipe, {"seed": request.seed, "corpus": corpus.fingerprint}),
-        training_part,
-        held_out,
-        Training(seed=request.seed),
-        seconds=max(10.0, seconds - clock.elapsed - reserve) if request.steps is None else float("inf"),
-        steps=request.steps,
-        report=lambda phase, trainer: tell("train", _share(phase, trainer, method), _line(phase, trainer)),
-    )
-    with clock.stage("train and trim"):
-        rounds = method.apply(dense, session)
-    trimmed = rounds[-1].model
-    with clock.stage("evaluate"):
-        contenders = {"dense": dense, "trimmed": trimmed}
-        effort = min(1.0, request.minutes / 10.0)
-        evaluation = evaluate(
-            contenders,
-            training_part,
-            held_out,
-            lambda what, share: tell("evaluate", share, what),
-            effort=effort,
-        )
-    with clock.stage("generate"):
-        tell("generate", 0.0, "C99 and WebAssembly")
-        ranges = Ranges.of(corpus)
-        name = _name(request)
-        provenance = _provenance(request, corpus, rounds, evaluation)
-        instrument = build_instrument(
-            trimmed, name, ranges, title=_title(request), board=board.name, provenance=provenance
-        )
-        dense_source = export(dense, name)
-    with clock.stage("verify"):
-        checks = _verify(instrument, tell)
-    with clock.stage("measure"):
-        tell("measure", 0.0, "instructions, time, pitch and loudness")
-        costs = _costs(instrument.source, dense_source, board, instrument.golden_controls)
-        playing = _listen_to(instrument, corpus)
-    with clock.stage("write"):
-        tell("write", 0.0, str(folder))
-        findings = Findings(
-            board, recipe, corpus, held_out, rounds, evaluation, costs, checks, playing, tuple(clock.stages)
-        )
-        result = result_of(findings, name, _title(request), request.model, request.size, request.seed, clock.elapsed)
-        made = _write(folder, instrument, result, evaluation, session)
-    tell("write", 1.0, str(folder))
-    return made
-
-
-# -- before training ---------------------------------------------------------------------------------------------------
-
-
-def _name(request: Make) -> str:
-    return identifier(Path(request.sounds).resolve().name)
+    return _Job(request, tell, clock, board, folder, dense, corpus, training_part, held_out)
 
 
 def _output_folder(request: Make) -> Path:
-    folder = Path(request.out) if request.out is not None else Path(f"{_name(request)}-{request.board}")
+    folder = (
+        Path(request.out)
+        if request.out is not None
+        else Path(f"{identifier(Path(request.sounds).resolve().name)}-{request.board}")
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -239,6 +242,23 @@ def _rest(model: Model) -> FloatArray:
 # -- while training ----------------------------------------------------------------------------------------------------
 
 
+def _session(job: _Job, method: Lottery) -> Session:
+    """Training in a folder of its own for everything that decides its course, within what is left of the time."""
+    request = job.request
+    described = {"seed": request.seed, "corpus": job.corpus.fingerprint}
+    seconds = request.minutes * 60.0
+    reserve = min(max(0.25 * seconds, 20.0), 200.0)
+    return Session(
+        job.folder / "training" / signature(job.dense.recipe, method, described),
+        job.training_part,
+        job.held_out,
+        Training(seed=request.seed),
+        seconds=max(10.0, seconds - job.clock.elapsed - reserve) if request.steps is None else float("inf"),
+        steps=request.steps,
+        report=lambda phase, trainer: job.tell("train", _share(phase, trainer, method), _line(phase, trainer)),
+    )
+
+
 def _share(phase: str, trainer: Trainer, method: Lottery) -> float:
     """Share of all training that is done."""
     used = trainer.budget.used(trainer.progress.seconds, trainer.progress.steps)
@@ -254,6 +274,29 @@ def _line(phase: str, trainer: Trainer) -> str:
 
 
 # -- after training ----------------------------------------------------------------------------------------------------
+
+
+def _evaluate(job: _Job, rounds: list[Round]) -> Evaluation:
+    """Dense and trimmed on held-out sounds, beside the anchors; a short job is judged by shorter fits."""
+    contenders = {"dense": rounds[0].model, "trimmed": rounds[-1].model}
+    effort = min(1.0, job.request.minutes / 10.0)
+
+    def report(what: str, share: float) -> None:
+        job.tell("evaluate", share, what)
+
+    return evaluate(contenders, job.training_part, job.held_out, report, effort=effort)
+
+
+def _build(job: _Job, rounds: list[Round], evaluation: Evaluation) -> Instrument:
+    job.tell("generate", 0.0, "C99 and WebAssembly")
+    return build_instrument(
+        rounds[-1].model,
+        job.name,
+        Ranges.of(job.corpus),
+        title=job.title,
+        board=job.board.name,
+        provenance=_provenance(job.request, job.corpus, rounds, evaluation),
+    )
 
 
 def _verify(instrument: Instrument, tell: Tell) -> list[Check]:
@@ -292,10 +335,6 @@ def _listen_to(instrument: Instrument, corpus: FolderCorpus) -> Playing | None:
     except ToolError:
         runner = instrument.runner("wasm")
     return hear_playing(runner, instrument.source.controls, pitches, corpus.loudness_range_db())
-
-
-def _title(request: Make) -> str:
-    return Path(request.sounds).resolve().name.replace("-", " ").replace("_", " ").strip().title()
 
 
 def _provenance(request: Make, corpus: FolderCorpus, rounds: list[Round], evaluation: Evaluation) -> dict[str, object]:
