@@ -64,3 +64,9 @@ def test_outside_and_nan(knob: Control) -> None:
 def test_impossible_ranges_are_refused(low: float, high: float, default: float, curve: str, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         Control("x", "", low, high, default, curve)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", "Pitch", "pitch hz", "1st", "a-b", 'x"y', "ß"])
+def test_names_are_identifiers_everywhere(name: str) -> None:
+    with pytest.raises(ValueError, match="make a name"):
+        Control(name, "", 0.0, 1.0, 0.5)

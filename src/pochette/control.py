@@ -7,6 +7,7 @@ Torch-free: the light player needs it.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,8 @@ class Control:
     """One continuous input of a model, in physical units.
 
     Raises:
-        ValueError: an empty range, a default outside it, or a logarithmic curve that touches zero.
+        ValueError: a name that C or OSC would not take, an empty range, a default outside it, or a logarithmic curve
+            that touches zero.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Control:
     """What a musician hears when it is turned."""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", self.name):
+            raise ValueError(f"control {self.name!r}: lower-case letters, digits and underscores make a name")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"control {self.name}: the range [{self.low}, {self.high}] is empty or not finite")
         if not self.low <= self.default <= self.high:

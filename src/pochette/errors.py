@@ -40,6 +40,10 @@ class UnknownNameError(PochetteError):
     """A model, method, board... of this name is not registered."""
 
 
+class RecipeError(PochetteError):
+    """A recipe asks for what cannot be built."""
+
+
 class SoundError(PochetteError):
     """A sound file or a folder of them cannot be used."""
 

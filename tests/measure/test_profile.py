@@ -149,3 +149,14 @@ def test_what_cannot_be_captured_is_said() -> None:
     with pytest.raises(ExportError, match=r"torch\.export cannot follow") as caught:
         profile(Branching(), (torch.zeros(2),))
     assert caught.value.where == "Branching"
+
+
+def test_views_take_no_memory_but_keep_what_they_look_at() -> None:
+    class Halves(nn.Module):
+        """Two halves of one sum: 20 values, and the 10 of the product; never 40."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            whole = x + 1.0
+            return whole[:, :10] * whole[:, 10:]
+
+    assert profile(Halves(), (torch.zeros(1, 20),)).peak_activation_bytes == (20 + 10) * 4

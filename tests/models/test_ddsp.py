@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pochette.errors import RecipeError
 from pochette.models.ddsp import Ddsp, DdspModel, DenseStack, exp_sigmoid
 from pochette.sound.losses import MultiScaleSpectral
 
@@ -230,3 +231,19 @@ def test_the_model_trains_on_that_loss() -> None:
     audio, _ = model.advance(controls, model.initial_state(2, torch.Generator().manual_seed(4)))
     wanted = model.distance(audio, excerpt["audio"])
     assert torch.equal(model.loss(excerpt, torch.Generator().manual_seed(4)), wanted)
+
+
+@pytest.mark.parametrize(
+    "field", ["hidden", "stack_width", "partials", "noise_bands", "sample_rate_hz", "frame_rate_hz"]
+)
+def test_a_recipe_that_cannot_be_built_is_refused(field: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Ddsp(**{field: 0})
+    assert f"--{field.replace('_', '-')}" in caught.value.remedy
+    with pytest.raises(RecipeError):
+        Ddsp(reverb_seconds=float("nan"))
+
+
+def test_frames_of_no_length_are_refused() -> None:
+    with pytest.raises(RecipeError, match="samples long"):
+        Ddsp(sample_rate_hz=8000, frame_rate_hz=4000)

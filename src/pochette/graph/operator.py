@@ -45,6 +45,9 @@ class Operator:
     cannot be exported.
     """
 
+    view = False
+    """Whether the output is the first input's memory under another shape."""
+
     def cost(self, node: Node) -> Cost:
         """Arithmetic of one call."""
         return Cost()

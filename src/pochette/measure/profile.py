@@ -142,15 +142,27 @@ def profile_graph(graph: Graph, calls_per_second: float | None = None) -> Profil
 
 
 def _peak_activation_bytes(graph: Graph) -> int:
-    """Largest sum of computed values alive at one node; each lives from its making to its last reading."""
+    """Largest sum of computed values alive at one node; each lives from its making to its last reading.
+
+    A view has no memory of its own: what reads it keeps alive what it looks at.
+    """
+    seen_through: dict[int, int] = {}
+    sizes: dict[int, int] = {}
+    for node in graph.nodes:
+        if description_of(node).view:
+            base = next(node.inputs())
+            seen_through[id(node.output)] = seen_through.get(id(base), id(base))
+        else:
+            sizes.update((id(value), value.bytes) for value in node.outputs)
     last_use: dict[int, int] = {}
     for index, node in enumerate(graph.nodes):
-        last_use.update((id(value), index) for value in node.inputs())
-    last_use.update((id(value), len(graph.nodes)) for value in [*graph.outputs, *graph.mutations.values()])
-    alive: dict[int, int] = {}
+        last_use.update((seen_through.get(id(value), id(value)), index) for value in node.inputs())
+    for value in [*graph.outputs, *graph.mutations.values()]:
+        last_use[seen_through.get(id(value), id(value))] = len(graph.nodes)
+    alive: set[int] = set()
     peak = 0
     for index, node in enumerate(graph.nodes):
-        alive.update((id(value), value.bytes) for value in node.outputs)
-        peak = max(peak, sum(alive.values()))
-        alive = {key: size for key, size in alive.items() if last_use.get(key, -1) > index}
+        alive.update(id(value) for value in node.outputs if id(value) in sizes)
+        peak = max(peak, sum(sizes[key] for key in alive))
+        alive = {key for key in alive if last_use.get(key, -1) > index}
     return peak

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from pochette.control import Control
+from pochette.errors import RecipeError
 from pochette.families import models
 from pochette.layers.reverb import Reverb
 from pochette.layers.synthesis import CYCLE, filtered_noise, harmonics, noise_filter_matrix
@@ -62,6 +63,21 @@ class Ddsp:
         "small": {"hidden": 128, "stack_width": 128, "stack_layers": 2},
         "paper": {"hidden": 512, "stack_width": 512, "stack_layers": 3},
     }
+
+    def __post_init__(self) -> None:
+        least = {"hidden": 1, "stack_width": 1, "stack_layers": 0, "partials": 1, "noise_bands": 2}
+        least |= {"sample_rate_hz": 4000, "frame_rate_hz": 1, "reverb_seconds": 0}
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise RecipeError(
+                    f"{name} is {getattr(self, name)}, and {low} is the least.",
+                    remedy=f"Give --{name.replace('_', '-')} {low} or more.",
+                )
+        if self.frame_rate_hz * 8 > self.sample_rate_hz:
+            raise RecipeError(
+                f"A frame would be {self.sample_rate_hz / self.frame_rate_hz:.1f} samples long.",
+                remedy="Lower --frame-rate-hz: a frame needs at least 8 samples.",
+            )
 
     @classmethod
     def sized(cls, size: Size = "small", **changes: float) -> Ddsp:
@@ -158,7 +174,7 @@ class DdspSynthesiser(nn.Module):
         self.register_buffer("partial_octaves", torch.log2(numbers), persistent=False)
         self.register_buffer("partial_numbers", numbers, persistent=False)
         taps = round(recipe.reverb_seconds * recipe.sample_rate_hz)
-        self.reverb = Reverb(taps, hop) if taps else None
+        self.reverb = Reverb(taps, hop) if taps > 1 else None
 
     def initial_state(self, batch: int, generator: torch.Generator | None) -> State:
         """Silence; phase and noise drawn where a generator is given.

@@ -30,6 +30,8 @@ def _span(node: Node) -> tuple[int, int, int]:
 class Slice(Operator):
     """A range of one axis, or one index of it (which removes the axis)."""
 
+    view = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """The taken labels go on; bounds that cut an axis stand in the model's own text and cannot follow a trim."""
         axis, start, length = _span(node)
@@ -63,6 +65,8 @@ class Slice(Operator):
 class Unsqueeze(Operator):
     """A new axis of length 1."""
 
+    view = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Nothing else changes."""
         axis = node.args[1] % len(node.output.shape)
@@ -77,6 +81,8 @@ class Unsqueeze(Operator):
 
 class Reshape(Operator):
     """The same elements under another shape."""
+
+    view = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Axes longer than 1 that stay as they are keep their labels; if any changes, all are left whole."""
