@@ -32,6 +32,7 @@ from pochette.lab.cost import EngineCost, count, time_on_host
 from pochette.lab.evaluate import Evaluation, evaluate
 from pochette.lab.playing import Playing, hear_playing
 from pochette.lab.result import MakeResult
+from pochette.lab.runs import sized
 from pochette.lab.tell_result import Findings, clips_of, result_of
 from pochette.models.model import Model
 from pochette.recipe import signature
@@ -182,7 +183,7 @@ def _begin(request: Make, tell: Tell) -> _Job:
     rate = request.sample_rate_hz or board.sample_rate_hz
     folder = _output_folder(request)
     torch.manual_seed(request.seed)
-    dense: Model = models[request.model].sized(request.size, sample_rate_hz=rate).build()
+    dense: Model = sized(models[request.model], request.size, sample_rate_hz=rate).build()
     with clock.stage("listen"):
         corpus = FolderCorpus.prepare(
             Path(request.sounds),
@@ -215,24 +216,27 @@ def _output_folder(request: Make) -> Path:
 
 
 def _plan(model: Model, board: Board, tell: Tell) -> float:
-    """How small the network must become for the board: counted on an untrained engine, before any training.
+    """Share of the network that is aimed at: counted for the board on an untrained engine, before any training.
 
     Trimming leaves shapes that do not depend on the weights, so the answer is exact but for what the sound itself
     changes (the number of audible partials). If nothing fits, the smallest is made and the report says by how much.
     """
-    if board.emulator not in ("aarch64", "cortex-m7"):
-        return KEEPS[0]
     structure = Structure.of(model)
-    for number, keep in enumerate(KEEPS):
-        tell("plan", number / len(KEEPS), f"{keep:.0%} of the network on {board.title}")
-        small, _, _ = trim_model(model, structure.keep_for(keep * structure.matrix_macs()), "random", structure)
+    total = structure.matrix_macs()
+    # A network that is small from the start cannot lose nineteen in twenty.
+    aims = list(dict.fromkeys(max(keep, structure.least_macs() / total) for keep in KEEPS))
+    if board.emulator not in ("aarch64", "cortex-m7"):
+        return aims[0]
+    for number, keep in enumerate(aims):
+        tell("plan", number / len(aims), f"{keep:.0%} of the network on {board.title}")
+        small, _, _ = trim_model(model, structure.keep_for(keep * total), "random", structure)
         try:
             cost = count(export(small, "plan"), board, np.tile(_rest(model), (30, 1)))
         except ToolError:
             return keep
         if cost.verdict(board, model.sample_rate_hz).fits:
             return keep
-    return KEEPS[-1]
+    return aims[-1]
 
 
 def _rest(model: Model) -> FloatArray:

@@ -118,7 +118,7 @@ def sized(recipe: Any, size: str, **changes: Any) -> Any:
 
     Args:
         recipe: class of a model's recipe.
-        size: one of its `SIZES`.
+        size: one of its `SIZES`; a model that declares none has one size, whatever it is called.
         **changes: other fields.
 
     Returns:
@@ -128,6 +128,8 @@ def sized(recipe: Any, size: str, **changes: Any) -> Any:
         UnknownNameError: the model declares no such size.
     """
     known = getattr(recipe, "SIZES", {})
+    if not known:
+        return recipe(**changes)
     if size not in known:
         raise UnknownNameError(
             f"{recipe.__name__} has no size {size!r}.", remedy=f"Choose one with --size: {', '.join(known) or 'none'}."

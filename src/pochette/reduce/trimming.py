@@ -137,6 +137,14 @@ class Structure:
         """How many units each family keeps: max(1, round(keep * n))."""
         return {family.name: max(1, round(keep * family.units)) for family in self.families}
 
+    def least_macs(self) -> int:
+        """Multiply-accumulates of the learnt matrices per frame with one unit left in every family."""
+        return self._uniform_macs(0.0)
+
+    def _uniform_macs(self, keep: float) -> int:
+        first = {family.name: np.arange(family.units, 0, -1, dtype=np.float64) for family in self.families}
+        return self.matrix_macs(self.cuts(self.uniform(keep), first))
+
     def keep_for(self, target_macs: float) -> float:
         """Largest uniform share of units whose matrices need at most so many MACs a frame.
 
@@ -149,21 +157,17 @@ class Structure:
         Raises:
             ReductionError: even one unit a family is too many.
         """
-        first = {family.name: np.arange(family.units, 0, -1, dtype=np.float64) for family in self.families}
-
-        def macs(keep: float) -> int:
-            return self.matrix_macs(self.cuts(self.uniform(keep), first))
-
-        if macs(0.0) > target_macs:
+        if self.least_macs() > target_macs * (1 + 1e-9):
             raise ReductionError(
-                f"With one unit in every layer the network still needs {macs(0.0)} MACs a frame, "
+                f"With one unit in every layer the network still needs {self.least_macs()} MACs a frame, "
                 f"more than the {target_macs:.0f} asked for.",
                 remedy="Ask for less reduction, or start from a smaller model.",
             )
         low, high = 0.0, 1.0
         for _ in range(24):
             middle = (low + high) / 2
-            low, high = (middle, high) if macs(middle) <= target_macs else (low, middle)
+            within = self._uniform_macs(middle) <= target_macs * (1 + 1e-9)
+            low, high = (middle, high) if within else (low, middle)
         return low
 
 
