@@ -75,7 +75,25 @@ def test_the_cache_forgets_the_oldest(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(build, "_compile", lambda files, *_: files["a.c"].encode())
     for text in "abcd":
         build.compile_files({"a.c": text}, ["cc"], link=())
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list((tmp_path / "builds").iterdir())) == 2
+
+
+def test_what_else_lies_in_the_chosen_cache_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCHETTE_CACHE", str(tmp_path))
+    monkeypatch.setattr(build, "_CACHE_FILES", 0)
+    monkeypatch.setattr(build, "_compile", lambda *_: b"")
+    (tmp_path / "mine.txt").write_text("not yours")
+    build.compile_files({"a.c": ""}, ["cc"], link=())
+    assert (tmp_path / "mine.txt").read_text() == "not yours"
+
+
+def test_a_home_that_cannot_be_written_does_not_stop_zig(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a place for its cache, zig 0.17 never ends."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "/proc/nope")
+    monkeypatch.delenv("POCHETTE_CACHE", raising=False)
+    monkeypatch.delenv("ZIG_GLOBAL_CACHE_DIR", raising=False)
+    assert build.compile_wasm(toy_source())
 
 
 def test_an_unwritable_cache_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,6 +177,7 @@ def _compile(files: dict[str, str], command: Sequence[str], link: Sequence[str])
             done = subprocess.run(
                 [*command, *units, "-o", "engine.out", *link],
                 cwd=folder, capture_output=True, text=True, errors="replace", timeout=_COMPILE_LIMIT_S, check=False,
+                env=_environment(),
             )  # fmt: skip
         except OSError as error:
             raise ToolError(
@@ -266,11 +267,27 @@ def kernel_text(name: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where builds are kept: `$POCHETTE_CACHE`, or `pochette` in the user's cache folder."""
+    """Where builds are kept: `builds` in `$POCHETTE_CACHE`, or in `pochette` in the user's cache folder."""
     chosen = os.environ.get("POCHETTE_CACHE")
     if chosen:
-        return Path(chosen)
+        return Path(chosen) / "builds"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pochette" / "builds"
+
+
+def _environment() -> dict[str, str]:
+    """The compilers' environment: zig works for ever where it cannot write its cache, so it gets a place of ours."""
+    if "ZIG_GLOBAL_CACHE_DIR" in os.environ:
+        return dict(os.environ)
+    user = getattr(os, "getuid", int)()
+    for folder in (cache_folder().parent / "zig", Path(tempfile.gettempdir()) / f"pochette-zig-{user}"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError:
+            continue
+        return {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(folder), "ZIG_LOCAL_CACHE_DIR": str(folder)}
+    return dict(os.environ)
 
 
 def _forget_oldest() -> None:
