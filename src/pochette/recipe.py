@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
-from pochette.errors import UnknownNameError
+from pochette.errors import RecipeError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -131,6 +131,26 @@ def _origin(member: object) -> object:
     """What stays the same when a module is read again: where a class or function stands; a value is only itself."""
     name = getattr(member, "__qualname__", None)
     return id(member) if name is None else (getattr(member, "__module__", None), name)
+
+
+def check_ranges(recipe: Any, **ranges: tuple[float, float]) -> None:
+    """Refuse a recipe with a field outside its range, in the words of the command line.
+
+    Args:
+        recipe: a dataclass instance, usually from its `__post_init__`.
+        **ranges: field name to lowest and highest value; None as a value passes, NaN does not.
+
+    Raises:
+        RecipeError: names the first such field and its range.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(recipe, name)
+        if value is not None and not low <= value <= high:
+            flag = f"--{name.replace('_', '-')}"
+            raise RecipeError(
+                f"{flag} is {value}, which is outside {low:g} to {high:g}.",
+                remedy=f"Give {flag} a value in that range.",
+            )
 
 
 def to_json(recipe: Any) -> dict[str, Any]:

@@ -86,8 +86,8 @@ class Profile(Verb):
             totals += [
                 ("instructions per second of audio", cost.instructions_per_second, "emulated"),
                 ("of them in the network", cost.network_instructions_per_second, "emulated"),
-                ("bytes of flash", cost.flash_bytes, "counted on the linked firmware"),
-                ("bytes of RAM", cost.ram_bytes, "counted on the linked firmware"),
+                ("bytes of flash", cost.flash_bytes, cost.bytes_obtained),
+                ("bytes of RAM", cost.ram_bytes, cost.bytes_obtained),
             ]
             data["board"] = {"name": board.name, "cost": cost, "verdict": dataclasses.asdict(answer)}
             head = f"{board.title}: it {'fits' if answer.fits else 'does NOT fit'}."

@@ -14,7 +14,7 @@ import numpy as np
 from pochette.boards.board import Board, Demand, Verdict
 from pochette.boards.target import CORTEX_M7
 from pochette.engine.build import compile_elf, compile_host_library
-from pochette.engine.emulate import workload
+from pochette.engine.emulate import EmulatedRunner, workload
 from pochette.engine.firmware import compile_firmware, firmware_size
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray
@@ -34,13 +34,16 @@ class EngineCost:
     """Per second of audio, emulated and counted."""
     network_instructions_per_second: float | None = None
     flash_bytes: int | None = None
-    """Of the linked firmware: program, weights, tables."""
+    """Program, weights, tables."""
     ram_bytes: int | None = None
-    """Of the linked firmware as the board's memory map places it."""
+    """State and stack, and program and weights where they run from RAM."""
+    bytes_obtained: str = ""
+    """How the two were obtained, in words."""
     host_real_time_factor: float | None = None
     """CPU seconds per second of audio on this machine, smallest of several runs."""
     host_network_real_time_factor: float | None = None
     state_bytes: int | None = None
+    """Of one voice."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -78,24 +81,36 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
     if board.target is not None and board.emulator in ("aarch64", "cortex-m7"):
         try:
             elf = compile_elf(source, board.target)
+            figures["state_bytes"] = EmulatedRunner(elf, board.emulator).state_bytes
             figures["instructions_per_second"] = workload(elf, board.emulator, curve).instructions_per_second
             part = compile_elf(source, board.target, defines=NETWORK_ONLY)
             figures["network_instructions_per_second"] = workload(part, board.emulator, curve).instructions_per_second
         except ToolError:
             pass
-    if board.memory is not None:
-        try:
-            size = firmware_size(compile_firmware(source, curve[:1], board.memory, target=CORTEX_M7), board.memory)
-            figures |= {"flash_bytes": size.flash_bytes, "ram_bytes": size.ram_bytes}
-        except FitError:
-            figures |= {"flash_bytes": source_bytes(source), "ram_bytes": source_bytes(source)}
-        except ToolError:
-            pass
-    return EngineCost(**figures)
+    return EngineCost(**figures, **_bytes(source, board, curve, figures.get("state_bytes") or 0))
 
 
-def source_bytes(source: EngineSource) -> int:
-    """Bytes of an engine's weights, from the length of its array: what a linker that gave up would have placed."""
+def _bytes(source: EngineSource, board: Board, curve: FloatArray, state_bytes: int) -> dict[str, Any]:
+    """What has to be stored and held, as far as this machine can tell."""
+    weights = weight_bytes(source)
+    if board.memory is None:
+        if not state_bytes:
+            return {}
+        said = "weights, and weights and state: the program itself is small beside them"
+        return {"flash_bytes": weights, "ram_bytes": weights + state_bytes, "bytes_obtained": said}
+    try:
+        size = firmware_size(compile_firmware(source, curve[:1], board.memory, target=CORTEX_M7), board.memory)
+    except FitError:
+        said = "at least: weights, and weights and state; the firmware does not link"
+        return {"flash_bytes": weights, "ram_bytes": weights + state_bytes, "bytes_obtained": said}
+    except ToolError:
+        return {}
+    said = "counted on the linked firmware"
+    return {"flash_bytes": size.flash_bytes, "ram_bytes": size.ram_bytes, "bytes_obtained": said}
+
+
+def weight_bytes(source: EngineSource) -> int:
+    """Bytes of an engine's weights, from the length of its array."""
     text = source.files[f"{source.name}_weights.h"]
     found = re.search(r"weights\[(\d+)\]", text)
     return 4 * int(found[1]) if found else 0

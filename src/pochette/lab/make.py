@@ -35,7 +35,7 @@ from pochette.lab.result import MakeResult
 from pochette.lab.runs import sized
 from pochette.lab.tell_result import Findings, clips_of, result_of
 from pochette.models.model import Model
-from pochette.recipe import signature
+from pochette.recipe import check_ranges, signature
 from pochette.reduce.methods.lottery import DENSE_SHARE, Lottery, Round
 from pochette.reduce.trimming import Structure, trim_model
 from pochette.train.loop import Trainer, Training
@@ -69,6 +69,12 @@ class Make:
     """Bound training by optimiser steps instead of time: the same seed then gives the same instrument."""
     sample_rate_hz: int | None = None
     """Rate of the instrument; the board's own by default."""
+
+    def __post_init__(self) -> None:
+        day = 24.0 * 60.0
+        check_ranges(
+            self, minutes=(0.05, 30 * day), steps=(1, 10**9), seed=(0, 2**31 - 1), sample_rate_hz=(4000, 384000)
+        )
 
 
 @dataclass(frozen=True)

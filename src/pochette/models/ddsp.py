@@ -31,6 +31,7 @@ from pochette.families import models
 from pochette.layers.reverb import Reverb
 from pochette.layers.synthesis import CYCLE, filtered_noise, harmonics, noise_filter_matrix
 from pochette.models.model import Excerpt, Model, State
+from pochette.recipe import check_ranges
 from pochette.sound.losses import MultiScaleSpectral
 
 Size = Literal["tiny", "small", "paper"]
@@ -65,14 +66,17 @@ class Ddsp:
     }
 
     def __post_init__(self) -> None:
-        least = {"hidden": 1, "stack_width": 1, "stack_layers": 0, "partials": 1, "noise_bands": 2}
-        least |= {"sample_rate_hz": 4000, "frame_rate_hz": 1, "reverb_seconds": 0}
-        for name, low in least.items():
-            if not getattr(self, name) >= low:
-                raise RecipeError(
-                    f"{name} is {getattr(self, name)}, and {low} is the least.",
-                    remedy=f"Give --{name.replace('_', '-')} {low} or more.",
-                )
+        check_ranges(
+            self,
+            hidden=(1, 8192),
+            stack_width=(1, 8192),
+            stack_layers=(0, 16),
+            partials=(1, 1000),
+            noise_bands=(2, 4097),
+            sample_rate_hz=(4000, 384000),
+            frame_rate_hz=(1, 10000),
+            reverb_seconds=(0.0, 30.0),
+        )
         if self.frame_rate_hz * 8 > self.sample_rate_hz:
             raise RecipeError(
                 f"A frame would be {self.sample_rate_hz / self.frame_rate_hz:.1f} samples long.",

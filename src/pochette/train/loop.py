@@ -16,6 +16,7 @@ import torch
 from pochette.corpus.folder import FolderCorpus
 from pochette.errors import RunError
 from pochette.models.model import Excerpt, Model
+from pochette.recipe import check_ranges
 from pochette.train.checkpoint import pack_optimiser, unpack_optimiser
 
 
@@ -39,6 +40,19 @@ class Training:
     """Looks without improvement by a thousandth after which training has settled."""
     seed: int = 0
     """Draws the weights, the excerpts, and each excerpt's phase and noise."""
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            batch=(1, 4096),
+            excerpt_seconds=(0.01, 600.0),
+            learning_rate=(1e-8, 100.0),
+            gradient_clip=(1e-6, 1e6),
+            anneal_from=(0.0, 1.0),
+            evaluate_steps=(1, 10**6),
+            patience=(1, 10**6),
+            seed=(0, 2**31 - 1),
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import pochette
 from pochette.corpus.folder import FolderCorpus
-from pochette.errors import RunError
+from pochette.errors import RecipeError, RunError
 from pochette.families import models
 from pochette.graph.trim import resize
 from pochette.models.model import Model
@@ -99,6 +99,12 @@ class Session:
     report: Report | None = None
     resumed: list[str] = field(default_factory=list)
     """What was found finished or begun, for the person to know."""
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0 or (self.steps is not None and self.steps < 1):
+            raise RecipeError(
+                "There is no time to train in.", remedy="Give --minutes more than 0, or --steps 1 or more."
+            )
 
     def path(self, phase: str) -> Path:
         """Checkpoint of a phase."""

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pochette.families import methods
 from pochette.models.model import Model
+from pochette.recipe import check_ranges
 from pochette.reduce.trimming import PREFIX, Structure, TrimReport, trim_model
 from pochette.train.loop import Progress
 from pochette.train.session import Session
@@ -49,6 +50,9 @@ class Lottery:
     """What makes a unit worth keeping."""
     rewind: Literal["learning_rate", "weights"] = "learning_rate"
     """Where survivors start again."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, keep=(1e-6, 0.999999), rounds=(1, 100))
 
     def share(self, number: int) -> float:
         """Share of the session's budget that round `number` (from 1) gets: the last one half, the others the rest."""
