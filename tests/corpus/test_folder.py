@@ -313,3 +313,15 @@ def test_two_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
 )
 def test_takes_are_read_from_names(name: str, take: str) -> None:
     assert take_of(name) == take
+
+
+def test_a_sound_far_beyond_full_scale_is_left_out(tmp_path: Path) -> None:
+    import soundfile
+
+    tone = np.sin(np.arange(16000) * 0.1).astype(np.float32)
+    soundfile.write(tmp_path / "fine.wav", 0.5 * tone, 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "over.wav", 551 * tone, 16000, subtype="FLOAT")
+    corpus = FolderCorpus.prepare(tmp_path, 16000, 64, cache_dir=tmp_path / "cache")
+    assert [sound.name for sound in corpus.sounds] == ["fine.wav"]
+    assert "551 times full scale" in corpus.problems[0].what
+    assert "Turn it down by 55 dB" in corpus.problems[0].remedy

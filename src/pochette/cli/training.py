@@ -225,14 +225,14 @@ class Reduce(Verb, Generic[R]):
                 item.name,
                 cost.parameters,
                 cost.macs_per_second,
-                f"{cost.macs / counted[0].macs:.1%}",
+                f"{cost.part('model.network').cost.macs / max(counted[0].part('model.network').cost.macs, 1):.1%}",
                 item.progress.history[-1][2],
                 item.progress.steps,
                 item.progress.stopped,
             )
             for item, cost in zip(rounds, counted, strict=True)
         ]
-        headings = ("round", "parameters", "MACs per second", "of dense", "held-out loss", "steps", "stopped")
+        headings = ("round", "parameters", "MACs per second", "network, of dense", "held-out loss", "steps", "stopped")
         data = {
             "run": str(folder),
             "resumed": session.resumed,

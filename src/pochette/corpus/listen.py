@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pochette.corpus.prepare import SILENCE_DB, Progress, digest, find_sounds
+from pochette.corpus.prepare import SILENCE_DB, SILENT_REMEDY, TOO_LOUD, Progress, digest, find_sounds
 from pochette.errors import SoundError
 from pochette.sound.audio import Array, SoundInfo, probe, read_blocks
 from pochette.sound.features import loudness_db
@@ -123,7 +123,7 @@ def listen(folder: Path, excerpt_seconds: float = 1.0, progress: Progress | None
             sound = _hear(path, infos[-1].sample_rate_hz)
             faults = _faults(name, sound, infos[-1], excerpt_seconds)
             findings += faults
-            if not any(fault.kind == "silent" for fault in faults):
+            if sound.peak <= TOO_LOUD and not any(fault.kind == "silent" for fault in faults):
                 heard.append(sound)
         except SoundError as error:
             findings.append(Finding(name, "unreadable", error.what, error.remedy))
@@ -160,13 +160,13 @@ def _faults(name: str, sound: _Heard, info: SoundInfo, excerpt_seconds: float) -
     loudest = float(sound.loudness.max())
     if loudest <= SILENCE_DB:
         what = f"Silent: nowhere louder than {SILENCE_DB:.0f} dB."
-        return [Finding(name, "silent", what, "Record it at a higher level, or take it out of the folder.")]
+        return [Finding(name, "silent", what, SILENT_REMEDY)]
     checks: tuple[tuple[bool, FindingKind, str, str], ...] = (
         (sound.clipped > 0, "clipping", f"Clipped {sound.clipped} times.", "Record it again at a lower level."),
         (
             sound.peak > 1.001,
             "too loud",
-            f"Reaches {sound.peak:.2f} times full scale.",
+            f"Reaches {sound.peak:.2f} times full scale" + (", and is left out." if sound.peak > TOO_LOUD else "."),
             f"Turn it down by {20 * np.log10(max(sound.peak, 1)):.1f} dB.",
         ),
         (

@@ -31,6 +31,11 @@ from pochette.sound.audio import AUDIO_SUFFIXES, Array, FloatArray, read_blocks
 from pochette.sound.features import loudness_db
 from pochette.sound.pitch import pyin
 
+TOO_LOUD = 4.0
+"""Times full scale; what lies beyond was never meant as a sound between -1 and 1, and would outweigh all others."""
+SILENT_REMEDY = (
+    "Record it louder; if its two channels cancel each other, keep one of them; or take it out of the folder."
+)
 FEATURE_VERSION = 1
 """Raised whenever the same file would give other features: old stores are then left aside."""
 
@@ -282,12 +287,18 @@ def _analyse(job: Job) -> dict[str, Any]:
     raw = job.part.with_suffix(".audio")
     temporary = raw.with_suffix(f".{os.getpid()}.tmp")
     try:
-        samples = 0
+        samples, peak = 0, 0.0
         with temporary.open("wb") as file:
             for block in read_blocks(Path(job.path), rate):
                 file.write(block.tobytes())
                 samples += len(block)
+                peak = max(peak, float(np.abs(block).max(initial=0.0)))
             file.write(np.zeros(-samples % hop, np.float32).tobytes())
+        if peak > TOO_LOUD:
+            raise SoundError(
+                f"The sound reaches {peak:.3g} times full scale.",
+                remedy=f"Turn it down by {20 * np.log10(peak):.0f} dB: samples belong between -1 and 1.",
+            )
         frames = -(-samples // hop)
         features = _features(temporary, frames, rate, hop)
         first, last = _sounding(features[1], round(_KEPT_SILENCE_SECONDS * rate / hop), frames)
@@ -322,7 +333,7 @@ def _sounding(loudness: Array, kept: int, frames: int) -> tuple[int, int]:
     if not len(loud):
         raise SoundError(
             f"The sound is silent: nowhere louder than {SILENCE_DB:.0f} dB.",
-            remedy="Record it at a higher level, or take it out of the folder.",
+            remedy=SILENT_REMEDY,
         )
     return max(0, int(loud[0]) - kept), min(frames, int(loud[-1]) + 1 + kept)
 
