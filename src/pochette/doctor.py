@@ -63,6 +63,11 @@ def doctor() -> list[Check]:
     ]
 
 
+def can_play() -> bool:
+    """Whether there is anything here to hear an instrument by."""
+    return _query("audio output", "sounddevice", _audio_outputs, "").present
+
+
 def _python() -> Check:
     return Check(
         name="python",

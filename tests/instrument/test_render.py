@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import wave
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from pochette.errors import InstrumentError, SoundError
-from pochette.instrument import read_midi, render, save, scale_midi
+from pochette.instrument import load, read_midi, render, save, scale_midi
 from pochette.instrument.wav import write_wav
 from tests.instrument.bench import toy_instrument
 
@@ -161,3 +162,32 @@ def test_the_light_player_needs_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", BLOCKED, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "light.wav").stat().st_size > 10_000
+
+
+def test_the_inputs_and_what_is_no_file_are_never_replaced(tmp_path: Path) -> None:
+    toy = load(save(toy_instrument(), tmp_path / "toy.pochette"))
+    song = scale_midi(tmp_path / "s.mid", [60])
+    (tmp_path / "link.wav").symlink_to(song)
+    (tmp_path / "hard.wav").hardlink_to(tmp_path / "toy.pochette")
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "pipe-link.wav").symlink_to(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    before = song.read_bytes(), (tmp_path / "toy.pochette").read_bytes()
+    for name in ("s.mid", "toy.pochette", "link.wav", "hard.wav"):
+        with pytest.raises(InstrumentError, match="made from"):
+            render(toy, song, tmp_path / name)
+    for name in ("pipe.wav", "pipe-link.wav"):
+        with pytest.raises(InstrumentError, match="not a regular file"):
+            render(toy, song, tmp_path / name)
+        with pytest.raises(InstrumentError, match="not a regular file"):
+            save(toy, tmp_path / name)
+    for name in ("folder.wav", ""):
+        with pytest.raises(InstrumentError, match="is a folder"):
+            render(toy, song, tmp_path / name)
+    for name in ("x.mp3", "x.flac", "x"):
+        with pytest.raises(InstrumentError, match=r"ending in \.wav"):
+            render(toy, song, tmp_path / name)
+    with pytest.raises(InstrumentError, match=r"s\.mid' is a file; choose another folder"):
+        render(toy, song, song / "below" / "x.wav")
+    assert before == (song.read_bytes(), (tmp_path / "toy.pochette").read_bytes())
+    assert (tmp_path / "pipe.wav").is_fifo() and not list((tmp_path / "folder.wav").iterdir())

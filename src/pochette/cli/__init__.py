@@ -26,7 +26,7 @@ from pochette.cli.knowing import Doctor, List
 from pochette.cli.making import Demo, Listen, Make
 from pochette.cli.playing import Play, Render, Verify
 from pochette.cli.training import Nothing, Reduce, Train, with_fields
-from pochette.cli.verb import Verb
+from pochette.cli.verb import UsageError, Verb, quoted
 from pochette.errors import PochetteError, ToolError
 
 VERBS: dict[str, Any] = {
@@ -60,12 +60,6 @@ EXTRAS = {
 """Packages that the light player does without, and the extra that brings each."""
 
 INTERRUPTED, DEFECT, CLOSED_PIPE = 130, 70, 141
-
-
-class UsageError(PochetteError):
-    """The command line names a verb that there is not."""
-
-    exit_code = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -194,7 +188,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _interruption(verb: Verb | None, arguments: list[str]) -> dict[str, str]:
-    again = shlex.join(["pochette", *arguments])
+    again = " ".join(map(quoted, ["pochette", *arguments]))
     if verb is not None and verb.resumes:
         what, remedy = "Stopped; the work done so far is kept.", f"Go on with the same command: {again}"
     else:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from tyro.conf import FlagCreatePairsOff
 
 from pochette.cli.console import Answer, Screen, folder_of, number, table, words
-from pochette.cli.verb import InstrumentPath, Verb, command
+from pochette.cli.verb import InstrumentPath, Verb, command, heard, within
 from pochette.engine.runner import Runner
 from pochette.errors import InstrumentError, ToolError
 from pochette.instrument import Instrument, load
@@ -18,6 +18,8 @@ from pochette.instrument.trust import built_here
 
 VerifyEngine = Literal["c", "wasm", "aarch64", "cortex-m7"]
 RenderEngine = Literal["torch", "c", "wasm", "aarch64", "cortex-m7"]
+VOICES_LIMIT = 64
+TAIL_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +45,11 @@ class Render(Verb):
 
     def run(self, screen: Screen) -> Answer:
         """Render."""
-        from pochette.instrument import render
+        from pochette.instrument.render import check_output, render
 
-        if not self.out.parent.is_dir():
-            raise InstrumentError(
-                "There is no folder for the wave file.", where=str(self.out), remedy="Make it, or choose another --out."
-            )
+        within("--voices", self.voices, 1, VOICES_LIMIT)
+        within("--tail-seconds", self.tail_seconds, 0, TAIL_LIMIT_S)
+        check_output(self.out, self.instrument, self.midi)
         instrument = load(self.instrument)
         with screen.progress() as tell:
             report = render(
@@ -76,7 +77,7 @@ class Render(Verb):
         return Answer(
             {**asdict(report), "path": str(report.path), "engine": self.engine},
             tuple(words(line) for line in lines),
-            (command("play", self.instrument),),
+            heard(self.instrument) or (command("verify", self.instrument),),
         )
 
 
@@ -122,6 +123,9 @@ class Play(Verb):
         """Play."""
         from pochette.instrument.play import play
 
+        within("--voices", self.voices, 1, VOICES_LIMIT)
+        within("--block-samples", self.block_samples, 1, 1 << 16)
+        within("--seconds", self.seconds, 0, float("inf"))
         live = play(
             load(self.instrument),
             engine=self.engine,
@@ -184,8 +188,11 @@ class Verify(Verb):
             for check in checks
         ]
         verdict = f"{len(ran) - len(failed)} of {len(ran)} engines that ran here play the golden sound."
+        if not ran:
+            why = " ".join(f"{check.engine}: {check.note}" for check in missing)
+            verdict = f"None of the engines asked for could run here, so nothing was compared. {why}"
         following = (command("render", self.instrument, "--midi", "SONG.mid", "--out", "SONG.wav"),)
-        if failed:
+        if not passed:
             following = (command("doctor"),)
         return Answer(
             {"passed": passed, "checks": [check.to_json() for check in checks]},

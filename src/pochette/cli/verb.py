@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pochette.cli.console import Answer, Screen, folder_of
+from pochette.errors import PochetteError, RecipeError, RunError
 
 Sounds = Annotated[Positional[Path], arg(metavar="SOUNDS")]
 InstrumentPath = Annotated[Positional[Path], arg(metavar="INSTRUMENT")]
 RunPath = Annotated[Positional[Path], arg(metavar="RUN")]
+
+
+class UsageError(PochetteError):
+    """The command line names a verb that there is not, or gives an option a value that it cannot have."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,5 +54,117 @@ class Verb(ABC):
 
 def command(*arguments: object) -> str:
     """A command of pochette as it is typed in a shell."""
-    typed = (folder_of(part) if isinstance(part, Path) else str(part) for part in arguments)
-    return shlex.join(["pochette", *typed])
+    typed = (_typed(part) if isinstance(part, Path) else str(part) for part in arguments)
+    return " ".join(["pochette", *map(quoted, typed)])
+
+
+def quoted(text: str) -> str:
+    """A word as bash takes it back, on one line of printable letters whatever it holds."""
+    if text.isprintable():
+        return shlex.quote(text)
+    letters = (
+        letter
+        if letter.isprintable() and letter not in "'\\"
+        else "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
+        for letter in text
+    )
+    return f"$'{''.join(letters)}'"
+
+
+def _typed(path: Path) -> str:
+    """A path that is not taken for an option."""
+    text = folder_of(path)
+    return f"{os.curdir}{os.sep}{text}" if text.startswith("-") else text
+
+
+def heard(instrument: Path) -> tuple[str, ...]:
+    """The command that plays an instrument live; none where this machine makes no sound."""
+    from pochette.doctor import can_play
+
+    return (command("play", instrument),) if can_play() else ()
+
+
+def within(option: str, value: float | None, low: float, high: float) -> None:
+    """Refuse an option's value that is out of its range.
+
+    Args:
+        option: as it is typed.
+        value: what was given; None, and nothing is checked.
+        low: the least that is allowed.
+        high: the most; infinite if there is no bound.
+
+    Raises:
+        UsageError: it is outside, or not a number.
+    """
+    if value is None or low <= value <= high:
+        return
+    allowed = f"{low:g} or more" if high == float("inf") else f"from {low:g} to {high:g}"
+    raise UsageError(f"{option} is {value:g}; it should be {allowed}.", remedy=f"Give {option} a number {allowed}.")
+
+
+@contextmanager
+def building(model: str, changed: dict[str, Any]) -> Iterator[None]:
+    """Say which fields are to blame where a model cannot be built as the command line asks.
+
+    Args:
+        model: its name.
+        changed: the fields that were set, by option.
+
+    Yields:
+        nothing.
+
+    Raises:
+        RecipeError: the model cannot be built of these fields.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, ArithmeticError, ValueError) as error:
+        fields = ", ".join(f"{name} {value}" for name, value in changed.items())
+        reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")[:200] or type(error).__name__
+        raise RecipeError(
+            f"The model {model!r} cannot be built{' with ' + fields if fields else ''}: {reason}.",
+            where=model,
+            remedy="Choose other values for these options, or leave them out."
+            if fields
+            else "Choose another --size or --sample-rate-hz.",
+        ) from error
+
+
+def check_folder(folder: Path | None) -> None:
+    """Refuse a folder for results that cannot be made because a file stands in its way.
+
+    Args:
+        folder: as given with --out; None, and nothing is checked.
+
+    Raises:
+        RunError: it, or a folder above it, is a file.
+    """
+    from pochette.instrument.archive import file_above
+
+    in_the_way = file_above(folder / "file") if folder is not None else None
+    if in_the_way is not None:
+        raise RunError(
+            "The output folder cannot be made.",
+            where=str(folder),
+            remedy=f"{str(in_the_way)!r} is a file; choose another folder with --out.",
+        )
+
+
+def check_run(folder: Path) -> None:
+    """Refuse what is no folder of a training run.
+
+    Args:
+        folder: as given.
+
+    Raises:
+        RunError: there is nothing, a file, or a folder without a run.
+    """
+    if (folder / "run.json").exists():
+        return
+    remedy = "Train first: pochette train MODEL SOUNDS --out RUN."
+    if not folder.is_dir():
+        what = "This is a file, not the folder of a run." if folder.exists() else "There is no such folder of a run."
+        raise RunError(what, where=str(folder), remedy=remedy)
+    if inside := sorted(folder.glob("*.pochette")):
+        remedy = f"The instrument in it is {str(inside[0])!r}; or train a run: pochette train MODEL SOUNDS --out RUN."
+    raise RunError("This folder is not that of a training run.", where=str(folder), remedy=remedy)

@@ -85,6 +85,62 @@ def unpack(data: bytes, where: str) -> dict[str, bytes]:
         raise _refuse(f"it cannot be read ({error})", where) from error
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place where no file can be put, or where putting one would replace what is no file.
+
+    Args:
+        path: a file to make or replace.
+
+    Raises:
+        InstrumentError: something is there that is not a regular file, or there is no folder for it.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise InstrumentError("This is a folder, not a file.", where=str(path), remedy="Give the name of a file.")
+        if path.exists() and not path.is_file():
+            raise InstrumentError(
+                "There is something here that is not a regular file (a device or a pipe); it is left alone.",
+                where=str(path),
+                remedy="Give the name of a file.",
+            )
+        if not path.parent.is_dir():
+            in_the_way = file_above(path)
+            raise InstrumentError(
+                f"The file could not be written: there is no folder {str(path.parent)!r}.",
+                where=str(path),
+                remedy=f"{str(in_the_way)!r} is a file; choose another folder."
+                if in_the_way
+                else "Make the folder, or choose another.",
+            )
+    except OSError as error:
+        raise InstrumentError(
+            f"The file cannot be put here: {error.strerror or error}.",
+            where=str(path),
+            remedy="Choose another name or folder.",
+        ) from error
+
+
+def file_above(path: Path) -> Path | None:
+    """What stands, as a file, where a path needs a folder.
+
+    Args:
+        path: a file or folder to make.
+
+    Returns:
+        the nearest of its parents that exists, if it is no folder; None if folders can be made up to the path.
+    """
+    for parent in Path(path).parents:
+        try:
+            if parent.is_dir():
+                return None
+            if parent.exists():
+                return parent
+        except OSError:
+            continue
+    return None
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Put a whole file in place, or leave what was there untouched.
 
@@ -93,8 +149,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         data: its contents.
 
     Raises:
-        InstrumentError: the folder is missing or not writable, or the disk is full.
+        InstrumentError: the folder is missing or not writable, the disk is full, or what is there is no regular file.
     """
+    check_place(path)
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from pochette.engine.runner import FloatArray, Runner
+from pochette.errors import InstrumentError
+from pochette.instrument.archive import check_place
 from pochette.instrument.file import EngineKind, Instrument
 from pochette.instrument.midi import Score, read_midi
 from pochette.instrument.polyphony import Polyphony
 from pochette.instrument.wav import write_wav
 
+WAV_SUFFIXES = (".wav", ".wave")
 BLOCK_S = 0.1
 """Longest stretch between two reports of progress."""
 
@@ -72,8 +76,9 @@ def render(
 
     Raises:
         SoundError: the MIDI file cannot be used.
-        InstrumentError: the engine cannot be run, or the wave file cannot be written.
+        InstrumentError: the engine cannot be run, or the wave file cannot be written or would replace an input.
     """
+    check_output(out_path, instrument.path, midi_path)
     score = read_midi(midi_path)
     player = Polyphony(instrument, voices, engine=engine, trust=trust, runner_factory=runner_factory, mono=mono)
     began = time.perf_counter()
@@ -91,6 +96,36 @@ def render(
         clipped_samples=level.clipped_samples,
         real_time_factor=worked_s / seconds if seconds else 0.0,
     )
+
+
+def check_output(path: Path, *inputs: Path | None) -> None:
+    """Refuse a wave file that would replace what it is made from, or that would bear the name of another format.
+
+    Args:
+        path: the wave file to write.
+        inputs: files that are read.
+
+    Raises:
+        InstrumentError: see above; or nothing can be written there.
+    """
+    path = Path(path)
+    for source in inputs:
+        with contextlib.suppress(OSError):
+            if source is not None and path.exists() and path.samefile(source):
+                raise InstrumentError(
+                    "The wave file would replace a file that it is made from.",
+                    where=str(path),
+                    remedy="Give --out another name, ending in .wav.",
+                )
+    if path.suffix.lower() not in WAV_SUFFIXES and not path.is_dir():
+        raise InstrumentError(
+            f"Only wave files are written, and {path.name!r} is no name of one.",
+            where=str(path),
+            remedy=f"Give a name ending in .wav: {path.with_suffix('.wav').name!r}."
+            if path.name
+            else "Give a name ending in .wav.",
+        )
+    check_place(path)
 
 
 def perform(
