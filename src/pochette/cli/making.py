@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pochette.cli.console import Answer, Screen, counting, folder_of, number, span, table, words
-from pochette.cli.verb import Sounds, Verb, command
+from pochette.cli.verb import Sounds, Verb, building, check_folder, command, heard, within
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
@@ -48,15 +48,16 @@ class Make(Verb):
     def run(self, screen: Screen) -> Answer:
         """Make."""
         made = _make(self, screen)
-        return _told(made, (command("play", made.instrument_path), command("verify", made.instrument_path)))
+        return _told(made, (*heard(made.instrument_path), command("verify", made.instrument_path)))
 
 
 def _make(verb: Make, screen: Screen) -> Made:
-    from pochette.families import models
+    from pochette.families import boards, models
     from pochette.lab import make as lab
     from pochette.lab.runs import sized
 
-    sized(models[verb.model], verb.size)
+    check_folder(verb.out)
+    recipe, board = models[verb.model], boards[verb.board]
     request = lab.Make(
         sounds=verb.sounds,
         board=verb.board,
@@ -68,6 +69,9 @@ def _make(verb: Make, screen: Screen) -> Made:
         steps=verb.steps,
         sample_rate_hz=verb.sample_rate_hz,
     )
+    rate = verb.sample_rate_hz or board.sample_rate_hz
+    with building(verb.model, {} if verb.sample_rate_hz is None else {"--sample-rate-hz": rate}):
+        sized(recipe, verb.size, sample_rate_hz=rate).build()
     with screen.progress() as tell:
         made = lab.make(request, tell)
     for line in made.resumed:
@@ -86,7 +90,10 @@ def _told(made: Made, following: tuple[str, ...]) -> Answer:
     ]
     closed = result.gap_closed("trimmed")
     if closed is not None:
-        rows.append(("quality", f"{closed:.0%} of the way from the mean spectrum to the synthesiser's best"))
+        better = f"{closed:.0%} of the way from the mean spectrum to the synthesiser's best"
+        rows.append(
+            ("quality", better if closed > 0 else "no better than the mean spectrum yet: give it more --minutes")
+        )
     if result.macs_ratio is not None:
         rows.append(("network", f"{result.macs_ratio:.1%} of the multiply-accumulates it started with"))
     checked = [check for check in result.golden if check.passed is not None]
@@ -138,6 +145,7 @@ class Demo(Verb):
         """Try."""
         from pochette.corpus.demo import demo_sounds
 
+        check_folder(self.out)
         with screen.progress() as tell:
             computed = demo_sounds(self.kind, progress=counting(tell, "sounds"))
         # A copy beside the results: to be listened to, and the instrument is called as its folder is.
@@ -163,7 +171,7 @@ class Demo(Verb):
         opened = self.open and _can_open(os.environ, sys.platform, sys.stderr.isatty()) and _opened(made.page)
         here = "has been opened" if opened else f"is at {made.page.resolve().as_uri()}"
         screen.say(f"The page {here}: play it with the letters of the keyboard.")
-        answer = _told(made, (command("play", made.instrument_path), "pochette make YOUR_SOUNDS --board pi-4"))
+        answer = _told(made, (*heard(made.instrument_path), "pochette make YOUR_SOUNDS --board pi-4"))
         return Answer({**answer.data, "sounds": str(sounds)}, answer.show, answer.next, answer.exit_code)
 
 
@@ -203,7 +211,10 @@ class Listen(Verb):
     def run(self, screen: Screen) -> Answer:
         """Listen."""
         from pochette.corpus.listen import listen
+        from pochette.families import boards
 
+        within("--excerpt-seconds", self.excerpt_seconds, 0.01, 60)
+        _ = boards[self.board]
         with screen.progress() as tell:
             heard = listen(self.sounds, self.excerpt_seconds, counting(tell, "listen"))
         pitch = "-" if heard.pitch_range_midi is None else "MIDI {:.0f} to {:.0f}".format(*heard.pitch_range_midi)
