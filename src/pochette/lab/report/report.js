@@ -20,7 +20,7 @@ function play(take) {
   stop();
   const audio = take.querySelector("audio");
   audio.currentTime = at;
-  audio.play();
+  audio.play().catch(() => {}); // a tap may stop it before it began
   take.classList.add("playing");
   take.querySelector("button").setAttribute("aria-pressed", "true");
   sounding = take;
