@@ -240,7 +240,7 @@ def _learnt(result: MakeResult) -> str:
         return f"{start}."
     heard = f"on {kept} sound{'s' if kept != 1 else ''} that it never heard" if kept else "on held-out sound"
     if gap <= 0:
-        return f"{start}; {heard} it is no better than one average tone: it has learnt too little, give it more minutes."
+        return f"{start}; {heard} it is no better than one average tone: give it more minutes to learn."
     return (
         f"{start}; {heard}, it comes {words.percent(gap)} of the way from one average tone to the best that its "
         "synthesiser could do."
