@@ -79,7 +79,7 @@ def test_a_missing_folder_or_file_is_said(tmp_path: Path) -> None:
         save(toy_instrument(), tmp_path / "nowhere" / "toy.pochette")
     with pytest.raises(InstrumentError, match="no such instrument"):
         load(tmp_path / "none.pochette")
-    with pytest.raises(InstrumentError, match="no such instrument"):
+    with pytest.raises(InstrumentError, match="is a folder"):
         load(tmp_path)
 
 

@@ -22,7 +22,7 @@ import tyro
 
 from pochette.cli.console import Screen
 from pochette.cli.exporting import Export, Profile
-from pochette.cli.knowing import Doctor, List
+from pochette.cli.knowing import Doctor, List, Version
 from pochette.cli.making import Demo, Listen, Make
 from pochette.cli.playing import Play, Render, Verify
 from pochette.cli.training import Nothing, Reduce, Train, with_fields
@@ -127,6 +127,8 @@ def parse(arguments: list[str]) -> Verb:
         given = {} if default is None else {"default": default}
         chosen: Verb = tyro.cli(kind, prog=f"pochette {name}", args=arguments[1:], **given)
         return chosen
+    if name == "--version":
+        return Version()
     if name and not name.startswith("-"):
         near = difflib.get_close_matches(name, VERBS, n=2)
         raise UsageError(

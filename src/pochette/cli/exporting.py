@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from pochette.cli.console import Answer, Screen, folder_of, number, table, words
-from pochette.cli.verb import RunPath, Verb, command
+from pochette.cli.verb import RunPath, Verb, building, check_folder, check_run, command, heard, within
 from pochette.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
     from pochette.instrument import Instrument
     from pochette.models.model import Model
+
+
+RATES_HZ = (1000, 768_000)
+"""Least and greatest sample rate of an instrument."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,7 @@ class Profile(Verb):
         from pochette.families import boards
         from pochette.measure import profile_model
 
+        within("--sample-rate-hz", self.sample_rate_hz, *RATES_HZ)
         board = boards[self.board] if self.board else None
         model, source, what = self._find(board.sample_rate_hz if board else None)
         counted = profile_model(model)
@@ -94,8 +99,11 @@ class Profile(Verb):
             verdict = [head, *answer.reasons, *answer.notes]
         parts.append(table(("total", "", "obtained"), ((name, number(value), how) for name, value, how in totals)))
         parts += [words(line) for line in verdict]
-        following = command("profile", self.target, "--board", "daisy-seed")
-        return Answer(data, tuple(parts), (following if board is None else command("list", "boards"),))
+        following = command("profile", path if (path := Path(self.target)).exists() else self.target)
+        following += " --board daisy-seed"
+        if board is not None:
+            following = command("make", "SOUNDS", "--board", board.name)
+        return Answer(data, tuple(parts), (following,))
 
     def _find(self, board_rate_hz: int | None) -> tuple[Model, Any, str]:
         """The model meant, its engine if it is generated already, and what it is in words."""
@@ -109,6 +117,7 @@ class Profile(Verb):
             instrument = load(path)
             return model_of(instrument), instrument.source, f"instrument {instrument.title}"
         if path.is_dir():
+            check_run(path)
             model, phase = trained_model(path)
             return model, None, f"run {folder_of(path)}, {phase}"
         try:
@@ -120,7 +129,9 @@ class Profile(Verb):
             ) from None
         rate = self.sample_rate_hz or board_rate_hz
         changes = {"sample_rate_hz": rate} if rate else {}
-        return sized(recipe, self.size, **changes).build(), None, f"{self.target} {self.size}, untrained"
+        with building(self.target, {"--sample-rate-hz": rate} if rate else {}):
+            model = sized(recipe, self.size, **changes).build()
+        return model, None, f"{self.target} {self.size}, untrained"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +154,7 @@ class Export(Verb):
         from pochette.families import boards, shells
         from pochette.instrument import load
 
+        check_folder(self.out)
         shell = shells[self.shell]
         if self.board:
             _ = boards[self.board]
@@ -150,13 +162,14 @@ class Export(Verb):
             path, instrument = self.source, load(self.source)
             out = self.out or self.source.parent
         else:
+            check_run(self.source)
             out = self.out or self.source
             path, instrument = self._build(out, screen)
         written = shell(instrument, out)
         return Answer(
             {"instrument": str(path), "shell": self.shell, "written": str(written)},
             (words(f"{folder_of(path)}: the instrument"), words(f"{folder_of(Path(written))}: {self.shell}")),
-            (command("verify", path), command("play", path)),
+            (command("verify", path), *heard(path)),
         )
 
     def _build(self, out: Path, screen: Screen) -> tuple[Path, Instrument]:

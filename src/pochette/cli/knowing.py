@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
+import pochette
 from pochette.boards.board import Board
 from pochette.cli.console import Answer, Screen, table, words
 from pochette.cli.verb import Verb, command
@@ -87,10 +88,21 @@ class Doctor(Verb):
             )
             for check in checks
         ]
+        trains = all(check.present for check in checks if check.name in ("torch", "ziglang"))
         lacking = sum(not check.present for check in checks)
         verdict = f"{lacking} of {len(checks)} things are missing." if lacking else "Nothing is missing."
         return Answer(
             {"checks": [check.to_json() for check in checks]},
             (table(("what", "", "version, or what its lack costs"), rows), words(verdict)),
-            (command("demo"),),
+            (command("demo") if trains else "pip install 'pochette[train,compile]'",),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Verb):
+    """Which pochette this is; asked for with `pochette --version`."""
+
+    def run(self, screen: Screen) -> Answer:
+        """Tell."""
+        version = pochette.__version__
+        return Answer({"version": version}, (words(f"pochette {version}"),))

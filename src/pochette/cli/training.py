@@ -14,7 +14,7 @@ from tyro import MISSING
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, table, words
-from pochette.cli.verb import RunPath, Sounds, Verb, command
+from pochette.cli.verb import RunPath, Sounds, Verb, building, check_folder, check_run, command
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Train(Verb, Generic[R, T]):
         from pochette.corpus.folder import FolderCorpus
         from pochette.families import models
         from pochette.lab.build import Ranges
-        from pochette.lab.runs import Run, reopen
+        from pochette.lab.runs import Run, reopen, sized
         from pochette.recipe import to_json
         from pochette.reduce.methods.lottery import EARLY
         from pochette.train.loop import Budget
@@ -74,7 +74,9 @@ class Train(Verb, Generic[R, T]):
         training: Any = self.training
         folder = self.out or Path("runs") / f"{self.model}-{self.size}-{self.sounds.resolve().name}"
         torch.manual_seed(training.seed)
-        model: Model = recipe.build()
+        check_folder(folder)
+        with building(self.model, _changed(recipe, sized(type(recipe), self.size))):
+            model: Model = recipe.build()
         with screen.progress() as tell:
             corpus = FolderCorpus.prepare(
                 self.sounds, model.sample_rate_hz, model.hop_samples, progress=counting(tell, "listen")
@@ -123,6 +125,16 @@ class Train(Verb, Generic[R, T]):
         }
         following = (command("reduce", folder, "--method", "lottery", "--keep", "0.1"), command("profile", folder))
         return Answer(data, tuple(words(line) for line in lines), following)
+
+
+def _changed(recipe: Any, declared: Any) -> dict[str, Any]:
+    """Fields of a recipe that differ from its declared size, by option."""
+    names = [field.name for field in dataclasses.fields(recipe)]
+    return {
+        "--" + name.replace("_", "-"): getattr(recipe, name)
+        for name in names
+        if getattr(recipe, name) != getattr(declared, name)
+    }
 
 
 def _same_run(folder: Path, run: Any) -> None:
@@ -207,6 +219,7 @@ class Reduce(Verb, Generic[R]):
         from pochette.train.loop import Training
 
         method: Any = self.reduction
+        check_run(self.source)
         run = read_run(self.source)
         training = Training(**run.training)
         dense: Model = from_json(models[run.model], run.recipe).build()

@@ -71,6 +71,11 @@ class Instrument:
     _built: dict[str, Any] = field(default_factory=dict, repr=False)
     """Compiled engines by kind, so that more voices come quickly."""
 
+    def __post_init__(self) -> None:
+        """Tidy the title, which is often the name of a folder: one line of printable letters."""
+        spaced = "".join(letter for letter in " ".join(self.title.split()) if letter.isprintable())
+        object.__setattr__(self, "title", spaced)
+
     @property
     def sample_rate_hz(self) -> int:
         """Samples a second that the engine makes."""
@@ -173,6 +178,13 @@ def load(path: Path) -> Instrument:
     """
     path = Path(path)
     try:
+        if path.is_dir():
+            inside = sorted(path.glob("*.pochette"))
+            raise InstrumentError(
+                "This is a folder, not a file.",
+                where=str(path),
+                remedy=f"Name the instrument in it: {str(inside[0])!r}." if inside else "Name a .pochette file.",
+            )
         if not path.is_file():
             raise InstrumentError("There is no such instrument file.", where=str(path), remedy="Check the name.")
         with path.open("rb") as file:

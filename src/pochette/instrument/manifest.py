@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import pochette
 from pochette.control import Control
 from pochette.errors import InstrumentError
 
@@ -254,6 +255,13 @@ def _check_schema(data: dict[str, Any], where: str) -> None:
     if version > SCHEMA_VERSION:
         writer = str(data.get("pochette_version", ""))
         writer = writer if _VERSION.fullmatch(writer) else "a later version"
+        if writer != "a later version" and _numbers(writer) <= _numbers(pochette.__version__):
+            raise InstrumentError(
+                f"This instrument file has schema version {version}, which is later than pochette "
+                f"{pochette.__version__} reads ({SCHEMA_VERSION}).",
+                where=where,
+                remedy="Update pochette, or ask who made the file to export it again.",
+            )
         raise InstrumentError(
             f"This instrument file has schema version {version}; this pochette reads up to {SCHEMA_VERSION}. "
             f"It was written by pochette {writer}, which can read it.",
@@ -262,6 +270,11 @@ def _check_schema(data: dict[str, Any], where: str) -> None:
             if writer != "a later version"
             else "Update with: pip install --upgrade pochette",
         )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """A version's numbers, for comparison."""
+    return tuple(map(int, re.findall(r"[0-9]+", re.split(r"[+-]", version)[0])[:3]))
 
 
 def _shallow(data: Any, depth: int) -> bool:

@@ -121,8 +121,21 @@ def scale_midi(
     return Path(path)
 
 
+def _reason(error: Exception) -> str:
+    """Why, in words even where the parser gives none."""
+    if isinstance(error, EOFError):
+        return "it is cut short"
+    return str(error).strip().rstrip(".") or type(error).__name__
+
+
 def _messages(path: Path) -> list[Any]:
     """All messages of all tracks, in order, their `time` in seconds since the one before."""
+    if path.exists() and not path.is_file():
+        raise SoundError(
+            f"This is {'a folder' if path.is_dir() else 'a device or a pipe'}, not a MIDI file.",
+            where=str(path),
+            remedy="Name a MIDI file.",
+        )
     try:
         if path.stat().st_size > FILE_LIMIT_BYTES:
             raise SoundError(
@@ -141,7 +154,7 @@ def _messages(path: Path) -> list[Any]:
         return list(file)
     except Exception as error:  # mido's parser raises whatever it trips over: EOFError, IndexError, KeyError...
         raise SoundError(
-            f"This is no MIDI file that can be read: {error or type(error).__name__}.",
+            f"This is no MIDI file that can be read: {_reason(error)}.",
             where=str(path),
             remedy="Export it again as a standard MIDI file of type 0 or 1.",
         ) from error
