@@ -133,3 +133,9 @@ def test_engines_that_cannot_run_are_said_so(verbs: Verbs, toy: Path, monkeypatc
 def test_the_version(verbs: Verbs) -> None:
     assert verbs("--version").out == f"pochette {pochette.__version__}\n"
     assert json.loads(verbs("--version", "--json").out)["version"] == pochette.__version__
+
+
+def test_help_of_a_model_shows_the_whole_line(verbs: Verbs) -> None:
+    pytest.importorskip("torch")
+    said = verbs("train", "ddsp", "--help")
+    assert said.code == 0 and "MODEL SOUNDS" in said.out and "--hidden" in said.out

@@ -125,7 +125,9 @@ def parse(arguments: list[str]) -> Verb:
         # One verb's parser is quick to build and says only what concerns it.
         kind, default = with_fields(name, arguments[1:]) if name in ("train", "reduce") else (VERBS[name], None)
         given = {} if default is None else {"default": default}
-        chosen: Verb = tyro.cli(kind, prog=f"pochette {name}", args=arguments[1:], **given)
+        # Help leaves out what was already given, such as MODEL; it is to show the whole line.
+        rest = ["--help"] if {"--help", "-h"} & set(arguments) else arguments[1:]
+        chosen: Verb = tyro.cli(kind, prog=f"pochette {name}", args=rest, **given)
         return chosen
     if name == "--version":
         return Version()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pochette.models.model import Model
 
 
-RATES_HZ = (1000, 768_000)
+RATES_HZ = (4000, 384_000)
 """Least and greatest sample rate of an instrument."""
 
 
