@@ -134,7 +134,9 @@ class _Job:
     @property
     def title(self) -> str:
         """Of the instrument, for people."""
-        return Path(self.request.sounds).resolve().name.replace("-", " ").replace("_", " ").strip().title()
+        name = Path(self.request.sounds).resolve().name
+        printable = "".join(letter if letter.isprintable() and letter not in "-_" else " " for letter in name)
+        return " ".join(printable.split()).title()
 
 
 def make(request: Make, tell: Tell | None = None) -> Made:
