@@ -156,6 +156,22 @@ def _distance(distance: MultiScaleSpectral, audio: FloatArray, reference: Tensor
     return float(distance(torch.from_numpy(audio), reference))
 
 
+@torch.no_grad()
+def distance_to_held_out(model: Model, held_out: FolderCorpus) -> float:
+    """Mean multi-scale spectral distance of one model to the excerpts that `evaluate` takes.
+
+    Args:
+        model: any.
+        held_out: the sounds.
+
+    Returns:
+        the distance, comparable with those of an `Evaluation`.
+    """
+    _, excerpt = excerpt_of(held_out)
+    made: FloatArray = model.eval()(model.controls_of(excerpt)).numpy()
+    return _distance(MultiScaleSpectral(held_out.sample_rate_hz), made, excerpt["audio"])
+
+
 def _metrics(made: dict[str, FloatArray], reference: FloatArray, rate: int) -> dict[str, dict[str, float]]:
     table: dict[str, dict[str, float]] = {}
     for metric, measure in metrics.items():

@@ -29,7 +29,7 @@ from pochette.families import boards, models, shells
 from pochette.instrument import Instrument, remember_built_here
 from pochette.lab.build import Ranges, build_instrument
 from pochette.lab.cost import EngineCost, count, time_on_host
-from pochette.lab.evaluate import Evaluation, evaluate
+from pochette.lab.evaluate import Evaluation, distance_to_held_out, evaluate
 from pochette.lab.playing import Playing, hear_playing
 from pochette.lab.result import MakeResult
 from pochette.lab.runs import sized
@@ -43,6 +43,8 @@ from pochette.train.session import Session
 
 KEEPS = (0.05, 0.025, 0.0125)
 """Shares of the network tried in turn until the board is satisfied."""
+TRAINING = "train and trim"
+"""Name of the stage that an earlier run may have done part of."""
 Tell = Callable[[str, float, str], None]
 """Stage, share done (0 to 1), and a line of detail."""
 
@@ -156,7 +158,7 @@ def make(request: Make, tell: Tell | None = None) -> Made:
     with job.clock.stage("plan"):
         method = Lottery(keep=_plan(job.dense, job.board, job.tell))
     session = _session(job, method)
-    with job.clock.stage("train and trim"):
+    with job.clock.stage(TRAINING):
         rounds = method.apply(job.dense, session)
     with job.clock.stage("evaluate"):
         evaluation = _evaluate(job, rounds)
@@ -171,14 +173,31 @@ def make(request: Make, tell: Tell | None = None) -> Made:
         playing = _listen_to(instrument, job.corpus)
     with job.clock.stage("write"):
         job.tell("write", 0.0, str(job.folder))
-        stages = tuple(job.clock.stages)
+        stages = _stages(job.clock, rounds)
         found = Findings(
-            job.board, job.dense.recipe, job.corpus, job.held_out, rounds, evaluation, costs, checks, playing, stages
+            job.board,
+            job.dense.recipe,
+            job.corpus,
+            job.held_out,
+            rounds,
+            evaluation,
+            costs,
+            checks,
+            playing,
+            stages,
+            instrument,
         )
-        result = result_of(found, job.name, job.title, request.model, request.size, request.seed, job.clock.elapsed)
+        seconds = sum(took for _, took in stages)
+        result = result_of(found, job.name, job.title, request.model, request.size, request.seed, seconds)
         made = _write(job.folder, instrument, result, evaluation, session)
     job.tell("write", 1.0, str(job.folder))
     return made
+
+
+def _stages(clock: _Clock, rounds: list[Round]) -> tuple[tuple[str, float], ...]:
+    """Wall time of each stage; training counts what earlier runs of a resumed job spent on it too."""
+    trained = sum(item.progress.seconds for item in rounds)
+    return tuple((name, max(took, trained) if name == TRAINING else took) for name, took in clock.stages)
 
 
 # -- before training ---------------------------------------------------------------------------------------------------
@@ -296,7 +315,9 @@ def _evaluate(job: _Job, rounds: list[Round]) -> Evaluation:
     def report(what: str, share: float) -> None:
         job.tell("evaluate", share, what)
 
-    return evaluate(contenders, job.training_part, job.held_out, report, effort=effort)
+    found = evaluate(contenders, job.training_part, job.held_out, report, effort=effort)
+    between = {item.name: distance_to_held_out(item.model, job.held_out) for item in rounds[1:-1]}
+    return replace(found, distance={**found.distance, **between})
 
 
 def _build(job: _Job, rounds: list[Round], evaluation: Evaluation) -> Instrument:

@@ -13,6 +13,7 @@ import pochette
 from pochette.boards.board import Board
 from pochette.corpus.folder import FolderCorpus
 from pochette.engine.verify import Check
+from pochette.instrument import Instrument
 from pochette.lab.cost import EngineCost
 from pochette.lab.evaluate import Evaluation
 from pochette.lab.playing import Playing
@@ -64,6 +65,7 @@ class Findings:
     checks: list[Check]
     playing: Playing | None
     stages: tuple[tuple[str, float], ...]
+    instrument: Instrument
 
 
 def result_of(found: Findings, name: str, title: str, model: str, size: str, seed: int, seconds: float) -> MakeResult:
@@ -189,6 +191,8 @@ def _engine(found: Findings, counted: Profile) -> EngineFacts:
 
     return EngineFacts(
         state_bytes=counted.state_bytes,
+        source_bytes=sum(len(text.encode()) for text in found.instrument.source.files.values()),
+        wasm_bytes=len(found.instrument.wasm),
         flash_bytes=after.flash_bytes,
         ram_bytes=after.ram_bytes,
         instructions_per_second=after.instructions_per_second,
