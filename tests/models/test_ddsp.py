@@ -246,4 +246,4 @@ def test_a_recipe_that_cannot_be_built_is_refused(field: str) -> None:
 
 def test_frames_of_no_length_are_refused() -> None:
     with pytest.raises(RecipeError, match="samples long"):
-        Ddsp(sample_rate_hz=8000, frame_rate_hz=4000)
+        Ddsp(sample_rate_hz=8000, frame_rate_hz=5000)

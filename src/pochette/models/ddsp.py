@@ -77,10 +77,10 @@ class Ddsp:
             frame_rate_hz=(1, 10000),
             reverb_seconds=(0.0, 30.0),
         )
-        if self.frame_rate_hz * 8 > self.sample_rate_hz:
+        if self.frame_rate_hz * 2 > self.sample_rate_hz:
             raise RecipeError(
                 f"A frame would be {self.sample_rate_hz / self.frame_rate_hz:.1f} samples long.",
-                remedy="Lower --frame-rate-hz: a frame needs at least 8 samples.",
+                remedy="Lower --frame-rate-hz: a frame needs at least 2 samples.",
             )
 
     @classmethod
