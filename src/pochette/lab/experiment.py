@@ -1,0 +1,230 @@
+"""What an experiment is: everything that decides its outcome, and nothing else, as a frozen value with a signature.
+
+An experiment has at most one parent, whose trained weights it starts from, so that a path of many cuts is a chain:
+
+    Dense --- Cut 50 % --- Cut 80 % --- Cut 95 % ...
+                 |            |
+              Control      Control, Timing
+
+Each link is stored, resumed and computed on its own; a longer path reuses the shorter one, and whoever loses a machine
+loses one link at most. Where the sounds lie, which machine computes and which version of pochette it has are no part of
+the identity; the corpus's fingerprint, every recipe and every seed are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from pochette.errors import RecipeError
+from pochette.families import models
+from pochette.recipe import check_ranges, from_json, signature, to_json
+from pochette.train.loop import Training
+
+Scope = Literal["local", "global", "global_then_local"]
+Removal = Literal["trim", "mask"]
+Rewind = Literal["learning_rate", "weights", "init"]
+ControlKind = Literal["reinit", "scratch_epochs", "scratch_compute"]
+
+CAP = 2.0
+"""Most that `scratch_compute` lengthens training: Liu et al. 2018 double it at most in their large runs."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A model trained whole; what everything else is measured against."""
+
+    corpus: str
+    """Fingerprint of the sounds."""
+    model: str
+    """Registered name."""
+    recipe: Any
+    """The model's own recipe."""
+    steps: int
+    """Of the optimiser; wall time bounds no experiment."""
+    training: Training = field(default_factory=Training)
+    """How it and all that follows from it is trained; its seed is the experiment's."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, steps=(1, 10**8))
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The corpus's mean sound played with the model's own synthesiser: the error of having learnt an average."""
+
+    corpus: str
+    """Fingerprint of the sounds."""
+    model: str
+    """Registered name."""
+    recipe: Any
+    """The model's own recipe."""
+    steps: int = 150
+    """Of fitting the mean."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One stop of a reduction path: units of the parent go, what is left is rewound and trained on."""
+
+    parent: Dense | Cut
+    removed: float
+    """Share of the dense model's learnt numbers that is gone at this stop, over all stops so far."""
+    steps: int
+    """Of training after the cut."""
+    criterion: str = "magnitude"
+    """What makes a unit worth keeping; "random" is the control of all others."""
+    scope: Scope = "local"
+    """Whether units are ranked within a layer or over all of them."""
+    scaling: str = "maximum"
+    """What makes scores of different layers comparable, where the scope compares them."""
+    removal: Removal = "trim"
+    """Whether units are taken out, or set to zero and held there, which saves nothing."""
+    rewind: Rewind = "learning_rate"
+    """Where survivors start again: as they are, at their weights early in dense training, or at their first ones."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, removed=(1e-6, 1.0 - 1e-9), steps=(1, 10**8))
+        if isinstance(self.parent, Cut) and self.parent.removed >= self.removed:
+            raise RecipeError(
+                f"A stop at {self.removed:.3%} removed cannot follow one at {self.parent.removed:.3%}.",
+                remedy="Give the stops in ascending order, each once.",
+            )
+        if isinstance(self.parent, Cut) and method_of(self.parent) != method_of(self):
+            raise RecipeError("A path keeps one method at all its stops.", remedy="Begin another path from the dense.")
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a cut must beat to have been worth it: networks of its size that owe nothing to the dense training.
+
+    "reinit" has the cut's very shape, drawn anew and trained as long as the cut was. The other two have as many
+    weights in layers thinned evenly: "scratch_epochs" trains as many steps as the dense model, "scratch_compute" as
+    many as cost the dense model's arithmetic, but `CAP` times as many at most (Liu et al. 2018, "Rethinking").
+    """
+
+    parent: Cut
+    kind: ControlKind
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a model of another experiment takes on a machine of one kind."""
+
+    parent: Dense | Cut | Control
+    machine: str
+    """Tag that a worker carries to be given this task: "raspberry-pi"."""
+
+
+Experiment = Dense | Anchor | Cut | Control | Timing
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Dense, Anchor, Cut, Control, Timing)}
+
+
+def name_of(experiment: Experiment) -> str:
+    """The signature: what names the experiment's folder."""
+    return signature(experiment)
+
+
+def parent_of(experiment: Experiment) -> Experiment | None:
+    """The experiment whose weights this one starts from."""
+    return None if isinstance(experiment, (Dense, Anchor)) else experiment.parent
+
+
+def ancestors_of(experiment: Experiment) -> tuple[Experiment, ...]:
+    """Parent, its parent and so on, up to the dense model."""
+    parent = parent_of(experiment)
+    return () if parent is None else (parent, *ancestors_of(parent))
+
+
+def root_of(experiment: Experiment) -> Dense | Anchor:
+    """The experiment without a parent from which this one descends; it names corpus, model and recipe."""
+    parent = parent_of(experiment)
+    if parent is None:
+        assert isinstance(experiment, (Dense, Anchor))
+        return experiment
+    return root_of(parent)
+
+
+def tag_of(experiment: Experiment) -> str:
+    """What a worker must carry to be given this experiment; empty if any will do."""
+    return experiment.machine if isinstance(experiment, Timing) else ""
+
+
+def method_of(cut: Cut) -> tuple[str, str, str, str, str]:
+    """What the stops of a path have in common: criterion, scope, scaling, removal, rewinding."""
+    return cut.criterion, cut.scope, cut.scaling, cut.removal, cut.rewind
+
+
+def steps_of(experiment: Experiment) -> int:
+    """Training steps it takes, at most: the weight of its share of all work."""
+    if isinstance(experiment, Control):
+        cut = experiment.parent
+        if experiment.kind == "reinit":
+            return cut.steps
+        return round(steps_of(root_of(cut)) * (CAP if experiment.kind == "scratch_compute" else 1.0))
+    return 1 if isinstance(experiment, Timing) else experiment.steps
+
+
+def path(dense: Dense, stops: Sequence[float], steps: int, **method: Any) -> tuple[Cut, ...]:
+    """The cuts of an iterative reduction, each starting from the one before.
+
+    Args:
+        dense: where it begins.
+        stops: shares of the dense model's learnt numbers removed, ascending.
+        steps: of training after each cut.
+        **method: criterion, scope and so on; fields of `Cut`.
+
+    Returns:
+        one cut a stop.
+
+    Raises:
+        RecipeError: the stops do not ascend, or are no shares.
+    """
+    made: list[Cut] = []
+    for stop in stops:
+        made.append(Cut(made[-1] if made else dense, stop, steps, **method))
+    return tuple(made)
+
+
+def to_data(experiment: Experiment) -> dict[str, Any]:
+    """An experiment as plain data, defaults left out.
+
+    Args:
+        experiment: any.
+
+    Returns:
+        its type and fields, its parent inside.
+    """
+    data: dict[str, Any] = {"type": type(experiment).__name__, **to_json(experiment)}
+    parent = parent_of(experiment)
+    return data if parent is None else {**data, "parent": to_data(parent)}
+
+
+def from_data(data: dict[str, Any]) -> Experiment:
+    """The experiment that `to_data` wrote.
+
+    Args:
+        data: type and fields.
+
+    Returns:
+        the experiment.
+
+    Raises:
+        RecipeError: another version wrote it.
+        UnknownNameError: of a model or a field.
+    """
+    kind = KINDS.get(data.get("type", ""))
+    if kind is None:
+        raise RecipeError(
+            f"There is no experiment of the type {data.get('type')!r}.", remedy="Update pochette; a later one wrote it."
+        )
+    values = {name: value for name, value in data.items() if name != "type"}
+    if "parent" in values:
+        values["parent"] = from_data(values["parent"])
+    if "recipe" in {field.name for field in fields(kind)}:
+        values["recipe"] = from_json(models[values["model"]], values.get("recipe", {}))
+    if "training" in values:
+        values["training"] = from_json(Training, values["training"])
+    made: Experiment = from_json(kind, values)
+    return made

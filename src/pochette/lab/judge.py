@@ -1,0 +1,155 @@
+"""Judging a model: by test sound that nothing else ever touches, and by the time a second of sound takes."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pochette.corpus.folder import FolderCorpus
+from pochette.errors import RunError
+from pochette.families import boards
+from pochette.models.model import Excerpt, Model
+from pochette.train.loop import tensors_of
+
+TEST_SPLIT, LOOKS_SPLIT = 0, 1
+"""Seeds of the two divisions of a corpus; the same for all experiments, so that all are judged by the same sound."""
+TEST_SECONDS = 1.0
+TEST_EXCERPTS = 64
+"""Most test excerpts, spread evenly over the test sounds."""
+TEST_BATCH = 8
+TIMED_RUNS = 5
+
+Loss = Callable[[Excerpt, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A corpus divided for experiments."""
+
+    training: FolderCorpus
+    looks: FolderCorpus
+    """What training looks at to know whether it has settled."""
+    test: FolderCorpus
+    """What only the error is measured on."""
+
+
+def divide(corpus: FolderCorpus) -> Parts:
+    """Set the test sounds apart, then those for looking at.
+
+    Args:
+        corpus: whole.
+
+    Returns:
+        three parts that share no note (no sound or stretch, in corpora of few notes).
+
+    Raises:
+        SoundError: there is too little to divide.
+    """
+    rest, test = corpus.split(seed=TEST_SPLIT)
+    training, looks = rest.split(seed=LOOKS_SPLIT)
+    return Parts(training, looks, test)
+
+
+def excerpts_of(test: FolderCorpus) -> list[Excerpt]:
+    """The test sounds in stretches of `TEST_SECONDS`, the same for whoever asks, in batches.
+
+    Args:
+        test: the test part.
+
+    Returns:
+        batches of up to `TEST_BATCH` excerpts, `TEST_EXCERPTS` in all at most.
+    """
+    rate = test.sample_rate_hz / test.hop_samples
+    longest = max(sound.frames for sound in test.sounds)
+    frames = min(round(TEST_SECONDS * rate), longest)
+    places = [(sound, first) for sound in test.sounds for first in range(0, max(1, sound.frames - frames + 1), frames)]
+    chosen = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, TEST_EXCERPTS).astype(int))]
+    rows = []
+    for sound, first in chosen:
+        row = {}
+        for name, values in test.whole(sound).items():
+            unit = test.hop_samples if name == "audio" else 1
+            part = values[:, first * unit : (first + frames) * unit]
+            missing = frames * unit - part.shape[1]
+            # Behind the end of a short sound: silence, at the pitch it ended with.
+            end = {"f0_hz": part[0, -1], "loudness_db": -80.0}.get(name, 0.0)
+            row[name] = np.pad(part, ((0, 0), (0, missing)), constant_values=end)
+        rows.append(row)
+    groups = [rows[i : i + TEST_BATCH] for i in range(0, len(rows), TEST_BATCH)]
+    return [tensors_of({name: np.concatenate([row[name] for row in group]) for name in group[0]}) for group in groups]
+
+
+@torch.no_grad()
+def mean_error(loss: Loss, model: Model, test: FolderCorpus) -> float:
+    """Mean of a loss over the test excerpts, every excerpt counting once, with the same phases and noise for all.
+
+    Args:
+        loss: of a batch of excerpts.
+        model: put into the state of playing.
+        test: the test part.
+
+    Returns:
+        the mean.
+
+    Raises:
+        RunError: it is not finite.
+    """
+    model.eval()
+    total, count = 0.0, 0
+    for number, excerpt in enumerate(excerpts_of(test)):
+        rows = len(excerpt["audio"])
+        total += rows * float(loss(excerpt, torch.Generator().manual_seed(number)))
+        count += rows
+    error = total / count
+    if not np.isfinite(error):
+        raise RunError(f"The test error is {error}.", remedy="Lower the learning rate.")
+    return error
+
+
+@torch.no_grad()
+def inference_seconds(model: Model) -> float:
+    """Wall time of torch for a second of sound at rest, in one piece, on one thread.
+
+    Args:
+        model: any.
+
+    Returns:
+        seconds per second of audio, median of `TIMED_RUNS` after one to warm up.
+    """
+    frames = round(model.sample_rate_hz / model.hop_samples)
+    controls = torch.tensor([knob.default for knob in model.controls]).expand(1, frames, -1)
+    times = []
+    for _ in range(TIMED_RUNS + 1):
+        began = time.perf_counter()
+        model(controls)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:]) * model.sample_rate_hz / (frames * model.hop_samples)
+
+
+def machine() -> str:
+    """What this process runs on, as its maker calls it."""
+    return boards["host"].cpu
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors, in the order of their names.
+
+    Args:
+        tensors: by name.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    whole = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous()
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.numpy().tobytes())
+    return whole.hexdigest()

@@ -1,0 +1,193 @@
+"""What an experiment does to shapes: which indices of which tensors stay, composed over cuts, applied, or held at zero.
+
+What survives is written as tensors too, "PATH|AXIS" to indices of the dense model's axis, so that it is stored beside
+the weights it concerns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from pochette.errors import ReductionError
+from pochette.lab.experiment import Cut
+from pochette.models.model import Model
+from pochette.reduce.trimming import PREFIX, Structure, trim_model
+
+Kept = dict[str, Tensor]
+"""What survives: "PATH|AXIS" to indices, ascending; axes that are not named survive whole."""
+
+
+def shrink(model: Model, weights: int, cut: Cut | None, seed: int = 0) -> tuple[Model, Kept]:
+    """Take units out of a model until so few learnt numbers are left; the one place that calls the trimmer.
+
+    Args:
+        model: left as it was.
+        weights: most that may stay.
+        cut: says what goes first; None thins every layer evenly, whatever it has learnt.
+        seed: of criteria that draw lots.
+
+    Returns:
+        the smaller model, and what survived of this one.
+
+    Raises:
+        ReductionError: it cannot become so small, or would not become any smaller.
+    """
+    structure = Structure.of(model)
+    criterion = "random" if cut is None else cut.criterion
+    if cut is not None and cut.scope != "local":
+        raise ReductionError(f"There is no trimming with the scope {cut.scope!r} yet.", remedy="Use the scope local.")
+    keep = _keep_for_weights(structure, weights)
+    small, cuts, _ = trim_model(model, keep, criterion, structure)
+    kept = {
+        f"{place.path.removeprefix(PREFIX)}|{place.axis}": torch.from_numpy(indices)
+        for place, indices in cuts.survivors.items()
+        if place.path.startswith(PREFIX)
+    }
+    return small, kept
+
+
+def _keep_for_weights(structure: Structure, weights: int) -> float:
+    """Largest uniform share of units that leaves at most so many learnt numbers."""
+    import numpy as np
+
+    first = {family.name: np.arange(family.units, 0, -1, dtype=np.float64) for family in structure.families}
+
+    def left(keep: float) -> int:
+        survivors = structure.cuts(structure.uniform(keep), first).survivors
+        total = 0
+        for value in structure.graph.of_kind("parameter"):
+            shape = list(value.shape)
+            for place, indices in survivors.items():
+                if place.path == value.path:
+                    shape[place.axis] = len(indices)
+            total += prod(shape)
+        return total
+
+    if left(0.0) > weights:
+        raise ReductionError(
+            f"With one unit in every layer {left(0.0)} learnt numbers are left, more than the {weights} asked for.",
+            remedy="Remove less, or start from a larger model.",
+        )
+    low, high = 0.0, 1.0
+    for _ in range(24):
+        middle = (low + high) / 2
+        low, high = (middle, high) if left(middle) <= weights else (low, middle)
+    return low
+
+
+def weights_of(model: nn.Module) -> int:
+    """How many learnt numbers a model has."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def compose(before: Kept, after: Kept) -> Kept:
+    """What survives two cuts, in the numbering from before the first.
+
+    Args:
+        before: survivors of the first.
+        after: survivors of the second, in the numbering that the first left.
+
+    Returns:
+        survivors of both.
+    """
+    return before | {place: before[place][kept] if place in before else kept for place, kept in after.items()}
+
+
+def cut_tensors(tensors: Mapping[str, Tensor], kept: Kept) -> dict[str, Tensor]:
+    """A state dictionary, cut to what survives.
+
+    Args:
+        tensors: by path.
+        kept: in the numbering of these tensors.
+
+    Returns:
+        new tensors.
+    """
+    out = {path: tensor.detach().clone() for path, tensor in tensors.items()}
+    for place, indices in kept.items():
+        path, axis = _axis(place)
+        if path in out:
+            out[path] = out[path].index_select(axis, indices)
+    return out
+
+
+def scaled_to_size(small: Mapping[str, Tensor], dense: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """First weights of a dense network, cut to size, made as large as those of a network that was small from the start.
+
+    First weights are drawn in proportion to one over the square root of how many inputs are summed. Fewer inputs with
+    weights made for more would begin too quietly, and a control must not lose for that.
+
+    Args:
+        small: state dictionary after cutting.
+        dense: the same before cutting.
+
+    Returns:
+        the small one, matrices scaled by the square root of inputs before per inputs after.
+    """
+
+    def scale(path: str) -> float:
+        before, after = dense[path].shape[1:], small[path].shape[1:]
+        return float((prod(before) / prod(after)) ** 0.5) if before and prod(after) else 1.0
+
+    return {path: tensor * scale(path) if tensor.is_floating_point() else tensor for path, tensor in small.items()}
+
+
+def masks(model: nn.Module, kept: Kept) -> dict[str, Tensor]:
+    """For every parameter that cuts concern: one where it survives, zero elsewhere.
+
+    Args:
+        model: dense.
+        kept: what survives.
+
+    Returns:
+        path to a tensor of the parameter's shape.
+    """
+    made: dict[str, Tensor] = {}
+    parameters = dict(model.named_parameters())
+    for place, indices in kept.items():
+        path, axis = _axis(place)
+        if path not in parameters:
+            continue
+        tensor = parameters[path].detach()
+        line = torch.zeros(tensor.shape[axis], dtype=tensor.dtype).index_fill(0, indices, 1.0)
+        shape = [1] * tensor.dim()
+        shape[axis] = -1
+        made[path] = made.get(path, torch.ones_like(tensor)) * line.view(shape)
+    return made
+
+
+@torch.no_grad()
+def hold_at_zero(model: nn.Module, optimiser: torch.optim.Optimizer, masked: Mapping[str, Tensor]) -> None:
+    """Keep masked weights at exactly zero while a model trains.
+
+    Their gradients are zeroed before they reach the norm that clipping sees and the optimiser's moments; after each
+    step weights and moments are zeroed again, since moments from elsewhere would move them.
+
+    Args:
+        model: whose weights.
+        optimiser: what trains them.
+        masked: what `masks` gave.
+    """
+    parameters = {path: parameter for path, parameter in model.named_parameters() if path in masked}
+
+    @torch.no_grad()
+    def zero(*_: object) -> None:
+        for path, parameter in parameters.items():
+            parameter.mul_(masked[path])
+            for moment in optimiser.state.get(parameter, {}).values():
+                if torch.is_tensor(moment) and moment.shape == parameter.shape:
+                    moment.mul_(masked[path])
+
+    for path, parameter in parameters.items():
+        parameter.register_hook(lambda gradient, mask=masked[path]: gradient * mask)
+    zero()
+    optimiser.register_step_post_hook(zero)
+
+
+def _axis(place: str) -> tuple[str, int]:
+    path, _, axis = place.rpartition("|")
+    return path, int(axis)
