@@ -288,7 +288,7 @@ def check_file_round_trip(recipe: Any, folder: Path) -> None:
     model = built(recipe)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "w.safetensors")
     again = built(recipe, seed=9)
-    controls = wandering(model, 8)
+    controls = wandering(model, 24)
     assert not np.array_equal(sound(again, controls), sound(model, controls))
     again.load_state_dict(load_file(folder / "w.safetensors"))
     assert np.array_equal(sound(again, controls), sound(model, controls))

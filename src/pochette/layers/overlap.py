@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ def rewrites(widths: Sequence[int]) -> nn.Sequential:
         the stack; the identity for a single width.
     """
     parts: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         parts += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*parts)
 
@@ -211,5 +212,5 @@ class FrameDecoder(nn.Module):
         Returns:
             (batch, (frame - context - OVERLAP + 2) * HOP_SAMPLES).
         """
-        audio, _ = self(codes, self.initial_tail(len(codes)))
+        audio, _ = self.forward(codes, self.initial_tail(len(codes)))
         return audio[:, (OVERLAP - 1) * HOP_SAMPLES :]

@@ -1,0 +1,95 @@
+"""What a log-spectral distance means: the marks between which a model's distance to held-out sound is read.
+
+Both are answers to held-out sound that need no network, given as spectra instead of as sound: the best single spectrum
+there is, and the best that memory of the training sounds can do with a frame's pitch and loudness. The first is a floor
+for everything that knows nothing of the sound; a resynthesis should be nearer than both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pochette.corpus.folder import FolderCorpus
+from pochette.models.model import Excerpt
+from pochette.sound.log_spectral import FFT_HOP_SAMPLES, FFT_SAMPLES, log_power
+from pochette.train.loop import tensors_of
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""(f0 in Hz, loudness in dB) of some frames, both (frame,), to their log power spectra (frame, bin)."""
+SEMITONES_PER_DB = 0.25
+"""How far a difference of 1 dB is, beside differences of pitch, when the nearest frame is looked for."""
+
+
+def spectra_of(excerpt: Excerpt, hop_samples: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Log power spectra of an excerpt, each with the pitch and loudness at the middle of its window.
+
+    Args:
+        excerpt: its features describe the ends of their hops.
+        hop_samples: of the features.
+
+    Returns:
+        spectra (frame, bin), f0 in Hz (frame,) and loudness in dB (frame,), all sounds of the batch one after another.
+    """
+    spectra = log_power(excerpt["audio"], torch.hann_window(FFT_SAMPLES)).transpose(1, 2)
+    middle = torch.arange(spectra.shape[1]) * FFT_HOP_SAMPLES + FFT_SAMPLES // 2
+    nearest = (middle // hop_samples - 1).clamp(0, excerpt["f0_hz"].shape[1] - 1)
+    f0, loudness = (excerpt[name][:, nearest].flatten() for name in ("f0_hz", "loudness_db"))
+    return spectra.flatten(0, 1), f0, loudness
+
+
+def training_spectra(corpus: FolderCorpus) -> tuple[Tensor, Tensor, Tensor]:
+    """`spectra_of` of every sound of a corpus that is at least a window long."""
+    whole = (tensors_of(corpus.whole(sound)) for sound in corpus.sounds if sound.frames * corpus.hop_samples >= 1024)
+    found = [spectra_of(excerpt, corpus.hop_samples) for excerpt in whole]
+    spectra, f0, loudness = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return spectra, f0, loudness
+
+
+def median_spectrum(corpus: FolderCorpus) -> Predict:
+    """The best constant answer: the median over all training frames, bin by bin, which is the L1 distance's centre.
+
+    Args:
+        corpus: training part.
+
+    Returns:
+        gives every frame that one spectrum.
+    """
+    median = training_spectra(corpus)[0].median(dim=0).values
+    return lambda f0_hz, loudness_db: median.expand(len(f0_hz), -1)
+
+
+def nearest_frame(corpus: FolderCorpus) -> Predict:
+    """The spectrum of the training frame nearest in pitch and loudness, 4 dB being as far as a semitone.
+
+    Args:
+        corpus: training part.
+
+    Returns:
+        looks every frame up.
+    """
+    spectra, f0, loudness = training_spectra(corpus)
+    known = _place(f0, loudness)
+    return lambda f0_hz, loudness_db: spectra[torch.cdist(_place(f0_hz, loudness_db), known).argmin(dim=1)]
+
+
+def _place(f0_hz: Tensor, loudness_db: Tensor) -> Tensor:
+    """Pitch in semitones and loudness side by side, (frame, 2)."""
+    return torch.stack([12 * torch.log2(f0_hz.clamp(min=1.0)), SEMITONES_PER_DB * loudness_db], dim=1)
+
+
+def distance_of(predict: Predict, excerpt: Excerpt, hop_samples: int) -> float:
+    """Log-spectral distance of an anchor's answer to some sound, on the scale of `LogSpectral`.
+
+    Args:
+        predict: the anchor.
+        excerpt: with the features that the anchor is asked with.
+        hop_samples: of the features.
+
+    Returns:
+        mean absolute difference of log power.
+    """
+    spectra, f0, loudness = spectra_of(excerpt, hop_samples)
+    return float((predict(f0, loudness) - spectra).abs().mean())
