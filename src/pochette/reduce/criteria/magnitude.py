@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
-import numpy.typing as npt
-from torch import Tensor
 
 from pochette.families import criteria
-from pochette.graph.coupling import UnitFamily
+from pochette.graph.units import UnitFamily
+from pochette.reduce.evidence import Evidence, FloatArray, weights_of_each
 
 
 @criteria.member("magnitude")
-def magnitude(family: UnitFamily, tensors: Mapping[str, Tensor]) -> npt.NDArray[np.float64]:
-    """Mean absolute value of the weights that make a unit (sum in Esling et al. 2020; the same order in a family).
+def magnitude(family: UnitFamily, evidence: Evidence) -> FloatArray:
+    """Sum of the absolute weights that make a unit (Li et al. 2016; Esling et al. 2020).
 
-    A unit is made by its rows: in a recurrent layer those of all gates, in both matrices. What reads it is not asked.
+    A unit is made by its rows: in a recurrent layer those of all gates, in both matrices. What reads it is not asked,
+    nor are biases. Of a weight-normed layer the evidence holds the effective weight, and that is what counts.
 
     Args:
         family: the units to score.
-        tensors: the trained weights by path.
+        evidence: its weights.
 
     Returns:
-        (unit,), larger is more worth keeping.
+        (unit,), larger is more worth keeping. Between layers the sum grows with what a unit reads: see
+        `pochette.reduce.scaling`.
     """
-    total = np.zeros(family.units)
-    count = 0
-    for place, owned in family.indices.items():
-        tensor = tensors[place.path]
-        if place.axis != 0 or tensor.dim() < 2 or not tensor.is_floating_point():
-            continue
-        rows = tensor.detach().abs().flatten(1).double().numpy()
-        total += rows[owned].sum(axis=(1, 2))
-        count += owned.shape[1] * rows.shape[1]
-    return total / max(count, 1)
+    scores = np.zeros(family.units)
+    for place in evidence.makers(family):
+        scores += np.abs(weights_of_each(family, place, evidence.tensors[place.path])).sum(axis=1)
+    return scores
