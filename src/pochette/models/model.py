@@ -30,6 +30,9 @@ class Model(nn.Module, ABC):
     hop_samples: int
     latency_samples: int
     """From a change of a control to its full effect on the sound."""
+    feeds_back: ClassVar[bool] = False
+    """Whether samples are drawn from what was drawn before: a rounding that turns one draw is heard ever after, so that
+    engines and torch agree to the sample only until then."""
     features: ClassVar[tuple[str, ...]] = ()
     """Names of the excerpt's features that the model's first controls are fed with in training."""
 

@@ -84,7 +84,7 @@ class Wavenet:
             "skip_channels": 32,
             "layers_per_stack": 5,
             "stacks": 1,
-            "hop_samples": 16,
+            "hop_samples": 8,
         },
         # A size that learns on one core: 1.45e5 parameters, 511 samples of context.
         "small": {},
@@ -147,6 +147,7 @@ class WavenetModel(Model):
         recipe: sizes and rates.
     """
 
+    feeds_back = True
     levels: Tensor
     edges: Tensor
 
