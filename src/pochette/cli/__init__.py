@@ -20,6 +20,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from pochette.cli.comparing import Compare
 from pochette.cli.console import Screen
 from pochette.cli.exporting import Export, Profile
 from pochette.cli.knowing import Doctor, List, Version
@@ -36,6 +37,7 @@ VERBS: dict[str, Any] = {
     "train": Train[Nothing, Nothing],
     "profile": Profile,
     "reduce": Reduce[Nothing],
+    "compare": Compare,
     "export": Export,
     "render": Render,
     "play": Play,
@@ -56,6 +58,7 @@ EXTRAS = {
     "jinja2": "train", "matplotlib": "train",
     "ziglang": "compile", "unicorn": "compile", "elftools": "compile",
     "sounddevice": "play", "rtmidi": "play",
+    "distributed": "cluster", "dask": "cluster",
 }  # fmt: skip
 """Packages that the light player does without, and the extra that brings each."""
 

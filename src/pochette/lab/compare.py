@@ -18,6 +18,7 @@ from typing import Any
 from scipy import stats
 
 from pochette.errors import RecipeError
+from pochette.lab.anchors import Resynthesiser
 from pochette.lab.experiment import (
     Anchor,
     Control,
@@ -78,7 +79,7 @@ class Comparison:
         self._check()
         made: list[Experiment] = []
         for model, recipe in self.recipes.items():
-            if self.anchor:
+            if self.anchor and isinstance(recipe.build(), Resynthesiser):
                 made.append(Anchor(self.corpus, model, recipe))
             for seed in self.seeds:
                 made += self._of_seed(model, recipe, seed)
@@ -143,6 +144,8 @@ class Row:
     inference_seconds: float
     """Wall time of a second of sound on `machine`."""
     machine: str
+    timed_on: str
+    """Tag of the machine that was asked to take the time; empty for wherever it was trained."""
     signature: str
 
 
@@ -192,6 +195,7 @@ def _row(experiment: Experiment, result: Result, dense: Dense, whole: Result, an
         training_seconds=result.training_seconds,
         inference_seconds=result.inference_seconds,
         machine=result.machine,
+        timed_on=experiment.machine if isinstance(experiment, Timing) else "",
         signature=name_of(experiment),
     )
 
@@ -251,8 +255,10 @@ class Point:
 
     model: str
     curve: str
-    machine: str
+    timed_on: str
     asked_removed: float
+    machines: tuple[str, ...]
+    """That took the times."""
     removed: Spread
     multiplier: Spread
     error: Spread
@@ -270,11 +276,11 @@ def points_of(rows: Sequence[Row]) -> list[Point]:
         rows: of a comparison.
 
     Returns:
-        one point for each model, curve, machine and stop, in the order of their first row.
+        one point for each model, curve, kind of machine and stop, in the order of their first row.
     """
     groups: dict[tuple[str, str, str, float], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.model, row.curve, row.machine, row.asked_removed), []).append(row)
+        groups.setdefault((row.model, row.curve, row.timed_on, row.asked_removed), []).append(row)
     return [_point(key, group) for key, group in groups.items()]
 
 
@@ -284,7 +290,8 @@ def _point(key: tuple[str, str, str, float], group: list[Row]) -> Point:
 
     known = [row.skill for row in group if row.skill is not None]
     names = ("removed", "multiplier", "error", "macs_per_second", "weight_bytes", "weights", "inference_seconds")
-    return Point(*key, skill=spread(known) if known else None, **{name: over(name) for name in names})
+    machines = tuple(sorted({row.machine for row in group}))
+    return Point(*key, machines, skill=spread(known) if known else None, **{name: over(name) for name in names})
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -25,6 +25,8 @@ TEST_EXCERPTS = 64
 """Most test excerpts, spread evenly over the test sounds."""
 TEST_BATCH = 8
 TIMED_RUNS = 5
+SLOW = 4.0
+"""Seconds of work per second of sound from which less than a second is timed."""
 
 Loss = Callable[[Excerpt, torch.Generator], Tensor]
 
@@ -115,7 +117,7 @@ def mean_error(loss: Loss, model: Model, test: FolderCorpus) -> float:
 
 @torch.no_grad()
 def inference_seconds(model: Model) -> float:
-    """Wall time of torch for a second of sound at rest, in one piece, on one thread.
+    """Wall time of torch for a second of sound at rest, in one piece; of slow models a twentieth of one is timed.
 
     Args:
         model: any.
@@ -123,14 +125,20 @@ def inference_seconds(model: Model) -> float:
     Returns:
         seconds per second of audio, median of `TIMED_RUNS` after one to warm up.
     """
-    frames = round(model.sample_rate_hz / model.hop_samples)
-    controls = torch.tensor([knob.default for knob in model.controls]).expand(1, frames, -1)
-    times = []
-    for _ in range(TIMED_RUNS + 1):
+    rate = model.sample_rate_hz / model.hop_samples
+    rest = torch.tensor([knob.default for knob in model.controls])
+
+    def timed(frames: int) -> float:
         began = time.perf_counter()
-        model(controls)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times[1:]) * model.sample_rate_hz / (frames * model.hop_samples)
+        model(rest.expand(1, frames, -1))
+        return (time.perf_counter() - began) * rate / frames
+
+    model.eval()
+    # What computes sample by sample is slow, and as slow in a short sound as in a long one.
+    short = max(1, round(0.05 * rate))
+    frames = short if timed(short) > SLOW else max(1, round(rate))
+    timed(frames)
+    return statistics.median(timed(frames) for _ in range(TIMED_RUNS))
 
 
 def machine() -> str:

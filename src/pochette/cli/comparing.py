@@ -1,0 +1,263 @@
+"""The verb of those who want to know: compare crosses models, criteria and seeds, and says what came out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tyro.conf import FlagCreatePairsOff
+
+from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, table, words
+from pochette.cli.verb import Sounds, Verb, building, check_folder, command, within
+from pochette.errors import ReductionError
+
+if TYPE_CHECKING:
+    from pochette.corpus.folder import FolderCorpus
+    from pochette.lab.compare import Comparison, Point
+    from pochette.lab.execute import Ran
+    from pochette.lab.experiment import Experiment
+
+PAGE, CSV, STORE = "comparison.html", "results.csv", "store"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Verb):
+    """Cross models, criteria, scopes, ratios and seeds; one page with intervals over seeds, and a CSV.
+
+    Every experiment is computed once and kept; stopped at any time, the same command goes on where it was, and a larger
+    comparison takes over what a smaller one found.
+    """
+
+    sounds: Sounds
+    """Folder of recordings."""
+    models: tuple[str, ...] = ("ddsp",)
+    """Which models (pochette list models)."""
+    size: str = "small"
+    """Declared size of the models."""
+    sample_rate_hz: int | None = None
+    """Of all models; their own by default."""
+    criteria: tuple[str, ...] = ("magnitude", "random")
+    """What makes a unit worth keeping (pochette list criteria); random is the control of all others."""
+    scopes: tuple[Literal["local", "global", "global_then_local"], ...] = ("local",)
+    """Whether units are ranked within each layer or over all of them."""
+    removals: tuple[Literal["trim", "mask"], ...] = ("trim",)
+    """Whether units are taken out, or held at zero, which saves nothing."""
+    rewind: Literal["learning_rate", "weights", "init"] = "learning_rate"
+    """Where survivors start again after a cut."""
+    stops: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95)
+    """Shares of the learnt numbers removed, ascending; each stop starts from the one before."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each a dense model and all its paths; there are intervals from three on."""
+    controls: tuple[Literal["reinit", "scratch_epochs", "scratch_compute"], ...] = ()
+    """Networks of each stop's size that owe nothing to the dense training, for the first criterion."""
+    steps: int = 2000
+    """Of dense training."""
+    stop_steps: int = 600
+    """Of training at each stop."""
+    batch: int = 8
+    """Excerpts a step."""
+    excerpt_seconds: float = 0.5
+    """Length of an excerpt."""
+    learning_rate: float = 2e-3
+    """Of Adam."""
+    no_anchor: FlagCreatePairsOff[bool] = False
+    """Leave out the error of the mean sound, which tells how much skill there was to lose."""
+    time_on: tuple[str, ...] = ()
+    """Tags of Dask workers that also take the time of every network: raspberry-pi."""
+    workers: str = ""
+    """A number of processes, or a Dask scheduler (tcp://HOST:8786); this process by default."""
+    out: Path | None = None
+    """Folder of page, CSV and store; runs/compare-SOUNDS by default."""
+
+    resumes = True
+
+    def run(self, screen: Screen) -> Answer:
+        """Compare."""
+        from pochette.lab.compare import points_of, rows_of, to_csv
+        from pochette.lab.execute import describe, run
+        from pochette.lab.experiment import root_of
+        from pochette.lab.store import Store
+        from pochette.lab.workers import workers_of
+        from pochette.shells.bundle import write_file
+
+        folder = self.out or Path("runs") / f"compare-{self.sounds.resolve().name}"
+        check_folder(folder)
+        recipes = self._recipes()
+        self._check(recipes)
+        with workers_of(self.workers) as crew, screen.progress() as tell:
+            crew.check(set(self.time_on))
+            corpora = self._listen(recipes, screen, tell)
+            comparison = self._comparison(recipes, corpora)
+            wanted = comparison.experiments()
+            store = Store(folder / STORE)
+            missing = len(store.missing(wanted))
+            screen.say(f"{len(wanted)} experiments, {len(wanted) - missing} of them in the store already.")
+
+            def sounds_of(experiment: Experiment) -> FolderCorpus:
+                return corpora[root_of(experiment).model]
+
+            ran = run(wanted, store, sounds_of, crew, report=lambda share, line: tell("compare", share, line))
+        results = store.results(wanted)
+        rows = rows_of(results)
+        points = points_of(rows)
+        failed = {describe(experiment): reason for experiment, reason in ran.failed.items()}
+        page = self._page(comparison, points, failed, corpora)
+        write_file(folder / CSV, to_csv(rows).encode())
+        write_file(folder / PAGE, page.encode(errors="replace"))
+        return self._answer(folder, points, failed, ran, len(wanted))
+
+    def _recipes(self) -> dict[str, Any]:
+        """The models' recipes, and a look at every name before anything is begun."""
+        from pochette.families import criteria, models
+        from pochette.lab.runs import sized
+
+        for criterion in self.criteria:
+            criteria[criterion]
+        rate = {} if self.sample_rate_hz is None else {"sample_rate_hz": self.sample_rate_hz}
+        return {name: sized(models[name], self.size, **rate) for name in self.models}
+
+    def _check(self, recipes: dict[str, Any]) -> None:
+        """Refuse what cannot be, before any sound is listened to."""
+        from pochette.lab.shrink import shrink, weights_of
+
+        within("--steps", self.steps, 1, math.inf)
+        within("--stop-steps", self.stop_steps, 1, math.inf)
+        for stop in self.stops:
+            within("--stops", stop, 1e-6, 1 - 1e-9)
+        self._comparison(recipes, None).experiments()
+        for name, recipe in recipes.items():
+            with building(name, {"--size": self.size}):
+                model = recipe.build()
+            try:
+                shrink(model, round((1 - max(self.stops)) * weights_of(model)), None)
+            except ReductionError as error:
+                raise ReductionError(
+                    f"{max(self.stops):.4g} of {name} cannot be removed: {error.what}",
+                    remedy="Leave out the last of --stops, or start from a larger --size.",
+                ) from error
+
+    def _listen(self, recipes: dict[str, Any], screen: Screen, tell: Tell) -> dict[str, FolderCorpus]:
+        """Each model's corpus, at its rate and hop; one for all that agree."""
+        from pochette.corpus.folder import FolderCorpus
+        from pochette.lab.judge import divide
+
+        prepared: dict[tuple[int, int], FolderCorpus] = {}
+        corpora: dict[str, FolderCorpus] = {}
+        for name, recipe in recipes.items():
+            model = recipe.build()
+            key = (model.sample_rate_hz, model.hop_samples)
+            if key not in prepared:
+                corpus = FolderCorpus.prepare(self.sounds, *key, progress=counting(tell, "listen"))
+                divide(corpus)  # says now if there is too little to divide
+                for problem in corpus.problems if not prepared else ():
+                    screen.say(f"left out: {problem.name}: {problem.what} {problem.remedy}")
+                prepared[key] = corpus
+            corpora[name] = prepared[key]
+        return corpora
+
+    def _comparison(self, recipes: dict[str, Any], corpora: dict[str, FolderCorpus] | None) -> Comparison:
+        """What is asked for; without sounds yet, only to see whether it makes sense."""
+        from pochette.lab.compare import Comparison
+        from pochette.train.loop import Training
+
+        return Comparison(
+            corpus="" if corpora is None else next(iter(corpora.values())).fingerprint,
+            recipes=recipes,
+            steps=self.steps,
+            stop_steps=self.stop_steps,
+            criteria=self.criteria,
+            scopes=self.scopes,
+            removals=self.removals,
+            rewind=self.rewind,
+            stops=self.stops,
+            seeds=self.seeds,
+            controls=self.controls,
+            anchor=not self.no_anchor,
+            machines=self.time_on,
+            training=Training(
+                batch=self.batch,
+                excerpt_seconds=self.excerpt_seconds,
+                learning_rate=self.learning_rate,
+                evaluate_steps=max(1, min(50, self.stop_steps)),
+                # A comparison gives all the same number of steps: nothing stops early because it seems to have settled.
+                patience=10**6,
+            ),
+        )
+
+    def _page(
+        self, comparison: Comparison, points: list[Point], failed: dict[str, str], corpora: dict[str, FolderCorpus]
+    ) -> str:
+        from pochette.lab.compare_report import page
+        from pochette.lab.judge import divide
+
+        corpus = next(iter(corpora.values()))
+        name = self.sounds.resolve().name
+        sounds = (
+            f"Trained on {len(corpus)} sounds of the folder {name}, {corpus.seconds:.0f} s in all "
+            f"(fingerprint {corpus.fingerprint}); test sound {divide(corpus).test.split_note}."
+        )
+        return page(comparison, points, failed, name, sounds, self._again(self.seeds))
+
+    def _again(self, seeds: tuple[int, ...]) -> str:
+        """The command that makes the comparison again, with these seeds."""
+        given: list[object] = ["compare", self.sounds, "--models", *self.models, "--size", self.size]
+        if self.sample_rate_hz is not None:
+            given += ["--sample-rate-hz", self.sample_rate_hz]
+        for option in ("criteria", "scopes", "removals", "stops", "controls"):
+            if values := getattr(self, option):
+                given += [f"--{option}", *values]
+        for option in ("rewind", "steps", "stop_steps", "batch", "excerpt_seconds", "learning_rate"):
+            given += [f"--{option.replace('_', '-')}", getattr(self, option)]
+        given += ["--seeds", *seeds]
+        if self.no_anchor:
+            given += ["--no-anchor"]
+        if self.out is not None:
+            given += ["--out", self.out]
+        return command(*given)
+
+    def _answer(self, folder: Path, points: list[Point], failed: dict[str, str], ran: Ran, wanted: int) -> Answer:
+        headings = (
+            "model",
+            "network",
+            "removed",
+            "MACs per second",
+            "bytes",
+            "error per dense",
+            "low",
+            "high",
+            "seeds",
+        )
+        rows = [
+            (
+                point.model,
+                point.curve + (f" on {point.timed_on}" if point.timed_on else ""),
+                f"{point.removed.mean:.1%}",
+                point.macs_per_second.mean,
+                round(point.weight_bytes.mean),
+                point.multiplier.mean,
+                point.multiplier.low,
+                point.multiplier.high,
+                point.multiplier.seeds,
+            )
+            for point in points
+        ]
+        kinds = sorted({point.multiplier.kind for point in points})
+        lines = [f"low and high: {', '.join(kinds)}; page and CSV in {folder_of(folder)}"] if kinds else []
+        lines += [f"no result: {name}: {reason}" for name, reason in failed.items()]
+        data = {
+            "page": str(folder / PAGE),
+            "csv": str(folder / CSV),
+            "experiments": wanted,
+            "computed": len(ran.done),
+            "found": len(ran.reused),
+            "failed": failed,
+            "points": points,
+        }
+        others = (seed for seed in range(10**9) if seed not in self.seeds)
+        more = (*self.seeds, *(next(others) for _ in range(max(2, 3 - len(self.seeds)))))
+        following = (self._again(more),)
+        return Answer(
+            data, (table(headings, rows), *(words(line) for line in lines)), following, exit_code=1 if failed else 0
+        )
