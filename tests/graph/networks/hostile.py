@@ -96,8 +96,8 @@ def in_place(h: int) -> nn.Module:
         y = m.one(x)
         y *= 0.5
         y[:, :, 0] = 0
-        y.relu_()
         y += x
+        y.relu_()
         return m.head(torch.tanh(m.two(y)))
 
     return Net(run, one=Conv(1, h, 3, padding=1), two=Conv(h, h, 3, padding=1), head=Conv(h, 1, 1))

@@ -73,8 +73,8 @@ def cell(kind: Any) -> Any:
 
 def state_in_a_buffer(h: int) -> nn.Module:
     def run(m: Any, x: Tensor) -> Tensor:
-        y, hidden = m.gru(torch.tanh(m.first(x)), m.state)
-        m.state.copy_(hidden)
+        y, hidden = m.gru(torch.tanh(m.first(x)), m.state.clone())
+        m.state.copy_(hidden.detach())
         return m.head(y)
 
     return Net(
