@@ -5,32 +5,25 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node
-from pochette.graph.operator import Cost, Operator, describe
+from pochette.graph.operator import describe
+from pochette.graph.ops.products import Equation, Product
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
 
 
-class Linear(Operator):
+class Linear(Product):
     """y = x W^T + b over the last axis."""
 
-    def cost(self, node: Node) -> Cost:
-        """One MAC a weight and row; the bias is one addition an output."""
-        x, weight, bias = node.args
-        rows = prod(x.shape[:-1])
-        return Cost(macs=rows * weight.size, pointwise=rows * weight.shape[0] if bias is not None else 0)
+    weight = 1
 
-    def couple(self, node: Node, coupling: Coupling) -> None:
-        """Inputs are the weight's columns, outputs its rows and the bias."""
+    def equation(self, node: Node) -> Equation:
+        """Inputs are the weight's columns, outputs its rows and the bias; a weight of one axis has one output."""
         x, weight, bias = node.args
-        rows, columns = coupling.axes(weight)
-        inputs = coupling.axes(x)
-        coupling.tie(inputs[-1], columns)
-        if bias is not None:
-            coupling.tie(rows, coupling.axes(bias)[0])
-        coupling.set(node.output, [*inputs[:-1], rows])
+        lead = tuple(f"batch {axis}" for axis in range(len(x.shape) - 1))
+        rows = ("row",) if len(weight.shape) > 1 else ()
+        return Equation((x, weight), ((*lead, "sum"), (*rows, "sum")), (*lead, *rows), bias)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """One matrix-vector product a row, on packed weights."""

@@ -1,40 +1,57 @@
-"""Normalisations."""
+"""Normalisations of values, and of weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pochette.graph.coupling import Coupling
-from pochette.graph.graph import Node
-from pochette.graph.operator import Cost, Operator, describe
+import numpy as np
+import torch
+from torch import Tensor
+
+from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.graph import Node, Value
+from pochette.graph.operator import Cost, Operator, Survivors, describe
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
 
+_STATISTICS = 5
+"""Operations an element to take out mean and variance: sum, centring, squares, their sum, scale."""
+
 
 class LayerNorm(Operator):
-    """Mean and variance over the last axes taken out, then a learnt gain and offset."""
+    """Mean and variance over the last axes taken out, then a learnt gain and offset.
+
+    Args:
+        each: operations an element before gain and offset.
+    """
+
+    def __init__(self, each: int = _STATISTICS) -> None:
+        self.each = each
 
     def cost(self, node: Node) -> Cost:
-        """Sum, centring, squares, sum, scale; gain and offset where learnt: 5 to 7 an element; and one root a row."""
-        x, shape, gain, offset, *_ = node.args
-        each = 5 + (gain is not None) + (offset is not None)
+        """Statistics and scale, gain and offset where learnt; and one root a row."""
+        x, shape, *learnt = node.args
+        each = self.each + sum(isinstance(value, Value) for value in learnt)
         return Cost(pointwise=each * x.size, transcendental=x.size // prod(shape))
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Units pass through, but each depends on all: trimming is not exact here, and says so."""
-        x, shape, weight, bias, *_ = node.args
-        axes = list(coupling.axes(x))
+        x, shape, *rest = node.args
+        axes = coupling.axes(x)
         for number, axis in enumerate(range(len(axes) - len(shape), len(axes))):
-            for learnt in (weight, bias):
-                if learnt is not None:
+            for learnt in rest:
+                if isinstance(learnt, Value):
                     coupling.tie(axes[axis], coupling.axes(learnt)[number])
-            if weight is None:
-                # Nothing learnt would tell the layer its new width.
-                coupling.freeze_labels(axes[axis], f"the width of {node.layer or 'a normalisation'} is fixed")
             coupling.normalised(axes[axis], node.layer)
         coupling.set(node.output, axes)
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The lengths that are left."""
+        x, shape, *rest = node.args
+        return node.op, (x, list(survivors.shape(x)[-len(shape) :]), *rest)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """One kernel call a row."""
@@ -48,4 +65,140 @@ class LayerNorm(Operator):
             )
 
 
+class GroupNorm(Operator):
+    """Mean and variance of each group of channels, over them and all that is behind them, taken out."""
+
+    def cost(self, node: Node) -> Cost:
+        """Statistics and scale, gain and offset where learnt; and one root a group."""
+        x, groups, gain, offset, *_ = node.args
+        each = _STATISTICS + (gain is not None) + (offset is not None)
+        return Cost(pointwise=each * x.size, transcendental=x.shape[0] * groups)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """With a group a channel, channels know nothing of each other. Else the same place in every group is one unit.
+
+        Units of a larger group share its statistics: trimming is not exact, and says so.
+        """
+        x, groups, gain, offset, *_ = node.args
+        axes = coupling.axes(x)
+        _tie_learnt(coupling, axes[1], (gain, offset))
+        if groups < len(axes[1]):
+            grid = axes[1].reshape(groups, -1)
+            coupling.tie(grid[1:], np.broadcast_to(grid[:1], grid[1:].shape))
+            coupling.normalised(axes[1], node.layer)
+        for behind in axes[2:]:
+            coupling.normalised(behind, node.layer)
+        coupling.set(node.output, axes)
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """As many groups as channels, if it was so; the groups that there were otherwise."""
+        x, groups, *rest = node.args
+        return node.op, (x, survivors.shape(x)[1] if groups == x.shape[1] else groups, *rest)
+
+
+class ChannelNorm(Operator):
+    """Batch and instance normalisation: each channel by statistics of its own, stored or taken from what is given.
+
+    Args:
+        stored: places of running mean and variance; None if the operator has none.
+        given: place of the flag that says that statistics are taken from what is given; None if it depends on `stored`.
+        instances: whether each member of the batch has statistics of its own.
+    """
+
+    def __init__(self, stored: int | None, given: int | None, *, instances: bool = False) -> None:
+        self.stored, self.given, self.instances = stored, given, instances
+
+    def cost(self, node: Node) -> Cost:
+        """Stored statistics: centring and scale an element, and one root a channel. Others: as in a layer norm."""
+        x, learnt = node.args[0], sum(value is not None for value in node.args[1:3])
+        taken = bool(node.args[self.given]) if self.given is not None else self.stored is None
+        roots = x.shape[1] * (x.shape[0] if taken and self.instances else 1)
+        return Cost(pointwise=((_STATISTICS if taken else 2) + learnt) * x.size, transcendental=roots)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Channels pass with all that is stored for them, and know nothing of each other: exact."""
+        x = node.args[0]
+        axes = coupling.axes(x)
+        stored = () if self.stored is None else node.args[self.stored : self.stored + 2]
+        _tie_learnt(coupling, axes[1], (*node.args[1:3], *stored))
+        coupling.set(node.output, axes)
+        for output in node.outputs[1:]:  # statistics: of every channel, or none
+            sizes = output.shape
+            coupling.set(output, [axes[1] if size == len(axes[1]) else coupling.fresh(size) for size in sizes])
+
+
+def _tie_learnt(coupling: Coupling, channels: Labels, stored: tuple[Value | None, ...]) -> None:
+    for value in stored:
+        if value is not None:
+            coupling.tie(channels, coupling.axes(value)[0])
+
+
+class WeightNorm(Operator):
+    """w = g v / |v|: lengths and directions of weights learnt apart; the norm is taken for each index of one axis."""
+
+    def cost(self, node: Node) -> Cost:
+        """Squares, sum, and scale: 3 an element; a quotient and a root a norm."""
+        v, g, _ = node.args
+        return Cost(pointwise=3 * v.size + g.size, transcendental=g.size)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """The weight's axes are those of v; g follows the axis of its norms.
+
+        Cutting another axis shortens v, which `mend` makes good where both are stored; where they are computed, it
+        is not exact, and says so.
+        """
+        v, g, axis = node.args
+        axes = coupling.axes(v)
+        if axis != -1:
+            coupling.tie(axes[axis], coupling.axes(g)[axis])
+        if not (v.path and g.path):
+            for number, labels in enumerate(axes):
+                if number != axis:
+                    coupling.normalised(labels, node.layer)
+        coupling.set(node.output, axes)
+
+    def mend(self, node: Node, survivors: Survivors, before: Mapping[str, Tensor], after: dict[str, Tensor]) -> None:
+        """Give g the lengths that leave what is kept of w as it was: g |kept v| / |v|.
+
+        Where all that is kept of v is zero, w is zero by g alone; v is set to ones, as 0 / 0 has no value.
+
+        Args:
+            node: one operator applied to values.
+            survivors: lengths and indices after the removal.
+            before: stored tensors by path, whole.
+            after: the same, cut.
+        """
+        v, g, axis = node.args
+        if not (v.path and g.path) or survivors.shape(v) == v.shape:
+            return
+        whole, kept, lengths = before[v.path], after[v.path], before[g.path]
+        if axis != -1:
+            left = torch.from_numpy(survivors.indices(v, axis)).to(whole.device)
+            whole, lengths = whole.index_select(axis, left), lengths.index_select(axis, left)
+        length, kept_length = (_norm(tensor, axis).reshape(lengths.shape) for tensor in (whole, kept))
+        after[g.path] = lengths * torch.where(length > 0, kept_length / length, 0.0)
+        empty = _norm(kept, axis) == 0
+        if kept.numel() and empty.any():
+            after[v.path] = torch.where(empty, 1.0, kept)
+
+
+def _norm(tensor: Tensor, axis: int) -> Tensor:
+    """Length of each slice along an axis, or of the whole for -1, with axes of length 1."""
+    return tensor.square().sum([other for other in range(tensor.dim()) if other != axis], keepdim=True).sqrt()
+
+
 describe("aten.layer_norm.default", operator=LayerNorm())
+# Squares, their sum, scale: there is no mean.
+describe("aten.rms_norm.default", operator=LayerNorm(each=3))
+describe("aten.group_norm.default", operator=GroupNorm())
+describe("aten._native_batch_norm_legit_no_training.default", operator=ChannelNorm(3, None))
+describe(
+    "aten.batch_norm.default",
+    "aten.native_batch_norm.default",
+    "aten._native_batch_norm_legit.default",
+    "aten._native_batch_norm_legit_functional.default",
+    operator=ChannelNorm(3, 5),
+)
+describe("aten._native_batch_norm_legit.no_stats", operator=ChannelNorm(None, None))
+describe("aten.instance_norm.default", operator=ChannelNorm(3, 5, instances=True))
+describe("aten._weight_norm.default", operator=WeightNorm())

@@ -1,0 +1,84 @@
+"""Attention: weights that are shares of a whole, and the mixtures they make."""
+
+from __future__ import annotations
+
+from math import prod
+
+from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.graph import Node
+from pochette.graph.operator import Cost, Operator, describe
+from pochette.graph.ops.products import meet
+
+
+class Softmax(Operator):
+    """Exponentials along an axis, divided by their sum, or the logarithms of that.
+
+    Args:
+        logarithm: whether they are wanted.
+    """
+
+    def __init__(self, *, logarithm: bool) -> None:
+        self.logarithm = logarithm
+
+    def cost(self, node: Node) -> Cost:
+        """Maximum, difference, exponential, sum, quotient; the logarithm is one more a row, for a difference."""
+        x = node.args[0]
+        rows = x.size // (x.shape[node.args[1]] if x.shape else 1)
+        return Cost(pointwise=4 * x.size, transcendental=x.size + rows * self.logarithm)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """All pass; members of the axis depend on each other: trimming it is not exact, and says so."""
+        axes = coupling.axes(node.args[0])
+        if axes:
+            coupling.normalised(axes[node.args[1]], node.layer)
+        coupling.set(node.output, axes)
+
+
+class ScaledDotProduct(Operator):
+    """softmax(q k^T scale + mask) v, for every head."""
+
+    def cost(self, node: Node) -> Cost:
+        """Both products in full, masked or not; scale, mask and softmax (4) a score, and one exponential."""
+        query, key, value, mask, _, causal, *_ = node.args
+        scores = prod(node.output.shape[:-2]) * query.shape[-2] * key.shape[-2]
+        each = 5 + (mask is not None or bool(causal))
+        macs = scores * (query.shape[-1] + value.shape[-1])
+        return Cost(macs=macs, pointwise=each * scores, transcendental=scores)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Heads of all four go together; features of the values pass to the output; places attended over stay."""
+        query, key, value, mask, _, causal, scale, grouped = node.args
+        q, k, v = coupling.axes(query), coupling.axes(key), coupling.axes(value)
+        coupling.tie(q[-1], k[-1])
+        coupling.reads(node, query, -1, key)
+        if scale is None:
+            coupling.freeze_labels(q[-1], "the scale of the attention follows its width")
+        coupling.tie(k[-2], v[-2])
+        coupling.freeze_labels(k[-2], "attended over")
+        m = [] if mask is None else coupling.axes(mask)
+        if m:
+            _meet_mask(coupling, m, [*q[:-1], k[-2]])
+        if m or causal:
+            coupling.freeze_labels(q[-2], "attention is masked")
+        if grouped:
+            for axes in (q, k, v):
+                coupling.freeze_labels(axes[-3], "heads share keys")
+            lead = q[:-2]
+        else:
+            lead = [
+                meet(coupling, [axes[-back] for axes in (q, k, v) if len(axes) >= back])
+                for back in range(len(node.output.shape), 2, -1)
+            ]
+        coupling.set(node.output, [*lead, q[-2], v[-1]])
+
+
+def _meet_mask(coupling: Coupling, mask: list[Labels], scores: list[Labels]) -> None:
+    """Tie a mask, broadcast, to the scores."""
+    for back, labels in enumerate(reversed(mask), start=1):
+        if len(labels) == len(scores[-back]):
+            coupling.tie(labels, scores[-back])
+
+
+describe("aten.softmax.int", "aten._softmax.default", operator=Softmax(logarithm=False))
+describe("aten.log_softmax.int", "aten._log_softmax.default", operator=Softmax(logarithm=True))
+describe("aten.scaled_dot_product_attention.default", operator=ScaledDotProduct())

@@ -1,0 +1,189 @@
+"""Convolutions and transposed convolutions of one to three dimensions, grouped or not.
+
+With `groups` = g, the channels stand in g rows side by side. What can be removed follows from how many each row has:
+
+- one input and one output a group (depthwise): a channel, in and out;
+- one input, several outputs: the channel with all of its outputs, or the same one of every channel's outputs;
+- several inputs, one output: the output with all of its inputs, or the same one of every output's inputs;
+- several of both: the same place in every group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.graph import Node, Value
+from pochette.graph.operator import Cost, Operator, Survivors, describe
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one convolution."""
+
+    x: Value
+    weight: Value
+    bias: Value | None
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    extra: tuple[int, ...]
+    """Length that a transposed convolution adds at the end."""
+    groups: int
+    transposed: bool
+
+    @property
+    def channel(self) -> int:
+        """Axis of the channels; what is before it is the batch, what is behind it is convolved."""
+        return len(self.x.shape) - len(self.weight.shape) + 1
+
+    def moves(self, axis: int) -> bool:
+        """Whether outputs along a convolved axis, counted from the first of them, are not the inputs one by one."""
+        place = (self.weight.shape[2 + axis], self.stride[axis], self.padding[axis], self.extra[axis])
+        return place != (1, 1, 0, 0)
+
+
+class Convolution(Operator):
+    """Every convolution operator.
+
+    Args:
+        transposed: whether it is; None if an argument says so.
+        groups: place of the argument that counts the groups.
+    """
+
+    def __init__(self, *, transposed: bool | None, groups: int) -> None:
+        self.transposed, self.groups = transposed, groups
+
+    def call(self, node: Node) -> Call:
+        """The arguments by their meaning.
+
+        Args:
+            node: one operator applied to values.
+
+        Returns:
+            the arguments; "valid" and "same" padding are as long as they come to.
+        """
+        x, weight, bias, stride, padding, *rest = node.args
+        spatial = len(weight.shape) - 2
+        transposed = rest[1] if self.transposed is None else self.transposed
+        if isinstance(padding, str):
+            padding = [0 if padding == "valid" else size - 1 for size in weight.shape[2:]]
+        extra = (rest[2] if self.transposed is None else rest[0]) if transposed else 0
+        strides, paddings, extras = (_each(given, spatial) for given in (stride, padding, extra))
+        return Call(x, weight, bias, strides, paddings, extras, node.args[self.groups], transposed)
+
+    def cost(self, node: Node) -> Cost:
+        """One MAC a weight and output (input, if transposed) that it meets; places in the padding are work as usual.
+
+        Plain: output length x taps x inputs of a group x outputs. Transposed: input length x taps x inputs x outputs of
+        a group. The bias is one addition an output.
+        """
+        call = self.call(node)
+        moving = call.x if call.transposed else node.output
+        batch = prod(call.x.shape[: call.channel])
+        macs = batch * prod(moving.shape[call.channel + 1 :]) * call.weight.size
+        return Cost(macs=macs, pointwise=node.output.size if call.bias is not None else 0)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Inputs and outputs of the weight; what is convolved along cannot lose members, nor can the taps."""
+        call = self.call(node)
+        axes = coupling.axes(call.x)
+        for taps in coupling.axes(call.weight)[2:]:
+            coupling.freeze_labels(taps, "taps of a filter")
+        spread = _spread if call.transposed else _gather
+        axes[call.channel] = spread(node, call, coupling)
+        if call.bias is not None:
+            coupling.tie(axes[call.channel], coupling.axes(call.bias)[0])
+        for axis in range(len(call.weight.shape) - 2):
+            if call.moves(axis):
+                place = call.channel + 1 + axis
+                coupling.freeze_labels(axes[place], "convolved over")
+                axes[place] = coupling.fresh(node.output.shape[place])
+                coupling.freeze_labels(axes[place], "convolved over")
+        coupling.set(node.output, axes)
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """As many groups as are left."""
+        call = self.call(node)
+        if call.groups == 1:
+            return node.op, node.args
+        inputs = survivors.shape(call.x)[call.channel]
+        if call.transposed:
+            # The weight's second axis is the outputs of one group.
+            groups = survivors.shape(node.output)[call.channel] // max(survivors.shape(call.weight)[1], 1)
+        else:
+            groups = inputs // max(survivors.shape(call.weight)[1], 1)
+        return node.op, (*node.args[: self.groups], groups, *node.args[self.groups + 1 :])
+
+
+def _each(given: Any, spatial: int) -> tuple[int, ...]:
+    """One number for each convolved axis."""
+    listed = [given] if isinstance(given, int) else list(given)
+    return tuple(listed * spatial if len(listed) == 1 else listed)
+
+
+def _gather(node: Node, call: Call, coupling: Coupling) -> Labels:
+    """Couple the channels of a convolution; give its outputs' labels. Weights are (output, input of a group, ...)."""
+    rows, columns = coupling.axes(call.weight)[:2]
+    channels = coupling.axes(call.x)[call.channel]
+    groups, inputs, outputs = call.groups, len(columns), len(rows) // call.groups
+    if groups == 1:
+        coupling.contract(node, call.x, call.channel, call.weight, 1)
+    elif inputs == 1:
+        outer = rows if outputs == 1 else coupling.split(rows, groups, outputs)[0]
+        coupling.tie(channels, outer)
+        coupling.freeze_labels(columns, "the one input of a group")
+    else:
+        if outputs == 1:
+            outer, inner = coupling.split(channels, groups, inputs)
+            coupling.tie(outer, rows)
+            coupling.tie(inner, columns)
+        else:
+            coupling.tie(channels, np.tile(columns, groups))
+            _tie_groups(coupling, rows, groups)
+        coupling.reads(node, call.x, call.channel, call.weight)
+    coupling.makes(node, call.weight, rows)
+    return rows
+
+
+def _spread(node: Node, call: Call, coupling: Coupling) -> Labels:
+    """Couple the channels of a transposed convolution; weights are (input, output of a group, ...)."""
+    rows, columns = coupling.axes(call.weight)[:2]
+    groups, inputs, outputs = call.groups, len(rows) // call.groups, len(columns)
+    coupling.tie(coupling.axes(call.x)[call.channel], rows)
+    if groups == 1 or inputs > 1:
+        coupling.reads(node, call.x, call.channel, call.weight)
+    if groups == 1:
+        made = columns
+    elif inputs == 1:
+        made = coupling.merge(rows, columns)
+        coupling.makes(node, call.weight, rows)
+    elif outputs == 1:
+        made = coupling.split(rows, groups, inputs)[0]
+    else:
+        _tie_groups(coupling, rows, groups)
+        made = np.tile(columns, groups)
+    if outputs == 1 and groups > 1:
+        coupling.freeze_labels(columns, "the one output of a group")
+    else:
+        coupling.makes(node, call.weight, columns)
+    coupling.makes(node, call.weight, made)
+    return made
+
+
+def _tie_groups(coupling: Coupling, labels: Labels, groups: int) -> None:
+    """The same place in every group is one unit."""
+    grid = labels.reshape(groups, -1)
+    coupling.tie(grid[1:], np.broadcast_to(grid[:1], grid[1:].shape))
+
+
+_PLAIN, _TRANSPOSED = Convolution(transposed=False, groups=6), Convolution(transposed=True, groups=6)
+for _spatial in (1, 2, 3):
+    describe(f"aten.conv{_spatial}d.default", f"aten.conv{_spatial}d.padding", operator=_PLAIN)
+describe(
+    "aten.conv_transpose1d.default", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input", operator=_TRANSPOSED
+)
+describe("aten.convolution.default", operator=Convolution(transposed=None, groups=8))

@@ -1,0 +1,175 @@
+"""Fourier transforms, running sums and products, and the two halves of complex numbers."""
+
+from __future__ import annotations
+
+from math import log2, prod
+from typing import Any
+
+from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.graph import Node
+from pochette.graph.operator import Cost, Operator, describe
+
+
+def fourier_operations(points: int, *, real: bool) -> float:
+    """Floating-point operations of one transform: 5 N log2 N of N complex points, half of it if they are real."""
+    return (2.5 if real else 5.0) * points * log2(max(points, 1))
+
+
+def _fixed(coupling: Coupling, length: int) -> Labels:
+    """An axis that a transform makes in full."""
+    labels = coupling.fresh(length)
+    coupling.freeze_labels(labels, "transformed")
+    return labels
+
+
+class Transformed(Operator):
+    """Some axes transformed as wholes, the others one by one.
+
+    Args:
+        axes: place of the argument that names them.
+        length: place of the argument that cuts or pads them first; None if there is none. Without named axes,
+            as many of the last ones are meant as there are lengths, or all.
+    """
+
+    def __init__(self, axes: int, length: int | None = None) -> None:
+        self.place, self.length = axes, length
+
+    def axes(self, node: Node) -> list[int]:
+        """The transformed axes.
+
+        Args:
+            node: one operator applied to values.
+
+        Returns:
+            their numbers.
+        """
+        asked, rank = node.args[self.place], len(node.args[0].shape)
+        lengths = None if self.length is None else node.args[self.length]
+        if asked is None:
+            count = len(lengths) if isinstance(lengths, (list, tuple)) else rank
+            return list(range(rank - count, rank))
+        return [axis % rank for axis in ([asked] if isinstance(asked, int) else asked)]
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Every result depends on every member of the transformed axes; the others pass."""
+        axes = coupling.axes(node.args[0])
+        for axis in self.axes(node):
+            coupling.freeze_labels(axes[axis], "transformed")
+            axes[axis] = _fixed(coupling, node.output.shape[axis])
+        coupling.set(node.output, axes)
+
+
+class Fourier(Transformed):
+    """Discrete Fourier transforms, forwards and back."""
+
+    def cost(self, node: Node) -> Cost:
+        """5 N log2 N a transform of N complex points; half if one side is real. Scaling is not counted."""
+        x, axes = node.args[0], self.axes(node)
+        out = node.output
+        real = not (x.dtype.is_complex and out.dtype.is_complex)
+        asked: Any = None if self.length is None else node.args[self.length]
+        if x.dtype.is_complex:
+            lengths = [out.shape[axis] for axis in axes]
+        elif asked is None:
+            lengths = [x.shape[axis] for axis in axes]
+        else:
+            lengths = [asked] if isinstance(asked, int) else list(asked)
+            lengths = [x.shape[axis] if size == -1 else size for axis, size in zip(axes, lengths, strict=True)]
+        rows = x.size // prod(x.shape[axis] for axis in axes)
+        return Cost(fft=round(rows * fourier_operations(prod(lengths), real=real)))
+
+
+class Cumulative(Transformed):
+    """Sums or products of all that came before."""
+
+    def cost(self, node: Node) -> Cost:
+        """One operation an element."""
+        return Cost(pointwise=node.args[0].size)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """What is added up in its order stays whole."""
+        axes = coupling.axes(node.args[0])
+        for axis in self.axes(node) if axes else []:
+            coupling.freeze_labels(axes[axis], "added up in its order")
+        for output in node.outputs:
+            coupling.set(output, axes)
+
+
+class ShortTime(Operator):
+    """Fourier transforms of windows along the time."""
+
+    def cost(self, node: Node) -> Cost:
+        """A product with the window a sample, where there is one, and a transform, for each frame."""
+        x, points, window = node.args[0], node.args[1], node.args[4]
+        frames = node.output.shape[len(x.shape)] * prod(x.shape[:-1])
+        operations = fourier_operations(points, real=not x.dtype.is_complex)
+        return Cost(pointwise=frames * points if window is not None else 0, fft=round(frames * operations))
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """The batch passes; time, window and spectrum stay."""
+        x, window = node.args[0], node.args[4]
+        *batch, time = coupling.axes(x)
+        coupling.freeze_labels(time, "transformed")
+        if window is not None:
+            coupling.freeze(window, "a window")
+        coupling.set(node.output, [*batch, *(_fixed(coupling, size) for size in node.output.shape[len(batch) :])])
+
+
+class Overlapped(ShortTime):
+    """The inverse: windows transformed back and added where they overlap."""
+
+    def cost(self, node: Node) -> Cost:
+        """A transform a frame; window and addition a sample of it, and a division by the windows' sum a sample."""
+        x, points, window, onesided = node.args[0], node.args[1], node.args[4], node.args[7]
+        frames = x.shape[-1] * prod(x.shape[:-2])
+        whole = onesided is False
+        each = 1 + (window is not None)
+        return Cost(
+            pointwise=frames * points * each + node.output.size,
+            fft=round(frames * fourier_operations(points, real=not whole)),
+        )
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """The batch passes; spectrum, frames and time stay."""
+        x, window = node.args[0], node.args[4]
+        *batch, bins, frames = coupling.axes(x)
+        for labels in (bins, frames):
+            coupling.freeze_labels(labels, "transformed")
+        if window is not None:
+            coupling.freeze(window, "a window")
+        coupling.set(node.output, [*batch, _fixed(coupling, node.output.shape[-1])])
+
+
+class Halves(Operator):
+    """Complex numbers as pairs of real ones, or back."""
+
+    view = True
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """All axes pass but that of the pairs."""
+        axes = coupling.axes(node.args[0])
+        if len(node.output.shape) > len(axes):
+            axes.append(_fixed(coupling, 2))
+        elif len(node.output.shape) < len(axes):
+            coupling.freeze_labels(axes.pop(), "real and imaginary part")
+        coupling.set(node.output, axes)
+
+
+_FOURIER = Fourier(axes=2, length=1)
+for _name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft"):
+    describe(f"aten.fft_{_name}.default", operator=_FOURIER)
+for _name in ("fft2", "ifft2", "rfft2", "irfft2", "fftn", "ifftn", "rfftn", "irfftn"):
+    describe(f"aten.fft_{_name}.default", operator=_FOURIER)
+describe("aten._fft_r2c.default", "aten._fft_c2c.default", "aten._fft_c2r.default", operator=Fourier(axes=1))
+describe("aten.fft_fftshift.default", "aten.fft_ifftshift.default", operator=Transformed(axes=1))
+describe("aten.cumsum.default", "aten.cumprod.default", "aten.logcumsumexp.default", operator=Cumulative(axes=1))
+describe("aten.cummax.default", "aten.cummin.default", operator=Cumulative(axes=1))
+describe("aten.stft.default", operator=ShortTime())
+describe("aten.istft.default", operator=Overlapped())
+describe(
+    "aten.view_as_real.default",
+    "aten.view_as_complex.default",
+    "aten.real.default",
+    "aten.imag.default",
+    operator=Halves(),
+)
