@@ -37,7 +37,7 @@ from pochette.control import Control
 from pochette.families import models
 from pochette.layers.lstm import Lstm
 from pochette.layers.overlap import HOP_SAMPLES, OVERLAP, FrameDecoder
-from pochette.models.model import Excerpt, Model, State
+from pochette.models.model import Excerpt, Model, State, Step
 from pochette.recipe import check_ranges
 from pochette.sound.log_spectral import LogSpectral
 
@@ -246,7 +246,7 @@ class SingModel(Model):
     def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
         """The next frames of a note; see `Model.advance`."""
         network, frames = self.network, controls.shape[1]
-        first = self._note(controls[:, 0])
+        first = self.note_of(controls[:, 0])
         note = torch.where(state["step"] < 0.5, first, state["note"])
         steps = state["step"]
         if frames > 1:
@@ -268,8 +268,8 @@ class SingModel(Model):
         }
         return sounding.reshape(audio.shape), after
 
-    def _note(self, controls: Tensor) -> Tensor:
-        """What the tables are asked for, (batch, control): the controls, pitch as a MIDI number."""
+    def note_of(self, controls: Tensor) -> Tensor:
+        """What the tables are asked for: the controls, pitch as a MIDI number; both (batch, control)."""
         midi = 12.0 * torch.log2(controls[:, :1] / 440.0) + 69.0
         return torch.cat([midi, controls[:, 1:]], dim=1)
 
@@ -314,6 +314,15 @@ class SingModel(Model):
         made = self.note(self.controls_of(excerpt)[:, 0], frames)
         distance: Tensor = self.distance(made, excerpt["audio"][:, : made.shape[1]])
         return distance
+
+    def trim_form(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        """What trimming captures: a step, in which every learnt weight has its part.
+
+        Returns:
+            a module that holds this model as `model`, and what to call it with.
+        """
+        step = Step(self)
+        return step, step.example_inputs()
 
 
 def _hertz(midi: int) -> float:

@@ -1,0 +1,53 @@
+"""The anchors of the log-spectral distance, where their answers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pochette.corpus.folder import FolderCorpus
+from pochette.lab.spectral_anchors import distance_of, median_spectrum, nearest_frame, spectra_of, training_spectra
+from pochette.sound.log_spectral import LogSpectral
+from pochette.train.loop import tensors_of
+from tests.corpora import RATE, write_notes
+
+HOP = 256
+
+
+def corpus(tmp_path: Path) -> FolderCorpus:
+    return FolderCorpus.prepare(write_notes(tmp_path / "notes"), RATE, HOP, cache_dir=tmp_path / "cache")
+
+
+def test_the_scale_is_that_of_the_loss(tmp_path: Path) -> None:
+    excerpt = tensors_of(corpus(tmp_path).excerpt_batch(np.random.default_rng(0), 3, 20))
+    silence = float(LogSpectral()(torch.zeros_like(excerpt["audio"]), excerpt["audio"]))
+    assert abs(distance_of(lambda f0, loudness: torch.zeros(len(f0), 513), excerpt, HOP) - silence) < 1e-6
+
+
+def test_no_constant_is_nearer_than_the_median(tmp_path: Path) -> None:
+    sounds = corpus(tmp_path)
+    spectra = training_spectra(sounds)[0]
+    nothing = torch.zeros(1)
+    median = median_spectrum(sounds)(nothing, nothing)
+    best = (spectra - median).abs().mean()
+    for other in (spectra.mean(dim=0), median * 0.95, median * 1.05, torch.zeros(513)):
+        assert best <= (spectra - other).abs().mean()
+
+
+def test_a_frame_of_the_training_sounds_finds_itself(tmp_path: Path) -> None:
+    sounds = corpus(tmp_path)
+    one = tensors_of(sounds.whole(sounds.sounds[2]))
+    spectra, f0, loudness = spectra_of(one, HOP)
+    found = nearest_frame(sounds)(f0, loudness)
+    # Two frames alike in pitch and loudness are alike in sound here: the note's spectrum has one shape.
+    assert (found - spectra).abs().mean() < 0.2 * (median_spectrum(sounds)(f0, loudness) - spectra).abs().mean()
+
+
+def test_features_are_those_of_the_middle_of_the_window() -> None:
+    frames = 12
+    ramp = torch.arange(1.0, frames + 1)[None]  # features at the ends of hops
+    excerpt = {"audio": torch.zeros(1, frames * HOP), "f0_hz": ramp * HOP, "loudness_db": -ramp}
+    _, f0, _ = spectra_of(excerpt, HOP)
+    assert torch.equal(f0, torch.arange(len(f0)) * 256.0 + 512)

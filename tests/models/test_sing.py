@@ -1,0 +1,209 @@
+"""SING: the published size and lengths, tables, what a code reaches, and that the whole note is played."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pochette.errors import RecipeError
+from pochette.graph.capture import capture
+from pochette.layers.overlap import HOP_SAMPLES
+from pochette.models.model import Excerpt
+from pochette.models.sing import VELOCITIES, Sing, SingModel, Table, numbered
+from pochette.train.sing import Stages, decode, encode, encoder_for, train_in_stages
+
+
+def learnt(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def tiny(seed: int = 0, **changes: float) -> SingModel:
+    torch.manual_seed(seed)
+    return Sing.sized("tiny", **changes).build().eval()
+
+
+def held(model: SingModel, frames: int, **values: float) -> Tensor:
+    return torch.tensor([[values.get(knob.name, knob.default) for knob in model.controls]])[:, None].expand(
+        -1, frames, -1
+    )
+
+
+# -- sizes and lengths -------------------------------------------------------------------------------------------------
+
+
+def test_parameter_counts_are_the_published_ones() -> None:
+    with torch.device("meta"):
+        network = Sing.sized("paper").build().network
+    tables = (network.velocity, network.instrument, network.pitch, network.time)
+    assert sum(learnt(table) for table in tables) == 18_136
+    assert (learnt(network.lstm), learnt(network.head)) == (21_118_976, 131_200)
+    assert learnt(network.decoder) == 42_479_617 and learnt(network) == 63_747_929
+    # A small one, counted by somebody else.
+    assert learnt(Sing.sized("small", instruments=1006).build()) == 268_265
+
+
+def test_a_note_of_four_seconds_has_265_steps_and_64_000_samples() -> None:
+    model = tiny(note_seconds=4.0)
+    assert (model.steps, model.note_frames, model.latency_samples) == (265, 250, 13 * HOP_SAMPLES)
+    assert model.network.time.rows.weight.shape == (4, 265)
+    with torch.no_grad():
+        assert model.network.decoder.whole(torch.zeros(1, 265, 6)).shape == (1, 65_024)
+        audio = model(held(model, 280))[0]
+    assert not audio[: model.latency_samples].any() and not audio[model.latency_samples + 64_000 :].any()
+    assert audio[model.latency_samples + 1] != 0 and audio[model.latency_samples + 63_999] != 0
+
+
+@torch.no_grad()
+def test_the_note_is_the_published_one() -> None:
+    """All steps at once, the context where it is whole, the windows where they all are, 512 samples off each end."""
+    model = tiny(note_seconds=0.5)
+    note = torch.tensor([[60.0, 100.0]])
+    steps = torch.arange(model.steps, dtype=torch.float32)[None]
+    codes, _ = model.network.codes(note, steps, model.initial_state(1))
+    whole = model.network.decoder.whole(codes)[:, 512:-512]
+    controls = torch.tensor([[440.0 * 2 ** (-9 / 12), 100.0]])
+    assert whole.shape[1] == model.note_frames * HOP_SAMPLES
+    assert torch.allclose(model.note(controls, model.note_frames), whole, atol=1e-6)
+    # The training stages' encoder speaks the same language.
+    encoder = encoder_for(model)
+    sound = torch.randn(1, model.note_frames * HOP_SAMPLES)
+    assert encode(model, encoder, sound).shape == codes.shape
+    assert torch.allclose(decode(model, codes), whole, atol=1e-6)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_nearest_row_is_read() -> None:
+    table = Table(VELOCITIES, 6, 2)
+    rows = table.rows.weight.T
+    for value, row in [(0, 0), (25, 0), (37, 0), (38, 1), (75, 2), (87, 2), (88, 4), (100, 4), (114, 5), (200, 5)]:
+        assert torch.equal(table(torch.tensor(float(value))), rows[row])
+    reached = {int((table(torch.tensor(float(v))) == rows).all(dim=1).nonzero()) for v in range(128)}
+    assert reached == {0, 1, 2, 4, 5}  # the published mapping skips row 3
+    plain = Table(numbered(4), 4, 3)
+    asked = torch.tensor([[-5.0, 0.4, 0.6], [2.49, 2.51, 99.0]])
+    assert torch.equal(plain(asked), plain.rows.weight.T[torch.tensor([[0, 0, 1], [2, 3, 3]])])
+
+
+@torch.no_grad()
+def test_pitches_are_whole_notes_and_instruments_differ() -> None:
+    model = tiny(instruments=3)
+
+    def played(**values: float) -> Tensor:
+        return model.note(held(model, 1, **values)[:, 0], 10)
+
+    assert torch.equal(played(pitch_hz=440.0), played(pitch_hz=450.0))
+    assert not torch.equal(played(pitch_hz=440.0), played(pitch_hz=460.0))
+    assert torch.equal(played(instrument=1.0), played(instrument=1.4))
+    assert not torch.equal(played(instrument=1.0), played(instrument=1.6))
+
+
+# -- who hears whom ----------------------------------------------------------------------------------------------------
+
+
+def test_a_code_reaches_twelve_frames() -> None:
+    model = tiny(note_seconds=0.5)
+    decoder = model.network.decoder
+    codes = torch.randn(1, model.steps, 6)
+    with torch.no_grad():
+        before = decoder.whole(codes)
+        codes[:, 20] += 1.0
+        changed = (decoder.whole(codes) != before)[0].nonzero()
+    # Code 20 is read for windows 12 to 20; window 12 begins at hop 12 of all windows, hop 9 of what is whole.
+    first, last = 9 * HOP_SAMPLES, 21 * HOP_SAMPLES
+    assert first <= changed.min() <= first + 8 and last - 8 <= changed.max() < last
+
+
+def test_a_step_of_the_note_depends_on_earlier_ones_only_and_never_on_the_sound() -> None:
+    model = tiny(note_seconds=0.5)
+    time = model.network.time.rows.weight
+    note = torch.tensor([[60.0, 100.0]])
+    steps = torch.arange(model.steps, dtype=torch.float32)[None]
+    codes, _ = model.network.codes(note, steps, model.initial_state(1))
+    (gradient,) = torch.autograd.grad(codes[:, 12].sum(), time, retain_graph=True)
+    assert gradient[:, :13].abs().amax(dim=0).gt(0).all() and not gradient[:, 13:].any()
+    decoder = list(model.network.decoder.parameters())
+    gradients = torch.autograd.grad(codes.sum(), decoder, allow_unused=True)
+    assert all(gradient is None for gradient in gradients)
+
+
+@torch.no_grad()
+def test_other_players_of_a_batch_may_be_elsewhere_in_their_notes() -> None:
+    model = tiny(note_seconds=0.3)
+    alone = model(held(model, 40, pitch_hz=300.0))
+    state = model.initial_state(1)
+    _, ahead = model.advance(held(model, 9), state)
+    both = {name: torch.cat([ahead[name], state[name]]) for name in state}
+    audio, _ = model.advance(held(model, 40, pitch_hz=300.0).expand(2, -1, -1), both)
+    assert torch.allclose(audio[1:], alone, atol=1e-6)
+    assert torch.allclose(audio[:1], model(held(model, 49))[:, 9 * HOP_SAMPLES :], atol=1e-6)
+
+
+# -- learning ----------------------------------------------------------------------------------------------------------
+
+
+def notes(seconds: float = 0.3) -> Excerpt:
+    """Four rich, decaying notes."""
+    t = torch.arange(int(seconds * 16000) // HOP_SAMPLES * HOP_SAMPLES) / 16000
+    f0 = 220.0 * 2 ** (torch.arange(4) * 2 / 12)[:, None]
+    partials = [torch.sin(2 * torch.pi * k * f0 * t + k * k) / k**0.5 * (k * f0 < 7800) for k in range(1, 36)]
+    sound = torch.stack(partials).sum(0) * torch.exp(-2 * t)
+    frames = sound.shape[1] // HOP_SAMPLES
+    curve = f0.expand(-1, frames).contiguous()
+    return {"audio": 0.3 * sound / sound.std(), "f0_hz": curve, "loudness_db": torch.full_like(curve, -20.0)}
+
+
+def test_what_an_excerpt_says_of_its_note() -> None:
+    model = tiny(instruments=5)
+    excerpt = {"f0_hz": torch.full((2, 8), 220.0), "loudness_db": torch.tensor([[-60.0] * 8, [-70.0] * 7 + [-10.0]])}
+    excerpt["f0_hz"][0, :3] = 0.0  # unvoiced beginning
+    controls = model.controls_of(excerpt)
+    assert controls.shape == (2, 8, 3) and (controls == controls[:, :1]).all()
+    assert torch.allclose(controls[:, 0], torch.tensor([[220.0, 25.0, 0.0], [220.0, 127.0, 0.0]]))
+    known = model.controls_of({**excerpt, "velocity": torch.full((2, 8), 75.0), "instrument": torch.full((2, 8), 3.0)})
+    assert known[0, 0].tolist() == [220.0, 75.0, 3.0]
+
+
+def test_each_stage_trains_its_part() -> None:
+    excerpt = notes()
+
+    def changed(**steps: int) -> set[str]:
+        model = tiny()
+        before = {name: p.detach().clone() for name, p in model.network.named_parameters()}
+        train_in_stages(model, lambda step: excerpt, Stages(**({"auto_encoder": 0, "codes": 0, "whole": 0} | steps)))
+        after = dict(model.network.named_parameters())
+        return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+    before_decoder = {"pitch", "velocity", "instrument", "time", "lstm", "head"}
+    assert changed(auto_encoder=2) == {"decoder"}
+    assert changed(codes=1) == before_decoder
+    assert changed(whole=1) == before_decoder | {"decoder"}
+
+
+@pytest.mark.slow
+def test_overfits_a_few_notes_in_stages() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model, excerpt = Sing.sized("small", channels=256).build(), notes()
+    first = model.loss(excerpt).item()
+    said: dict[str, list[float]] = {}
+    stages = Stages(auto_encoder=200, codes=150, whole=300, learning_rate=3e-3)
+    train_in_stages(model, lambda step: excerpt, stages, lambda stage, _, loss: said.setdefault(stage, []).append(loss))
+    assert model.loss(excerpt).item() < first / 5
+    # The third stage begins near where the first has ended.
+    assert said["whole"][0] < first / 3
+
+
+def test_what_is_trimmed_holds_every_weight() -> None:
+    model = tiny()
+    form, inputs = model.trim_form()
+    assert form.model is model
+    captured = {value.path for value in capture(form, inputs).of_kind("parameter")}
+    assert captured == {f"model.{name}" for name, _ in model.named_parameters()}
+
+
+def test_a_recipe_out_of_range() -> None:
+    with pytest.raises(RecipeError, match="--note-seconds"):
+        Sing(note_seconds=0.0)
