@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pochette.errors import RecipeError
 from pochette.graph.capture import capture
+from pochette.layers.lstm import GATES
 from pochette.layers.overlap import HOP_SAMPLES
 from pochette.models.model import Excerpt
 from pochette.models.sing import VELOCITIES, Sing, SingModel, Table, numbered
@@ -194,6 +195,27 @@ def test_overfits_a_few_notes_in_stages() -> None:
     assert model.loss(excerpt).item() < first / 5
     # The third stage begins near where the first has ended.
     assert said["whole"][0] < first / 3
+
+
+@torch.no_grad()
+def test_without_a_silent_unit_the_note_is_the_same() -> None:
+    """A unit whose rows are zero always says zero; its rows, columns and biases can go."""
+    model = tiny(layers=2, note_seconds=0.5)
+    below, above = model.network.lstm.layers
+    zeroed: list[tuple[nn.Linear, int]] = [
+        (gates[gate], 0) for gates in (below.from_input, below.from_hidden) for gate in GATES
+    ]
+    read = [(gates[gate], 1) for gates in (below.from_hidden, above.from_input) for gate in GATES]
+    for linear, _ in zeroed:
+        linear.weight[3] = 0.0
+        linear.bias[3] = 0.0
+    before, kept = model(held(model, 40)), torch.tensor([n for n in range(20) if n != 3])
+    for linear, axis in [*zeroed, *read]:
+        linear.weight = nn.Parameter(linear.weight.index_select(axis, kept))
+        if axis == 0:
+            linear.bias = nn.Parameter(linear.bias[kept])
+    assert model.initial_state(1)["cell_0"].shape == (1, 19)
+    assert torch.allclose(model(held(model, 40)), before, atol=1e-7)
 
 
 def test_what_is_trimmed_holds_every_weight() -> None:

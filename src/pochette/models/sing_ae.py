@@ -42,14 +42,14 @@ class SingAe:
     """Numbers a frame between encoder and decoder; each is a control."""
     context: int = 6
     """Codes that one window of sound is made from."""
-    rewrites: int = 2
+    rewrites: int = 1
     """Layers of width 1 in the encoder, and as many in the decoder."""
     sample_rate_hz: int = 16000
     """Samples per second; windows are 1024 samples long at any rate."""
 
     SIZES: ClassVar[dict[str, dict[str, int]]] = {
         "tiny": {"channels": 24, "code": 4, "context": 3, "rewrites": 1},
-        "small": {"channels": 192, "code": 16, "context": 6, "rewrites": 2},
+        "small": {"channels": 192, "code": 16, "context": 6, "rewrites": 1},
         "paper": {"channels": 2048, "code": 16, "context": 6, "rewrites": 2},
     }
 
