@@ -6,14 +6,20 @@ import copy
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pochette.errors import RecipeError
+from pochette.graph.capture import capture
+from pochette.graph.rewrite import Remains, cut_tensors, masked
+from pochette.graph.run import run
+from pochette.graph.trim import resize
+from pochette.graph.units import units_of
 from pochette.layers.logistics import bin_number
 from pochette.layers.sampling import draw_code
-from pochette.models.model import Excerpt
+from pochette.models.model import Excerpt, Step
 from pochette.models.wavenet import LEVELS, Wavenet, WavenetModel
 from pochette.sound import mulaw
 
@@ -316,19 +322,19 @@ def test_a_thinner_network_plays_and_is_the_masked_one() -> None:
     model = made(Wavenet.sized("tiny", layers_per_stack=4))
     residual, gate, skip = [0, 3, 4, 9], [1, 2, 15], [5, 6, 7, 20, 31]
     small = thinner(model, residual, gate, skip)
-    masked = copy.deepcopy(model)
+    quiet = copy.deepcopy(model)
     for linear, channels in (
-        *((m, gate) for layer in masked.network._layers() for m in (layer.residual, layer.skip) if m is not None),
-        *((m, [t * 16 + c for t in range(2) for c in residual]) for layer in masked.network._layers()
+        *((m, gate) for layer in quiet.network._layers() for m in (layer.residual, layer.skip) if m is not None),
+        *((m, [t * 16 + c for t in range(2) for c in residual]) for layer in quiet.network._layers()
           for m in (layer.filter, layer.gate)),
-        (masked.network.hidden, skip),
-        (masked.network.head, skip),
+        (quiet.network.hidden, skip),
+        (quiet.network.head, skip),
     ):  # fmt: skip
         silent = torch.ones(linear.weight.shape[1], dtype=torch.bool)
         silent[channels] = False
         linear.weight[:, silent] = 0.0
     excerpt = excerpt_of(model, noise(160))
-    assert torch.allclose(small.bits(excerpt), masked.bits(excerpt), atol=1e-4)
+    assert torch.allclose(small.bits(excerpt), quiet.bits(excerpt), atol=1e-4)
     assert not torch.allclose(small.bits(excerpt), model.bits(excerpt), atol=1e-2)
     assert small.initial_state(1)["queue_3"].shape == (1, 8, 4)
     audio = small(torch.tensor([440.0, -25.0, 1.0]).repeat(1, 10, 1))
@@ -343,6 +349,37 @@ def test_the_form_for_trimming_holds_every_weight(output: str, conditioning: str
     assert form.model is model and example[0].shape == (1, 64)
     program = torch.export.export(form, example, strict=False)
     assert set(program.graph_signature.parameters) == {f"model.{name}" for name, _ in model.named_parameters()}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("conditioning", ["controls", "class", "none"])
+def test_units_found_in_the_graph_are_those_of_a_wavenet_and_can_be_removed(conditioning: str) -> None:
+    recipe = Wavenet.sized("tiny", layers_per_stack=3, conditioning=conditioning)
+    model = made(recipe)
+    form, example = model.trim_form()
+    graph = capture(form, example)
+    units = units_of(graph)
+    # One residual bus, one sum of skips, the layer after it; in each layer its own pairs of filter and gate.
+    wanted = {"first": 16, "layers.0.skip": 32, "hidden": 32, **{f"layers.{n}.filter": 16 for n in range(3)}}
+    if conditioning != "none":
+        wanted["conditioner"] = 16
+    assert {family.name.removeprefix("model.network."): family.units for family in units.families} == wanted
+    assert all(not family.norms for family in units.families)
+    removed = np.zeros(int(units.unit.max()) + 1, np.bool_)
+    for family in units.families:
+        removed[family.numbers[::3]] = True
+    remains = Remains(units, removed)
+    small = recipe.build().eval()
+    tensors = cut_tensors(graph, remains)
+    resize(small, {name: tensors[f"model.{name}"] for name in small.state_dict()})
+    assert small.network.head.weight.shape == (256, 21) and small.initial_state(1)["queue_2"].shape == (1, 4, 10)
+    previous = torch.randint(256, example[0].shape, generator=torch.Generator().manual_seed(0))
+    made_small = small.network(previous, *example[1:])
+    (masked_whole,) = run(graph, (previous, *example[1:]), alter=masked(units, remains)).outputs
+    assert torch.allclose(made_small, masked_whole, atol=1e-5)
+    assert not torch.allclose(made_small, model.network(previous, *example[1:]), atol=1e-2)
+    rest = torch.tensor([knob.default for knob in small.controls]).repeat(1, 5, 1)
+    assert torch.isfinite(small(rest)).all() and Step(small)(rest[:, 0]).shape == (1, 8)
 
 
 # -- recipes -----------------------------------------------------------------------------------------------------------

@@ -308,15 +308,16 @@ class WavenetModel(Model):
         return torch.ones(len(excerpt["audio"]), frames, 1)
 
     def trim_form(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
-        """The teacher-forced network on a short example: what trimming reads instead of the step, sample by sample.
+        """The teacher-forced network on whole frames, 64 samples or more: what trimming reads instead of the step.
 
         Returns:
             a module whose `model` is this one, and example inputs for it.
         """
-        samples = 64
-        previous = torch.full((1, samples), mulaw.SILENCE) if self.by_code else torch.zeros(1, samples)
-        rest = torch.tensor([[knob.default for knob in self.controls]]).repeat(samples, 1)[None]
-        conditioning = self.conditioning(rest)
+        frames = -(-64 // self.hop_samples)
+        previous = torch.zeros(1, frames * self.hop_samples)
+        if self.by_code:
+            previous = torch.full(previous.shape, mulaw.SILENCE)
+        conditioning = self.conditioning(torch.tensor([[knob.default for knob in self.controls]] * frames)[None])
         return TeacherForced(self), (previous,) if conditioning is None else (previous, conditioning)
 
 
