@@ -267,6 +267,7 @@ class Point:
     weight_bytes: Spread
     weights: Spread
     inference_seconds: Spread
+    """From the smallest to the largest, the smallest for the mean: what else a machine does only ever adds."""
 
 
 def points_of(rows: Sequence[Row]) -> list[Point]:
@@ -289,9 +290,19 @@ def _point(key: tuple[str, str, str, float], group: list[Row]) -> Point:
         return spread([getattr(row, name) for row in group])
 
     known = [row.skill for row in group if row.skill is not None]
-    names = ("removed", "multiplier", "error", "macs_per_second", "weight_bytes", "weights", "inference_seconds")
-    machines = tuple(sorted({row.machine for row in group}))
-    return Point(*key, machines, skill=spread(known) if known else None, **{name: over(name) for name in names})
+    times = [row.inference_seconds for row in group]
+    return Point(
+        *key,
+        machines=tuple(sorted({row.machine for row in group})),
+        removed=over("removed"),
+        multiplier=over("multiplier"),
+        error=over("error"),
+        skill=spread(known) if known else None,
+        macs_per_second=over("macs_per_second"),
+        weight_bytes=over("weight_bytes"),
+        weights=over("weights"),
+        inference_seconds=Spread(min(times), min(times), max(times), len(times)),
+    )
 
 
 def to_csv(rows: Sequence[Row]) -> str:

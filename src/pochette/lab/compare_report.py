@@ -34,6 +34,9 @@ COLOURS = (
 )
 """Of the curves, by day and by night."""
 MARKERS = "osD^vPX"
+SMALL_PRINT = """
+td .over { display: block; color: var(--soft); font: 500 0.72rem/1.3 var(--sans); }
+"""
 REMOVED_TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 
 
@@ -141,7 +144,7 @@ def figure(points: Sequence[Point], axis: Axis, model: str) -> Markup | None:
     if not curves:
         return None
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"{model}-{axis.label}"}):
-        picture, axes = _canvas(3.5)
+        picture, axes = _canvas(3.4 + 0.1 * len(curves))
         axes.axhline(1.0, color=SOFT, lw=1)
         axes.axhline(WORSE, color=WINE, lw=1, ls=(0, (4, 3)))
         for number, curve in enumerate(curves):
@@ -153,12 +156,14 @@ def figure(points: Sequence[Point], axis: Axis, model: str) -> Markup | None:
             axes.plot([], [], "*", mfc="none", mec=INK, ms=9, mew=0.9, ls="none", label="claimed in print")
         _scale(axes, [_place(point, axis) for point in points], axis)
         axes.set_ylabel("test error per that of the dense model")
-        axes.legend(frameon=False, loc="upper left", fontsize=8, labelcolor=SOFT)
+        picture.legend(frameon=False, loc="outside lower center", ncols=2, fontsize=8, labelcolor=SOFT)
         return _svg(picture, f"{model}: error multiplier against {axis.label}")
 
 
 def _curve(axes: Axes, points: Sequence[Point], axis: Axis, number: int, name: str) -> None:
-    xs = [_place(point, axis) for point in points]
+    # A little aside of each other, so that bars at the same stop can be told apart.
+    aside = 1.0 + 0.012 * (number - 2)
+    xs = [_place(point, axis) * (aside if point.curve != "dense" else 1.0) for point in points]
     ys = [point.multiplier.mean for point in points]
     bars = [
         [max(0.0, y - point.multiplier.low) for y, point in zip(ys, points, strict=True)],
@@ -266,4 +271,4 @@ def _colours() -> str:
     rules = "".join(
         f'[fill="{day}"] {{ fill: {night}; }} [stroke="{day}"] {{ stroke: {night}; }}\n' for day, night in COLOURS[2:]
     )
-    return f"\n@media (prefers-color-scheme: dark) {{\n{rules}}}\n"
+    return f"{SMALL_PRINT}@media (prefers-color-scheme: dark) {{\n{rules}}}\n"

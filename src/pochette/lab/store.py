@@ -51,7 +51,7 @@ class Result:
     training_seconds: float
     """Wall time."""
     inference_seconds: float
-    """Wall time of torch for a second of audio, one thread, median of several."""
+    """Wall time of torch for a second of audio, one thread, smallest of several."""
     machine: str
     """What measured the two."""
     version: str

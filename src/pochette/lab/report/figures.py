@@ -152,8 +152,8 @@ def _svg(figure: Figure, label: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r' style="([^"]*)"', lambda match: _attributes(match[1]), text)
     text = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]*\")[^>]*>",
-                  Markup('<svg class="plot" role="img" aria-label="{}" xmlns:xlink="http://www.w3.org/1999/xlink" ')
-                  .format(label).replace("\\", "\\\\") + r"\1>", text, count=1)  # fmt: skip
+                  str(Markup('<svg class="plot" role="img" aria-label="{}" xmlns:xlink="http://www.w3.org/1999/xlink" ')
+                  .format(label)).replace("\\", "\\\\") + r"\1>", text, count=1)  # fmt: skip
     text = re.sub(r' id="(?!m[0-9a-f]{6}|p[0-9a-f]{6})[^"]*"', "", text)
     return Markup(re.sub(r"\s*\n\s*", "\n", text))
 
