@@ -22,7 +22,9 @@ from pochette.graph.coupling import Place, UnitFamily, units_of
 from pochette.graph.graph import Graph
 from pochette.graph.operator import Cost, description_of, operators
 from pochette.graph.trim import Cuts, cut_module
+from pochette.layers.logistics import draw_logistic
 from pochette.layers.reverb import Reverb
+from pochette.layers.sampling import draw_code, look_up
 from pochette.layers.synthesis import filtered_noise, harmonics
 
 KNOBS = 6
@@ -91,6 +93,18 @@ def room(m: Example, x: Tensor) -> Tensor:
     audio, history = m.room(x, m.history)
     m.history.copy_(history)
     return audio  # type: ignore[no-any-return]
+
+
+def drawn(m: Example, x: Tensor) -> Tensor:
+    code, counter = draw_code(m.plain(x), positive(x[:, :1]) + 0.5, m.phase)
+    m.phase.copy_(counter)
+    return look_up(m.plain.weight, code)
+
+
+def drawn_logistic(m: Example, x: Tensor) -> Tensor:
+    sample, counter = draw_logistic(m.plain(x)[:, :18], positive(x[:, :1]) + 0.5, m.phase)
+    m.phase.copy_(counter)
+    return sample
 
 
 def positive(x: Tensor) -> Tensor:
@@ -171,6 +185,10 @@ EXAMPLES: dict[str, tuple[Callable[[Example, Tensor], Tensor], str, dict[str, in
     "harmonics": (tone, "pochette.harmonics.default", {"macs": 2 * 12 * 10, T: 12 * 10}),
     "noise": (hiss, "pochette.filtered_noise.default", {"macs": 600, P: 60}),
     "reverb": (room, "pochette.reverb.default", {"macs": 6 * 29, P: 6}),
+    "draw": (drawn, "pochette.draw_code.default", {P: 6 * 20, T: 20}),
+    "draw logistic": (drawn_logistic, "pochette.draw_logistic.default", {P: 6 * 6 + 8, T: 6 + 3}),
+    "look up a draw": (drawn, "pochette.look_up.default", {}),
+    "look up a knob": (lambda m, x: look_up(m.plain.weight, 15 * x[:, 0] + 4), "pochette.look_up.default", {}),
 }
 
 
