@@ -1,0 +1,62 @@
+"""`pochette compare` as a person gives it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Verbs
+
+pytest.importorskip("torch")
+FEW = ("--size", "tiny", "--sample-rate-hz", "8000", "--batch", "2", "--excerpt-seconds", "0.2", "--no-anchor")
+STEPS = ("--steps", "4", "--stop-steps", "2", "--stops", "0.5", "0.8")
+
+
+@pytest.mark.slow
+def test_a_comparison_writes_page_and_csv_and_never_repeats(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
+    asked = ("compare", sounds, *FEW, *STEPS, "--out", tmp_path / "out")
+    said = verbs(*asked, "--seeds", 0, "--json")
+    assert said.code == 0, said.all
+    told = json.loads(said.out)
+    assert (told["experiments"], told["computed"], told["found"], told["failed"]) == (5, 5, 0, {})
+    assert "--seeds 0 1 2" in told["next"][0]
+    rows = list(csv.DictReader((tmp_path / "out" / "results.csv").open()))
+    assert [row["curve"] for row in rows] == ["dense", *2 * ["magnitude, local"], *2 * ["random, local"]]
+    assert float(rows[0]["multiplier"]) == 1.0 and float(rows[2]["removed"]) >= 0.8
+    assert "<!doctype html>" in (tmp_path / "out" / "comparison.html").read_text()
+    more = json.loads(verbs(*asked, "--seeds", 0, 1, "--criteria", "magnitude", "--json").out)
+    assert (more["computed"], more["found"]) == (3, 3)
+    people = verbs(*asked, "--seeds", 0)
+    assert people.code == 0 and "next: pochette compare" in people.out and "error per dense" in people.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--criteria", "magnitud"), "Did you mean magnitude"),
+        (("--models", "ddps"), "Did you mean ddsp"),
+        (("--size", "vast"), "no size 'vast'"),
+        (("--stops", "0.8", "0.5"), "ascending"),
+        (("--stops", "0.5", "1.5"), "--stops"),
+        (("--stops", "0.5", "0.9999"), "larger --size"),
+        (("--seeds", "1", "1"), "Name each thing once"),
+        (("--steps", "0"), "--steps"),
+        (("--workers", "two"), "--workers"),
+        (("--time-on", "raspberry-pi"), "--resources"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(
+    verbs: Verbs, sounds: Path, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    said = verbs("compare", sounds, *FEW, *options, "--out", tmp_path / "out")
+    assert said.code in (1, 2) and words in " ".join(said.err.split()), said.all
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_sounds_is_refused(verbs: Verbs, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    said = verbs("compare", tmp_path / "empty", *FEW, *STEPS, "--out", tmp_path / "out")
+    assert said.code == 1 and "no sound files" in said.err and not (tmp_path / "out").exists()
