@@ -291,8 +291,12 @@ def _point(key: tuple[str, str, str, float], group: list[Row]) -> Point:
 
     known = [row.skill for row in group if row.skill is not None]
     times = [row.inference_seconds for row in group]
+    model, curve, timed_on, asked_removed = key
     return Point(
-        *key,
+        model,
+        curve,
+        timed_on,
+        asked_removed,
         machines=tuple(sorted({row.machine for row in group})),
         removed=over("removed"),
         multiplier=over("multiplier"),

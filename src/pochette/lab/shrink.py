@@ -131,7 +131,7 @@ def scaled_to_size(small: Mapping[str, Tensor], dense: Mapping[str, Tensor]) -> 
 
     def scale(path: str) -> float:
         before, after = dense[path].shape[1:], small[path].shape[1:]
-        return float((prod(before) / prod(after)) ** 0.5) if before and prod(after) else 1.0
+        return float((before.numel() / after.numel()) ** 0.5) if before and after.numel() else 1.0
 
     return {path: tensor * scale(path) if tensor.is_floating_point() else tensor for path, tensor in small.items()}
 
@@ -183,7 +183,7 @@ def hold_at_zero(model: nn.Module, optimiser: torch.optim.Optimizer, masked: Map
                     moment.mul_(masked[path])
 
     for path, parameter in parameters.items():
-        parameter.register_hook(lambda gradient, mask=masked[path]: gradient * mask)
+        parameter.register_hook(lambda gradient, mask=masked[path]: gradient * mask)  # type: ignore[no-untyped-call]
     zero()
     optimiser.register_step_post_hook(zero)
 

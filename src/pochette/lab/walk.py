@@ -254,6 +254,15 @@ def _train(
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Train for so many steps, going on from a checkpoint if one is there; the course is the same either way.
 
+    Args:
+        task: says where checkpoints may be kept.
+        model: trained in place.
+        parts: of the corpus.
+        training: how.
+        steps: how long.
+        masked: what `shrink.masks` gave, to hold weights at zero.
+        early: share of the steps after which the weights are kept apart.
+
     Returns:
         where it ended, and the weights at the share `early` of the steps.
     """

@@ -144,7 +144,8 @@ class LocalProcesses(_Closing):
             pool = self._idle.pop() if self._idle else self._process()
             self._busy.add(pool)
         with _nameless_main():
-            inner = pool.submit(*work)
+            perform, task, corpus = work
+            inner = pool.submit(perform, task, corpus)
 
         def done(inner: Future[Outcome]) -> None:
             error = None if inner.cancelled() else inner.exception()
@@ -197,7 +198,7 @@ class DaskWorkers(_Closing):
         from distributed import Client
 
         try:
-            self.client = Client(address, timeout=CONNECT_SECONDS)
+            self.client: Any = Client(address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
             self.client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         except (OSError, ValueError, TimeoutError) as error:
             raise ToolError(
