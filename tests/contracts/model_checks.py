@@ -208,7 +208,7 @@ def check_silence(recipe: Any, seconds: float = 60.0) -> None:
     runner = TorchRunner(model)
     lowest = np.array([knob.low for knob in model.controls], np.float32)
     if model.feeds_back:  # drawn sample by sample in Python, and never quiet enough for small numbers to gather
-        seconds /= 30
+        seconds /= 60
     block = 50 * model.hop_samples
     tiny = np.finfo(np.float32).tiny
     controls = torch.tensor(lowest).repeat(1, 50, 1)
