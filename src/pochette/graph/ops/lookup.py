@@ -110,7 +110,7 @@ class Bucketize(Operator):
 
 
 describe("aten.embedding.default", operator=Embedding())
-describe("aten.index.Tensor", operator=Index())
+describe("aten.index.Tensor", "aten._unsafe_index.Tensor", operator=Index())
 describe("aten.index_select.default", operator=IndexSelect())
 describe("aten.gather.default", operator=Gather())
 describe("aten.one_hot.default", operator=OneHot())

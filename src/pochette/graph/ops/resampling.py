@@ -137,6 +137,7 @@ class Unfold(Operator):
         """The other axes pass."""
         x, axis, *_ = node.args
         axes = coupling.axes(x)
+        axis %= len(axes)
         coupling.freeze_labels(axes[axis], "cut into windows")
         axes[axis] = fixed(coupling, node.output.shape[axis], "cut into windows")
         coupling.set(node.output, [*axes, fixed(coupling, node.output.shape[-1], "cut into windows")])
@@ -232,7 +233,8 @@ for _name, _spatial, _each in (
     ("linear1d", 1, 3), ("bilinear2d", 2, 9), ("trilinear3d", 3, 21), ("bicubic2d", 2, 35)
 ):  # fmt: skip
     _between = Spatial(_spatial, "interpolated", each=_each)
-    describe(f"aten.upsample_{_name}.default", f"aten.upsample_{_name}.vec", operator=_between)
+    describe(f"aten.upsample_{_name}.vec", operator=_between)
+describe("aten.upsample_linear1d.default", operator=Spatial(1, "interpolated", each=3))
 describe("aten.pad.default", "aten.constant_pad_nd.default", operator=Pad())
 describe("aten.flip.default", operator=Flip())
 describe("aten.roll.default", operator=Roll())

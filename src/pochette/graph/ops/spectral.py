@@ -8,6 +8,7 @@ from typing import Any
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node
 from pochette.graph.operator import Cost, Operator, describe
+from pochette.graph.ops.pointwise import Elementwise
 
 
 def fourier_operations(points: int, *, real: bool) -> float:
@@ -155,6 +156,15 @@ class Halves(Operator):
         coupling.set(node.output, axes)
 
 
+class Composed(Elementwise):
+    """Complex numbers of two real ones each, by their parts or by length and angle; and the angle of one."""
+
+    def cost(self, node: Node) -> Cost:
+        """By parts: nothing. By length and angle: sine, cosine and two products. The angle: one arc tangent."""
+        each = {"aten.polar.default": Cost(pointwise=2, transcendental=2), "aten.angle.default": Cost(transcendental=1)}
+        return each.get(node.op, Cost()) * node.output.size
+
+
 _FOURIER = Fourier(axes=2, length=1)
 for _name in ("fft", "ifft", "rfft", "irfft", "hfft", "ihfft"):
     describe(f"aten.fft_{_name}.default", operator=_FOURIER)
@@ -173,3 +183,4 @@ describe(
     "aten.imag.default",
     operator=Halves(),
 )
+describe("aten.complex.default", "aten.polar.default", "aten.angle.default", operator=Composed())
