@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, remove_weight_norm
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.graph.networks.attention import RootMeanSquare
 from tests.graph.networks.case import Case
@@ -231,6 +232,13 @@ def difference(left: nn.Module, right: nn.Module, inputs: tuple[Tensor, ...]) ->
     pairs = list(zip(outputs(left, inputs), outputs(right, inputs), strict=True))
     assert all(a.shape == b.shape and prod(a.shape) for a, b in pairs)
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+
+def pytorch_macs(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+    """Multiply-accumulates of a call by PyTorch's own counter, which knows no LSTM and no fused attention."""
+    with FlopCounterMode(display=False) as counter:
+        outputs(module, inputs)
+    return float(counter.get_total_flops() / 2)
 
 
 def widths(case: Case, keep: float) -> list[int]:

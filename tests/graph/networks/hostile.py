@@ -39,10 +39,10 @@ def hypernetwork(h: int) -> nn.Module:
     """A dense layer makes the filters of a convolution."""
 
     def run(m: Any, x: Tensor, z: Tensor) -> Tensor:
-        filters = m.maker(torch.tanh(m.code(z))).view(-1, 1, 5)
+        filters = m.maker(torch.tanh(m.coder(z))).view(-1, 1, 5)
         return m.head(torch.tanh(F.conv1d(x, filters, padding=2)))
 
-    return Net(run, code=nn.Linear(4, 2 * h), maker=nn.Linear(2 * h, 5 * h), head=Conv(h, 1, 1))
+    return Net(run, coder=nn.Linear(4, 2 * h), maker=nn.Linear(2 * h, 5 * h), head=Conv(h, 1, 1))
 
 
 def outer_product(h: int) -> nn.Module:

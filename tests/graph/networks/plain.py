@@ -169,7 +169,7 @@ CASES = [
          contracted=(("mix", 0),)),
     Case("addmm", addmm, vectors(3), lambda h: BATCH * (3 * h + h * h + 2 * h), contracted=(("mix", 0),)),
     Case("literal slices", literal_slice, sound(1), lambda h: N * (6 * h + h * h + h + 2 * h)),
-    Case("literal new_zeros", literal_zeros, frames(3), lambda h: BATCH * 6 * (3 * h + 2 * h * h + 2 * h), length=6),
+    Case("literal new_zeros", literal_zeros, frames(3), lambda h: BATCH * 3 * (3 * h + 2 * h * h + 2 * h), length=3),
     Case("literal view", literal_view, sound(1), lambda h: N * (12 * h + 3 * h * h + h), any_length=False),
 ]  # fmt: skip
 
