@@ -116,11 +116,43 @@ def test_the_recurrent_ddsp_without_stacks() -> None:
 def test_what_is_not_counted_is_named() -> None:
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.erf(torch.cumsum(x, 0)) + 1.0
+            return torch.erf(torch.sort(x)[0]) + 1.0
 
     counted = profile(Odd(), (torch.zeros(5),))
-    assert counted.unknown == ("aten.cumsum.default", "aten.erf.default")
-    assert counted.cost == Cost(pointwise=5)
+    assert counted.unknown == ("aten.sort.default",)
+    assert counted.cost == Cost(pointwise=5, transcendental=5)
+
+
+def test_what_follows_from_weights_alone_costs_a_call_nothing() -> None:
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.utils.parametrizations.weight_norm(nn.Linear(5, 4, bias=False))
+            self.scale = nn.Parameter(torch.zeros(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) * torch.exp(self.scale) + torch.rand(4)  # type: ignore[no-any-return]
+
+    counted = profile(Normed(), (torch.zeros(3, 5),))
+    assert counted.cost == Cost(macs=60, pointwise=24)
+    assert counted.parameters == 20 + 4 + 4 and counted.weight_bytes == 112
+    assert counted.unknown == ()
+
+
+def test_figures_per_second_of_any_module() -> None:
+    layer = nn.Conv1d(1, 8, 5, padding=2, bias=False)
+    counted = profile(layer, (torch.zeros(1, 1, 4000),), seconds=0.25)
+    assert counted.macs == 4000 * 40 and counted.macs_per_second == 16000 * 40
+    assert profile(layer, (torch.zeros(1, 1, 400),)).macs_per_second is None
+
+
+def test_transforms_are_plain_data_too() -> None:
+    class Spectrum(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.fft.rfft(x).abs()
+
+    data = json.loads(json.dumps(profile(Spectrum(), (torch.zeros(3, 256),)).to_json()))
+    assert data["cost"]["fft"] == 3 * 2.5 * 256 * 8
 
 
 def test_costs_add_and_scale() -> None:

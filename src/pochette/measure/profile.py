@@ -1,21 +1,26 @@
 """What a network costs, counted on its graph: exact for every operator that is described, silent about none.
 
 MACs are products of weights (or filters) with data, summed; biases, activations and cross-fades by hand count as
-pointwise operations, exp, tanh, sines and roots as transcendental ones. All of them are per call of the graph; a model
-that makes `hop_samples` a call turns them into figures per second of audio.
+pointwise operations, exp, tanh, sines and roots as transcendental ones, Fourier transforms as 5 N log2 N operations of
+N complex points, half of it for real ones. An operator that PyTorch declares elementwise, and that nobody describes,
+counts one operation an element. What follows from parameters and constants alone (the weights behind a weight norm)
+is computed once, and costs a call nothing. All figures are per call of the graph; a model that makes `hop_samples` a
+call, or an example that is so many seconds of audio, turns them into figures per second.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from pochette.graph.capture import capture
-from pochette.graph.graph import Graph
-from pochette.graph.operator import Cost, description_of, operators
+from pochette.graph.graph import Graph, Node, function_of
+from pochette.graph.operator import UNKNOWN, Cost, description_of
+from pochette.measure.reach import Reach, reach_of
 from pochette.models.model import Model, Step
 
 
@@ -49,6 +54,11 @@ class Profile:
     """Operators that no description counts; their cost is missing above."""
     calls_per_second: float | None = None
     """Calls per second of audio; None for a module whose rates are not known."""
+    receptive_field_samples: int | None = None
+    """Longest stretch of input that one output depends on, at the faster of the rates of input and output; None if it
+    has no end within the example (recurrent layers, whole-signal norms), or is not known."""
+    look_ahead_samples: int | None = None
+    """Algorithmic latency: so long an output waits for input after its own time; None as above."""
 
     @property
     def macs(self) -> int:
@@ -77,12 +87,22 @@ class Profile:
         return {**asdict(self), "macs_per_second": self.macs_per_second, "obtained": "counted"}
 
 
-def profile(module: nn.Module, example_inputs: tuple[Any, ...]) -> Profile:
-    """Count what a call of a module costs.
+def profile(
+    module: nn.Module,
+    example_inputs: tuple[Any, ...],
+    *,
+    seconds: float | None = None,
+    time_axis: int | None = None,
+    reach: bool = True,
+) -> Profile:
+    """Count what a call of a module costs, and find how far in time it looks.
 
     Args:
         module: any module that `torch.export` can follow; left as it was.
-        example_inputs: positional arguments of the call.
+        example_inputs: positional arguments of the call. The receptive field must lie well inside them to be found.
+        seconds: of audio that the example is, for figures per second.
+        time_axis: of the inputs; by default the last axis, or axis 1, whichever the output's length follows.
+        reach: whether to look for receptive field and look-ahead, which runs the module some dozens of times.
 
     Returns:
         the profile.
@@ -90,7 +110,9 @@ def profile(module: nn.Module, example_inputs: tuple[Any, ...]) -> Profile:
     Raises:
         ExportError: the module cannot be captured.
     """
-    return profile_graph(capture(module, example_inputs))
+    graph = capture(module, example_inputs)
+    found = reach_of(module, graph, example_inputs, time_axis) if reach else Reach()
+    return replace(profile_graph(graph, None if seconds is None else 1 / seconds), **asdict(found))
 
 
 def profile_model(model: Model) -> Profile:
@@ -119,49 +141,65 @@ def profile_graph(graph: Graph, calls_per_second: float | None = None) -> Profil
     Returns:
         the profile.
     """
-    operators.load()
+    nodes = _at_every_call(graph)
     costs: dict[str, Cost] = defaultdict(Cost)
-    for node in graph.nodes:
+    for node in nodes:
         costs[node.layer] += description_of(node).cost(node)
     parameters: dict[str, int] = defaultdict(int)
     for value in graph.of_kind("parameter"):
         parameters[value.path.rpartition(".")[0]] += value.size
     names = list(dict.fromkeys([*costs, *parameters]))
     stored = [value for value in graph.stored.values() if value.kind in ("parameter", "constant")]
-    known = operators.names()
     return Profile(
         parameters=sum(parameters.values()),
         cost=sum(costs.values(), Cost()),
         weight_bytes=sum(value.bytes for value in stored),
         state_bytes=sum(value.bytes for value in graph.of_kind("state")),
-        peak_activation_bytes=_peak_activation_bytes(graph),
+        peak_activation_bytes=_peak_activation_bytes(graph, nodes),
         layers=tuple(LayerProfile(name, parameters[name], costs[name]) for name in names),
-        unknown=tuple(sorted({node.op for node in graph.nodes if node.op not in known})),
+        unknown=tuple(sorted({node.op for node in nodes if description_of(node) is UNKNOWN})),
         calls_per_second=calls_per_second,
     )
 
 
-def _peak_activation_bytes(graph: Graph) -> int:
+def _at_every_call(graph: Graph) -> list[Node]:
+    """Nodes whose results are not the same at every call."""
+    same = {id(value) for value in graph.stored.values() if value.kind in ("parameter", "constant")}
+    nodes = []
+    for node in graph.nodes:
+        if all(id(value) in same for value in node.inputs()) and not _draws(node):
+            same.update(id(value) for value in node.outputs)
+        else:
+            nodes.append(node)
+    return nodes
+
+
+def _draws(node: Node) -> bool:
+    """Whether an operator draws random numbers."""
+    return torch.Tag.nondeterministic_seeded in function_of(node.op).tags
+
+
+def _peak_activation_bytes(graph: Graph, nodes: list[Node]) -> int:
     """Largest sum of computed values alive at one node; each lives from its making to its last reading.
 
     A view has no memory of its own: what reads it keeps alive what it looks at.
     """
     seen_through: dict[int, int] = {}
     sizes: dict[int, int] = {}
-    for node in graph.nodes:
+    for node in nodes:
         if description_of(node).view:
             base = next(node.inputs())
             seen_through[id(node.output)] = seen_through.get(id(base), id(base))
         else:
             sizes.update((id(value), value.bytes) for value in node.outputs)
     last_use: dict[int, int] = {}
-    for index, node in enumerate(graph.nodes):
+    for index, node in enumerate(nodes):
         last_use.update((seen_through.get(id(value), id(value)), index) for value in node.inputs())
     for value in [*graph.outputs, *graph.mutations.values()]:
-        last_use[seen_through.get(id(value), id(value))] = len(graph.nodes)
+        last_use[seen_through.get(id(value), id(value))] = len(nodes)
     alive: set[int] = set()
     peak = 0
-    for index, node in enumerate(graph.nodes):
+    for index, node in enumerate(nodes):
         alive.update(id(value) for value in node.outputs if id(value) in sizes)
         peak = max(peak, sum(sizes[key] for key in alive))
         alive = {key for key in alive if last_use.get(key, -1) > index}
