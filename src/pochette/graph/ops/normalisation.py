@@ -21,8 +21,8 @@ _STATISTICS = 5
 """Operations an element to take out mean and variance: sum, centring, squares, their sum, scale."""
 
 
-class LayerNorm(Operator):
-    """Mean and variance over the last axes taken out, then a learnt gain and offset.
+class NormOfLast(Operator):
+    """Statistics over the last axes taken out, then a learnt gain and perhaps an offset.
 
     Args:
         each: operations an element before gain and offset.
@@ -52,6 +52,10 @@ class LayerNorm(Operator):
         """The lengths that are left."""
         x, shape, *rest = node.args
         return node.op, (x, list(survivors.shape(x)[-len(shape) :]), *rest)
+
+
+class LayerNorm(NormOfLast):
+    """Mean and variance over the last axes taken out, then a learnt gain and offset."""
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """One kernel call a row."""
@@ -189,7 +193,7 @@ def _norm(tensor: Tensor, axis: int) -> Tensor:
 
 describe("aten.layer_norm.default", operator=LayerNorm())
 # Squares, their sum, scale: there is no mean.
-describe("aten.rms_norm.default", operator=LayerNorm(each=3))
+describe("aten.rms_norm.default", operator=NormOfLast(each=3))
 describe("aten.group_norm.default", operator=GroupNorm())
 describe("aten._native_batch_norm_legit_no_training.default", operator=ChannelNorm(3, None))
 describe(
