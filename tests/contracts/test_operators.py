@@ -362,7 +362,6 @@ def test_trimmed_equals_masked(name: str) -> None:
         (lambda a, b: torch.fft.fft(a).real, 8, "transformed"),
         (lambda a, b: a[:, [3, 0]], 2, "looked up by number"),
         (lambda a, b: nn.functional.pad(a, (1, 0)), 9, "padded"),
-        (lambda a, b: nn.functional.scaled_dot_product_attention(a, a, b), 8, "the scale of the attention"),
     ],
 )
 def test_what_cannot_be_trimmed_says_why(middle: Callable[[Tensor, Tensor], Tensor], width: int, why: str) -> None:

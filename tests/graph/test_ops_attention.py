@@ -1,4 +1,4 @@
-"""Attention: heads are units, features of queries and keys only where their scale is given."""
+"""Attention: heads are units, or the features of queries, keys and values within them."""
 
 from __future__ import annotations
 
@@ -42,18 +42,17 @@ def test_heads_are_units(options: dict[str, Any]) -> None:
     assert cost(graph, "scaled_dot_product_attention.default") == by_hand
 
 
-def test_one_head_has_units_of_its_values() -> None:
-    """With one head queries and keys keep their width, as the scale follows it; values do not."""
+def test_features_of_one_head_are_units() -> None:
+    """Queries and keys read each other; the scale stays what it was, though by itself it would follow their width."""
     module = Network(
         lambda m, x: m.out(F.scaled_dot_product_attention(m.q(x), m.k(x), m.v(x))),
         q=nn.Linear(5, 4), k=nn.Linear(5, 4), v=nn.Linear(5, 6), out=nn.Linear(6, 3),
     )  # fmt: skip
-    graph = check(module, X, expected={"v": 6})
-    assert units_of(graph).kept["q.weight:0"] == "the scale of the attention follows its width"
+    check(module, X, expected={"q": 4, "v": 6})
 
 
 def test_shared_keys_stay() -> None:
-    """Two heads a key: which belong together is counted, so heads stay, and with them what they are made of."""
+    """Two heads a key: which belong together is counted, so heads stay; their features can go."""
 
     def expression(m: nn.Module, x: Tensor) -> Tensor:
         q, k = (part(x).view(2, 7, heads, 3).transpose(1, 2) for part, heads in ((m.q, 4), (m.k, 2)))
@@ -61,7 +60,7 @@ def test_shared_keys_stay() -> None:
         return m.out(mixed.transpose(1, 2).reshape(2, 7, 20))  # type: ignore[no-any-return]
 
     module = Network(expression, q=nn.Linear(5, 12), k=nn.Linear(5, 6), v=nn.Linear(5, 10), out=nn.Linear(20, 3))
-    check(module, X, expected={"v": 5})
+    check(module, X, expected={"q": 3, "v": 5})
 
 
 def test_macs_are_pytorchs() -> None:
@@ -70,6 +69,15 @@ def test_macs_are_pytorchs() -> None:
     with FlopCounterMode(display=False) as counter:
         (q @ k.mT).softmax(-1) @ v
     assert cost(graph, "scaled_dot_product_attention.default").macs == counter.get_total_flops() // 2
+
+
+def test_what_no_weight_makes_cannot_lose_features() -> None:
+    """Keys that are given are read as they are: the queries that meet them keep their features."""
+    module = Network(
+        lambda m, x, k: m.out(F.scaled_dot_product_attention(m.q(x), k, m.v(x))),
+        q=nn.Linear(5, 4), v=nn.Linear(5, 6), out=nn.Linear(6, 3),
+    )  # fmt: skip
+    check(module, X, torch.randn(2, 7, 4), expected={"v": 6})
 
 
 @pytest.mark.parametrize("need_weights", [False, True])

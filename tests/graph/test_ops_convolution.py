@@ -136,12 +136,12 @@ def test_time_passes_a_convolution_of_one_tap() -> None:
 
 
 def test_filters_that_a_layer_makes() -> None:
-    """Their taps are no units; channels are, of the filters and of what they are made from."""
+    """Their taps are no units; channels are, and so are the numbers that the filters are made from."""
     module = Network(
         lambda m, x: F.conv1d(m.wide(x), m.filters(m.key).view(2, 4, 3)),
         key=torch.zeros(5), filters=nn.Linear(5, 24), wide=nn.Conv1d(3, 4, 1),
     )  # fmt: skip
-    graph = check(module, X, expected={"filters": 4})
+    graph = check(module, X, expected={"key": 5, "filters": 4})
     kept = units_of(graph).kept
     assert "filters.weight:0" not in kept and "wide.weight:0" not in kept
 

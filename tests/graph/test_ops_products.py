@@ -60,9 +60,7 @@ WEIGHTED: dict[str, tuple[Expression, dict[str, Tensor | nn.Module], str, Cost]]
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_units_on_both_sides_of_a_weight(name: str) -> None:
     middle, parts, op, by_hand = WEIGHTED[name]
-    expected = {"maker": 8, "w": 6}
-    if name == "einsum of three":
-        expected = {"maker": 8, "u": 6}  # what is between w and u lives within one operator
+    expected = {"maker": 8, "w": 6} | ({"u": 6} if name == "einsum of three" else {})
     graph = check(network(middle, 6, **parts), X, expected=expected)
     counted = cost(graph, op)
     if op == "linear.default":
@@ -130,9 +128,16 @@ def test_diagonals_stay_whole() -> None:
     assert not units.families and "diagonal" in units.kept["w:0"]
 
 
-def test_low_rank_weights_keep_their_rank() -> None:
+def test_the_rank_of_a_weight_is_a_family() -> None:
     module = network(lambda m, h: F.linear(h, m.a @ m.b), 6, a=torch.zeros(6, 2), b=torch.zeros(2, 8))
-    check(module, X, expected={"maker": 8, "a": 6})
+    check(module, X, expected={"maker": 8, "a": 6, "a#2": 2})
+
+
+def test_products_of_weights_with_constants_make_no_units() -> None:
+    """Spectral norm: its vectors follow the weight they belong to, and are no units of their own."""
+    normed = nn.utils.parametrizations.spectral_norm
+    module = nn.Sequential(normed(nn.Linear(5, 8)), nn.Tanh(), normed(nn.Linear(8, 1)))
+    check(module, X, expected={"0": 8})
 
 
 def test_a_weight_of_one_row() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node
-from pochette.graph.operator import Cost, Operator, describe
+from pochette.graph.operator import Cost, Operator, Survivors, describe
 from pochette.graph.ops.products import meet
 
 
@@ -46,13 +47,13 @@ class ScaledDotProduct(Operator):
         return Cost(macs=macs, pointwise=each * scores, transcendental=scores)
 
     def couple(self, node: Node, coupling: Coupling) -> None:
-        """Heads of all four go together; features of the values pass to the output; places attended over stay."""
-        query, key, value, mask, _, causal, scale, grouped = node.args
+        """Heads of all four go together, as do features of queries and keys; those of the values pass to the output.
+
+        Places attended over stay.
+        """
+        query, key, value, mask, _, causal, _, grouped = node.args
         q, k, v = coupling.axes(query), coupling.axes(key), coupling.axes(value)
-        coupling.tie(q[-1], k[-1])
-        coupling.reads(node, query, -1, key)
-        if scale is None:
-            coupling.freeze_labels(q[-1], "the scale of the attention follows its width")
+        coupling.meet(node, query, -1, key, -1)
         coupling.tie(k[-2], v[-2])
         coupling.freeze_labels(k[-2], "attended over")
         m = [] if mask is None else coupling.axes(mask)
@@ -70,6 +71,14 @@ class ScaledDotProduct(Operator):
                 for back in range(len(node.output.shape), 2, -1)
             ]
         coupling.set(node.output, [*lead, q[-2], v[-1]])
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The scale that there was: by itself it would follow the width of what is left."""
+        query, *_ = node.args
+        *given, scale, grouped = node.args
+        if scale is None and survivors.shape(query)[-1] != query.shape[-1]:
+            scale = query.shape[-1] ** -0.5
+        return node.op, (*given, scale, grouped)
 
 
 def _meet_mask(coupling: Coupling, mask: list[Labels], scores: list[Labels]) -> None:

@@ -118,8 +118,8 @@ class Product(Operator):
             for value in (*node.inputs(), node.output):
                 coupling.freeze(value, "its diagonal is taken")
             return
-        # A product of two weights is a weight, whose rows and columns something else makes and reads.
-        data = not all(coupling.learnt(value) for value in equation.operands)
+        # What follows from weights alone is a weight: something else makes its rows and reads its columns.
+        data = not coupling.learnt(node.output)
         makers = [value for place, value in enumerate(equation.operands) if data or place == self.weight]
         axes: dict[str, Labels] = {}
         for letter, size in equation.sizes.items():
@@ -128,10 +128,10 @@ class Product(Operator):
                 for value, letters in zip(equation.operands, equation.letters, strict=True)
                 if letter in letters and value.shape[letters.index(letter)] == size
             ]
-            axes[letter] = meet(coupling, [coupling.axes(value)[axis] for value, axis in places])
             if letter not in equation.output:
                 _contract(node, coupling, places)
-            elif len(places) == 1 and places[0][0] in makers:
+            axes[letter] = meet(coupling, [coupling.axes(value)[axis] for value, axis in places])
+            if letter in equation.output and len(places) == 1 and places[0][0] in makers:
                 coupling.makes(node, places[0][0], axes[letter])
         labels = [axes[letter] for letter in equation.output]
         add_to(coupling, equation.added, labels)
@@ -139,11 +139,20 @@ class Product(Operator):
 
 
 def _contract(node: Node, coupling: Coupling, places: list[tuple[Value, int]]) -> None:
-    """Note who is read over an axis: data rather than a weight, and with which weight."""
+    """Note who is read over an axis: data rather than a weight, and with which weight.
+
+    A product of two weights has units of its own, its rank: one makes them, the other reads them.
+    """
     learnt = [value for value, _ in places if coupling.learnt(value)]
     data = [place for place in places if not coupling.learnt(place[0])]
     value, axis = (data or places)[0]
-    coupling.reads(node, value, axis, learnt[0] if learnt else value)
+    if len(data) == len(places) == 2:
+        coupling.meet(node, *data[0], *data[1])
+    elif len(learnt) == len(places) == 2:
+        coupling.makes(node, value, coupling.axes(value)[axis])
+        coupling.reads(node, value, axis, learnt[1], within=True)
+    else:
+        coupling.reads(node, value, axis, learnt[0] if learnt else value)
 
 
 def _batch(*ranks: int) -> tuple[Letters, ...]:
