@@ -132,6 +132,8 @@ def measure() -> dict[str, Any]:
         tools["torch-pruning"] = by_torch_pruning
     else:
         print("skipped: Torch-Pruning is not installed (pip install torch-pruning)", file=sys.stderr)
+    for trim in tools.values():
+        trim(GROUPS["Convolutions"][0])  # children inherit what the first call of a process loads
     rows = []
     for group, cases in {**GROUPS, "Nothing to trim": NOTHING}.items():
         for case in cases:
@@ -190,11 +192,9 @@ def _class(row: Row) -> str:
 
 
 def _cell(row: Row) -> str:
-    detail = row.get("detail", "")
+    detail = "" if row["answer"] == "refused" else row.get("detail", "")
     if row["answer"] in ("exact", "wrong output") and "error" in row:
-        detail = detail if detail else f"{row['error']:.0e}"
-    if row["answer"] == "refused":
-        detail = ""
+        detail = detail or (f"{row['error']:.0e}" if row["error"] else "to the bit")
     text = f"{_class(row)}{f': {detail}' if detail else ''}".replace("|", "/")
     return text if row["right"] else f"**{text}**"
 
