@@ -94,6 +94,10 @@ class Family(Generic[T]):
         self.load()
         return sorted(self._members)
 
+    def __contains__(self, name: str) -> bool:
+        self.load()
+        return name in self._members
+
     def items(self) -> Iterator[tuple[str, T]]:
         """All (name, member) pairs, sorted by name."""
         for name in self.names():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pochette import families
 from pochette.control import Control
 from pochette.graph.capture import capture
-from pochette.graph.coupling import units_of
+from pochette.graph.units import units_of
 from pochette.layers.synthesis import harmonics
 from pochette.models.model import Excerpt, Model, State, Step
 from pochette.sound.losses import MultiScaleSpectral

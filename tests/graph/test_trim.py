@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from pochette.errors import RunError
 from pochette.graph.capture import capture
-from pochette.graph.coupling import Place, UnitFamily, Units, units_of
 from pochette.graph.graph import Graph
 from pochette.graph.trim import Cuts, cut_module, refresh_attributes, resize
+from pochette.graph.units import Place, UnitFamily, Units, units_of
 from pochette.models.ddsp import Ddsp, DdspModel
 from pochette.models.model import Step
 

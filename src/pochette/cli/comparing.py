@@ -121,6 +121,7 @@ class Compare(Verb):
     def _check(self, recipes: dict[str, Any]) -> None:
         """Refuse what cannot be, before any sound is listened to."""
         from pochette.lab.shrink import shrink, weights_of
+        from pochette.reduce.choosing import Choice
 
         within("--steps", self.steps, 1, math.inf)
         within("--stop-steps", self.stop_steps, 1, math.inf)
@@ -131,7 +132,7 @@ class Compare(Verb):
             with building(name, {"--size": self.size}):
                 model = recipe.build()
             try:
-                shrink(model, round((1 - max(self.stops)) * weights_of(model)), None)
+                shrink(model, round((1 - max(self.stops)) * weights_of(model)), Choice("random"))
             except ReductionError as error:
                 raise ReductionError(
                     f"{max(self.stops):.4g} of {name} cannot be removed: {error.what}",
@@ -150,7 +151,7 @@ class Compare(Verb):
             key = (model.sample_rate_hz, model.hop_samples)
             if key not in prepared:
                 corpus = FolderCorpus.prepare(self.sounds, *key, progress=counting(tell, "listen"))
-                divide(corpus)  # says now if there is too little to divide
+                divide(corpus, model.split_by)  # says now if there is too little to divide
                 for problem in corpus.problems if not prepared else ():
                     screen.say(f"left out: {problem.name}: {problem.what} {problem.remedy}")
                 prepared[key] = corpus

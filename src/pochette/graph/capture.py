@@ -51,7 +51,7 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
 
 def _translate(program: torch.export.ExportedProgram) -> Graph:
     values: dict[str, Any] = {}
-    inputs: list[Value] = []
+    fed: list[Value | None] = []
     stored: dict[str, Value] = {}
     mutated = set(program.graph_signature.buffers_to_mutate.values())
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
@@ -61,31 +61,44 @@ def _translate(program: torch.export.ExportedProgram) -> Graph:
         if fx_node.op == "placeholder":
             value = _placeholder(fx_node, specs[fx_node.name], mutated)
             values[fx_node.name] = value
-            if value.kind == "input":
-                inputs.append(value)
+            if value is None or value.kind == "input":
+                fed.append(value)
             else:
                 stored[value.path] = value
         elif fx_node.op == "output":
-            returned = tuple(values[arg.name] for arg in fx_node.args[0])
+            returned = tuple(values[arg.name] if isinstance(arg, torch.fx.Node) else arg for arg in fx_node.args[0])
         elif fx_node.target is operator.getitem:
             values[fx_node.name] = values[fx_node.args[0].name][fx_node.args[1]]
-        else:
+        elif hasattr(fx_node.target, "_schema") and fx_node.meta.get("val") is None:
+            continue  # an assertion on a tensor's type or length, which gives nothing
+        elif hasattr(fx_node.target, "_schema"):
             node = _node(fx_node, values)
             nodes.append(node)
             several = isinstance(fx_node.meta["val"], (tuple, list))
             values[fx_node.name] = node.outputs if several else node.output
-    outputs, mutations = [], {}
+        elif fx_node.users:
+            raise ExportError(
+                f"The graph calls {getattr(fx_node.target, '__name__', fx_node.target)}, which is no tensor operator.",
+                remedy="Write the forward without loops or branches on tensor values.",
+            )
+    results, mutations = [], {}
     for spec, value in zip(program.graph_signature.output_specs, returned, strict=True):
         if spec.kind is OutputKind.BUFFER_MUTATION:
             mutations[str(spec.target)] = value
         else:
-            outputs.append(value)
+            results.append(value)
     tensors = {**program.state_dict, **program.constants}
-    return _without_dead(Graph(inputs, nodes, outputs, mutations, tensors, stored))
+    outputs = [value for value in results if isinstance(value, Value)]
+    inputs = [value for value in fed if value is not None]
+    form = (program.call_spec.in_spec, program.call_spec.out_spec)
+    graph = Graph(inputs, nodes, outputs, mutations, tensors, stored, tuple(results), form, tuple(fed))
+    return _without_dead(graph)
 
 
-def _placeholder(fx_node: torch.fx.Node, spec: Any, mutated: set[str]) -> Value:
+def _placeholder(fx_node: torch.fx.Node, spec: Any, mutated: set[str]) -> Value | None:
     example = fx_node.meta["val"]
+    if not isinstance(example, torch.Tensor):
+        return None  # a number or a flag among the arguments: the graph holds for its value
     kind: Kind = "input"
     if spec.kind is InputKind.PARAMETER:
         kind = "parameter"
@@ -111,7 +124,7 @@ def _node(fx_node: torch.fx.Node, values: dict[str, Any]) -> Node:
 
 def _without_dead(graph: Graph) -> Graph:
     """Drop nodes and stored tensors that nothing needs."""
-    needed = {id(value) for value in [*graph.outputs, *graph.mutations.values()]}
+    needed = {id(value) for value in (*graph.outputs, *graph.mutations.values())}
     kept: list[Node] = []
     for node in reversed(graph.nodes):
         if any(id(value) in needed for value in node.outputs):

@@ -1,14 +1,15 @@
-"""Which channels must be removed together.
+"""Labels: which indices of which tensors go together.
 
-Every index of every axis carries a label. Operators hand labels on (an elementwise sum gives its inputs' channels one
-label), re-arrange them (concatenation, slices) or tie them (the rows of a recurrent layer's gates). Labels tied
-directly or indirectly form one **unit**: removing it means cutting all its indices from all tensors at once. Units that
-touch the same axes of the same parameters form a **family**; within it they can be ranked.
+Every index of every axis of every value carries a label. Operators hand labels on (an elementwise sum gives its inputs'
+channels one label), re-arrange them (concatenation, slices) or tie them (the rows of a recurrent layer's gates). Labels
+tied directly or indirectly stand and fall together; `pochette.graph.units` makes removable units of them.
+
+A reshape that parts an axis in two, or merges two, is undecided at first: indices can be removed along either side, but
+what is left must remain a rectangle. Such a `Grid` is settled at the end, when it is known what is fixed.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,35 +17,28 @@ import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from pochette.graph.graph import Graph, Value
-from pochette.graph.operator import description_of
+from pochette.graph.graph import Graph, Node, Value
 
 Labels = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Place:
-    """One axis of one stored tensor."""
+class Reading:
+    """A node that contracts an axis of one of its arguments: where removed units end."""
 
-    path: str
+    node: Node
+    value: Value
     axis: int
 
 
-@dataclass(frozen=True)
-class UnitFamily:
-    """Units that can be ranked against each other: same parameters, same axes."""
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """One axis of a x b indices seen as two: `cells[i, j]` is both `outer[i]` and `inner[j]`."""
 
-    name: str
-    """Path of the parameter that makes the units, without its last part."""
-    indices: dict[Place, npt.NDArray[np.int64]]
-    """For each place, (unit, indices a unit owns there)."""
-    norms: tuple[str, ...]
-    """Layers that normalise over these units: removing some changes the others' statistics."""
-
-    @property
-    def units(self) -> int:
-        """How many there are."""
-        return len(next(iter(self.indices.values())))
+    cells: Labels
+    outer: Labels
+    inner: Labels
 
 
 @dataclass
@@ -52,11 +46,27 @@ class Coupling:
     """The labels of a graph while operators propagate them."""
 
     graph: Graph
+    readings: list[Reading] = field(default_factory=list)
     _next: int = 0
     _axes: dict[int, list[Labels]] = field(default_factory=dict)
     _ties: list[tuple[Labels, Labels]] = field(default_factory=list)
     _frozen: list[tuple[Labels, str]] = field(default_factory=list)
     _norms: list[tuple[Labels, str]] = field(default_factory=list)
+    _makers: list[tuple[Labels, int]] = field(default_factory=list)
+    _readers: list[tuple[Labels, int]] = field(default_factory=list)
+    _grids: list[Grid] = field(default_factory=list)
+    _learnt: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._learnt = {id(value) for value in self.graph.of_kind("parameter")}
+        fixed = {id(value) for value in self.graph.of_kind("constant")}
+        for node in self.graph.nodes:
+            inputs = {id(value) for value in node.inputs()}
+            if inputs <= self._learnt | fixed:
+                # What follows from constants alone, a filter bank turned round, is no weight.
+                (self._learnt if inputs & self._learnt else fixed).update(id(value) for value in node.outputs)
+
+    # -- labels of values ----------------------------------------------------------------------------------------------
 
     def fresh(self, length: int) -> Labels:
         """Labels never used before."""
@@ -64,10 +74,10 @@ class Coupling:
         return np.arange(self._next - length, self._next)
 
     def axes(self, value: Value) -> list[Labels]:
-        """Labels of each axis of a value; fresh ones for a tensor not met before."""
+        """Labels of each axis of a value, in a list of its own; fresh ones for a tensor not met before."""
         if id(value) not in self._axes:
             self._axes[id(value)] = [self.fresh(size) for size in value.shape]
-        return self._axes[id(value)]
+        return list(self._axes[id(value)])
 
     def set(self, value: Value, axes: list[Labels]) -> None:
         """Give a computed value its labels.
@@ -80,12 +90,23 @@ class Coupling:
             AssertionError: their lengths are not the value's shape (a defect of an operator's description).
         """
         assert tuple(len(axis) for axis in axes) == value.shape, f"{value} labelled {[len(a) for a in axes]}"
-        self._axes[id(value)] = axes
+        self._axes[id(value)] = list(axes)
+
+    def learnt(self, value: Value) -> bool:
+        """Whether a value is a parameter, or computed from parameters and constants alone."""
+        return id(value) in self._learnt
+
+    # -- what operators say of them ------------------------------------------------------------------------------------
 
     def tie(self, left: Labels, right: Labels) -> None:
         """Index by index, the two belong to one unit."""
-        assert left.shape == right.shape
-        self._ties.append((left, right))
+        assert left.shape == right.shape, f"{left.shape} tied to {right.shape}"
+        self._ties.append((left.ravel(), right.ravel()))
+
+    def tie_all(self, labels: Labels) -> None:
+        """All of these belong to one unit."""
+        flat = labels.ravel()
+        self._ties.append((flat[:-1], flat[1:]))
 
     def freeze(self, value: Value, reason: str) -> None:
         """No index of this value may be removed."""
@@ -94,97 +115,212 @@ class Coupling:
 
     def freeze_labels(self, labels: Labels, reason: str) -> None:
         """None of these may be removed."""
-        self._frozen.append((labels, reason))
+        self._frozen.append((labels.ravel(), reason))
 
     def normalised(self, labels: Labels, layer: str) -> None:
-        """A layer computes statistics over these."""
-        self._norms.append((labels, layer))
+        """A layer computes statistics over these: removing some changes what the others become."""
+        self._norms.append((labels.ravel(), layer or "the outermost module"))
+
+    def makes(self, node: Node, weight: Value, labels: Labels) -> None:
+        """A node makes these indices from data with a weight; says nothing if the weight is not learnt."""
+        if self.learnt(weight):
+            self._makers.append((labels.ravel(), id(node)))
+
+    def reads(self, node: Node, value: Value, axis: int, weight: Value | None = None, *, within: bool = False) -> None:
+        """A node sums over an axis of one of its arguments.
+
+        Args:
+            node: that contracts.
+            value: the argument; masking it along the axis is what removal amounts to.
+            axis: of the argument.
+            weight: what the argument is multiplied with, if that may be learnt; the argument itself by default.
+            within: the node made what it reads here, as an LSTM's projection does; it counts as another reader.
+        """
+        axis %= len(value.shape)
+        self.readings.append(Reading(node, value, axis))
+        if self.learnt(value if weight is None else weight):
+            self._readers.append((self.axes(value)[axis].ravel(), id(value if within else node)))
+
+    def made(self, labels: Labels) -> bool:
+        """Whether learnt weights make all of these, as far as is known yet."""
+        unit = self.components()
+        return bool(_handed_on(self._grids, unit, self._made(unit))[unit[labels]].all())
+
+    def meet(self, node: Node, value: Value, axis: int, other: Value, other_axis: int) -> None:
+        """A node sums products of two tensors of data over an axis of both, as queries meet keys.
+
+        Where learnt weights make both, each reads the other, and units of both can go; fixed functions cannot lose any.
+
+        Args:
+            node: that contracts.
+            value: one of them; masking it along the axis is what removal amounts to.
+            axis: of the first.
+            other: the other.
+            other_axis: of the other.
+        """
+        labels, others = self.axes(value)[axis], self.axes(other)[other_axis]
+        if self.made(labels) and self.made(others):
+            self._readers.append((labels.ravel(), id(node)))
+        self.tie(labels, others)
+        self.reads(node, value, axis)
+
+    def contract(self, node: Node, x: Value, x_axis: int, weight: Value, weight_axis: int) -> None:
+        """A node sums products of two arguments over an axis of both: their indices go together.
+
+        Args:
+            node: that contracts.
+            x: data.
+            x_axis: summed over.
+            weight: learnt or not.
+            weight_axis: summed over.
+        """
+        self.tie(self.axes(x)[x_axis], self.axes(weight)[weight_axis])
+        self.reads(node, x, x_axis, weight)
+
+    def split(self, labels: Labels, outer: int, inner: int) -> tuple[Labels, Labels]:
+        """Part an axis of outer x inner indices in two.
+
+        Args:
+            labels: of the axis.
+            outer: length of the first new axis.
+            inner: length of the second.
+
+        Returns:
+            labels of both.
+        """
+        grid = Grid(labels.reshape(outer, inner), self.fresh(outer), self.fresh(inner))
+        self._grids.append(grid)
+        return grid.outer, grid.inner
+
+    def merge(self, outer: Labels, inner: Labels) -> Labels:
+        """Make one axis of two.
+
+        Args:
+            outer: labels of the first.
+            inner: labels of the second.
+
+        Returns:
+            labels of the axis of all pairs, the second changing fastest.
+        """
+        if len(outer) == 1:
+            return inner
+        if len(inner) == 1:
+            return outer
+        cells = self.fresh(len(outer) * len(inner)).reshape(len(outer), len(inner))
+        self._grids.append(Grid(cells, outer, inner))
+        return cells.ravel()
+
+    # -- what follows --------------------------------------------------------------------------------------------------
 
     def components(self) -> Labels:
-        """The unit of every label."""
-        pairs = [np.stack([a.ravel(), b.ravel()]) for a, b in self._ties]
-        edges = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
-        matrix = coo_matrix((np.ones(edges.shape[1]), (edges[0], edges[1])), shape=(self._next, self._next))
+        """The unit of every label, by what is tied so far."""
+        if self._ties:
+            left, right = (np.concatenate(side) for side in zip(*self._ties, strict=True))
+        else:
+            left = right = np.zeros(0, np.int64)
+        matrix = coo_matrix((np.ones(len(left), np.int8), (left, right)), shape=(self._next, self._next))
         found: Labels = connected_components(matrix, directed=False)[1].astype(np.int64)
         return found
 
+    def settle(self) -> Labels:
+        """Decide every grid, and give the unit of every label.
 
-@dataclass(frozen=True)
-class Units:
-    """What can be removed from a graph, and what cannot and why."""
+        Returns:
+            (label,) number of its unit.
+        """
+        undecided = list(self._grids)
+        while True:
+            unit = self.components()
+            fixed, made = self._fixed(unit), _handed_on(undecided, unit, self._made(unit))
+            if not undecided:
+                return unit
+            if self._spread(undecided, unit, fixed):
+                continue
+            choices = [(_candidates(grid, unit, fixed, made), grid) for grid in undecided]
+            forced = [(counts, grid) for counts, grid in choices if 0 in counts]
+            # One free choice at a time: it may decide others.
+            for (outer, inner), grid in forced or choices[:1]:
+                self._decide(grid, outer, inner)
+                undecided.remove(grid)
 
-    families: tuple[UnitFamily, ...]
-    kept: dict[str, str]
-    """Parameter axis ("path:axis") to the reason why it stays whole."""
+    def _fixed(self, unit: Labels) -> Flags:
+        """Which units are frozen."""
+        flags = np.zeros(self._next, np.bool_)
+        for labels, _ in self._frozen:
+            flags[unit[labels]] = True
+        return flags
 
+    def _made(self, unit: Labels) -> Flags:
+        """Which units some learnt weight makes."""
+        flags = np.zeros(self._next, np.bool_)
+        for labels, _ in self._makers:
+            flags[unit[labels]] = True
+        return flags
 
-def propagate(graph: Graph) -> Coupling:
-    """Let every operator of a graph hand its labels on.
+    def _spread(self, grids: list[Grid], unit: Labels, fixed: Flags) -> bool:
+        """Hand fixedness from cells to the sides they lie on, and back; whether anything changed."""
+        changed = False
+        for grid in grids:
+            cells = fixed[unit[grid.cells]]
+            for side, stuck in ((grid.outer, cells.any(1)), (grid.inner, cells.any(0))):
+                new = stuck & ~fixed[unit[side]]
+                if new.any():
+                    self.freeze_labels(side[new], self.reason(grid.cells[cells][:1], unit))
+                    changed = True
+            sides = fixed[unit[grid.outer]][:, None] & fixed[unit[grid.inner]][None]
+            new = sides & ~cells
+            if new.any():
+                self.freeze_labels(grid.cells[new], self.reason(grid.outer[:1], unit))
+                changed = True
+        return changed
 
-    Args:
-        graph: captured.
-
-    Returns:
-        the labels, ready for `units_of`.
-    """
-    coupling = Coupling(graph)
-    for value in graph.inputs:
-        coupling.freeze(value, "an input of the model")
-    for node in graph.nodes:
-        description_of(node).couple(node, coupling)
-    for value in graph.outputs:
-        coupling.freeze(value, "an output of the model")
-    for path, value in graph.mutations.items():
-        state = graph.stored[path]
-        for before, after in zip(coupling.axes(state), coupling.axes(value), strict=True):
-            coupling.tie(before, after)
-    return coupling
-
-
-def units_of(graph: Graph) -> Units:
-    """The families of removable units of a graph.
-
-    A unit is removable if nothing freezes it and it is hidden: some weight makes it and another weight reads it. What
-    only feeds fixed arithmetic (a noise band, a partial) has a meaning of its own and stays.
-
-    Args:
-        graph: captured.
-
-    Returns:
-        families in the order of their first parameter, and the reasons for what stays.
-    """
-    coupling = propagate(graph)
-    component = coupling.components()
-    reasons: dict[int, str] = {}
-    for labels, reason in coupling._frozen:
-        for unit in np.unique(component[labels]):
-            reasons.setdefault(int(unit), reason)
-    owned = _owned_indices(graph, coupling, component)
-    learnt = {value.path for value in graph.of_kind("parameter") if len(value.shape) > 1}
-    kept: dict[str, str] = {}
-    grouped: dict[tuple[tuple[Place, int], ...], list[int]] = defaultdict(list)
-    for unit, places in owned.items():
-        matrices = sum(place.path in learnt for place in places)
-        if unit not in reasons and matrices < 2:
-            reasons[unit] = "read by no learnt weight"
-        if unit in reasons:
-            kept.update({f"{place.path}:{place.axis}": reasons[unit] for place in places if place.path in learnt})
+    def _decide(self, grid: Grid, outer: int, inner: int) -> None:
+        if outer == inner == 0:
+            self.freeze_labels(grid.cells, "reshaped across axes that are fixed")
+        if outer == 0 and inner > 0:
+            self.tie(grid.cells, np.broadcast_to(grid.inner[None], grid.cells.shape))
+            self.freeze_labels(grid.outer, "reshaped together with units along another axis")
+        elif inner == 0 or outer >= inner:
+            self.tie(grid.cells, np.broadcast_to(grid.outer[:, None], grid.cells.shape))
+            self.freeze_labels(grid.inner, "reshaped together with units along another axis")
         else:
-            grouped[tuple((place, len(found)) for place, found in places.items())].append(unit)
-    norm_units = [(set(component[labels].tolist()), layer) for labels, layer in coupling._norms]
-    families = []
-    for signature, units in grouped.items():
-        indices = {place: np.stack([np.array(owned[unit][place]) for unit in units]) for place, _ in signature}
-        norms = tuple(layer for members, layer in norm_units if units[0] in members)
-        families.append(UnitFamily(signature[0][0].path.rpartition(".")[0], indices, norms))
-    return Units(tuple(families), kept)
+            self._decide(grid, 0, inner)
+
+    def reason(self, labels: Labels, unit: Labels) -> str:
+        """Why some labels are frozen: the first reason given for any in their units.
+
+        Args:
+            labels: frozen.
+            unit: of every label.
+
+        Returns:
+            the reason.
+        """
+        wanted = set(unit[labels].ravel().tolist())
+        for frozen, reason in self._frozen:
+            if not wanted.isdisjoint(unit[frozen].tolist()):
+                return reason
+        return "fixed"
 
 
-def _owned_indices(graph: Graph, coupling: Coupling, component: Labels) -> dict[int, dict[Place, list[int]]]:
-    """Unit to the indices it owns in each place of each stored tensor."""
-    owned: dict[int, dict[Place, list[int]]] = defaultdict(dict)
-    for path, value in graph.stored.items():
-        for axis, labels in enumerate(coupling.axes(value)):
-            for index, unit in enumerate(component[labels].tolist()):
-                owned[unit].setdefault(Place(path, axis), []).append(index)
-    return owned
+def _handed_on(grids: list[Grid], unit: Labels, made: Flags) -> Flags:
+    """Which units are made, by a weight or as a row, column or cell of a grid of which others are."""
+    while True:
+        before = made.sum()
+        for grid in grids:
+            cells, outer, inner = unit[grid.cells], unit[grid.outer], unit[grid.inner]
+            made[outer[made[cells].any(1)]] = True
+            made[inner[made[cells].any(0)]] = True
+            made[cells[made[outer][:, None] | made[inner][None]]] = True
+        if made.sum() == before:
+            return made
+
+
+def _candidates(grid: Grid, unit: Labels, fixed: Flags, made: Flags) -> tuple[int, int]:
+    """How many units could be removed along each side of a grid."""
+    cells_fixed, cells_made = fixed[unit[grid.cells]], made[unit[grid.cells]]
+    counts = []
+    for side, axis in ((grid.outer, 1), (grid.inner, 0)):
+        free = ~fixed[unit[side]] & ~cells_fixed.any(axis) & (made[unit[side]] | cells_made.any(axis))
+        counts.append(len(np.unique(unit[side][free])))
+    return counts[0], counts[1]

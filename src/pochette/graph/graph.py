@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import TreeSpec
 
 Kind = Literal["input", "parameter", "state", "constant", "computed"]
 
@@ -54,6 +56,11 @@ class Node:
     layer: str
     """Path of the module that called it; "" for the outermost."""
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether PyTorch declares that the operator works element by element, with broadcasting."""
+        return torch.Tag.pointwise in function_of(self.op).tags
+
     def inputs(self) -> Iterator[Value]:
         """All values among the arguments, in order."""
         for arg in self.args:
@@ -71,6 +78,31 @@ class Node:
         return f"{', '.join(map(repr, self.outputs))} = {self.op}({', '.join(map(repr, self.args))})"
 
 
+@cache
+def function_of(op: str) -> Any:
+    """PyTorch's operator of a full name, "aten.linear.default"."""
+    found: Any = torch.ops
+    for part in op.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def call_of(op: str, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments in their schema's order, as positional ones and those that must be named.
+
+    Args:
+        op: full operator name.
+        args: one for each argument of the schema.
+
+    Returns:
+        positional arguments and named ones.
+    """
+    arguments = function_of(op)._schema.arguments
+    positional = tuple(arg for arg, given in zip(arguments, args, strict=True) if not arg.kwarg_only)
+    names = {arg.name: given for arg, given in zip(arguments, args, strict=True) if arg.kwarg_only}
+    return args[: len(positional)], {name: given for name, given in names.items() if given is not None}
+
+
 @dataclass
 class Graph:
     """A captured module: what one call reads, computes, returns and carries on."""
@@ -85,6 +117,12 @@ class Graph:
     """Values of parameters, constants and initial state, by path."""
     stored: dict[str, Value] = field(repr=False)
     """The graph's parameters, constants and state, by path; only those in use."""
+    returned: tuple[Any, ...] = ()
+    """What a call returns, flat: values of `outputs`, and plain numbers or None between them."""
+    form: tuple[TreeSpec, TreeSpec] | None = field(default=None, repr=False)
+    """How a call's arguments and results are nested."""
+    fed: tuple[Value | None, ...] = ()
+    """For each flat argument of a call its value, None for those that are no tensors or are not used."""
 
     def of_kind(self, kind: Kind) -> list[Value]:
         """Stored values of one kind, in the module's order."""

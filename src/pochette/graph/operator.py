@@ -1,4 +1,4 @@
-"""What an operator is: one description with three readings, its cost, its coupling and its C.
+"""What an operator is: one description with all its readings: its cost, its coupling, its smaller self and its C.
 
 Each file of `pochette.graph.ops` describes one family of operators and registers them by their full names; profiling,
 trimming and export learn of it from that alone.
@@ -6,11 +6,16 @@ trimming and export learn of it from that alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
 
 from pochette.errors import ExportError
-from pochette.graph.graph import Node
+from pochette.graph.graph import Node, Value
 from pochette.recipe import Family
 
 if TYPE_CHECKING:
@@ -28,6 +33,8 @@ class Cost:
     """Additions, multiplications and comparisons element by element, biases among them."""
     transcendental: int = 0
     """Evaluations of exp, log, tanh, sine..."""
+    fft: int = 0
+    """Floating-point operations of Fourier transforms: 5 N log2 N for N complex points, half of it for real ones."""
 
     def __add__(self, other: Cost) -> Cost:
         """Sum, field by field."""
@@ -36,6 +43,16 @@ class Cost:
     def __mul__(self, factor: float) -> Cost:
         """That many calls."""
         return Cost(*(round(getattr(self, f.name) * factor) for f in fields(Cost)))
+
+
+class Survivors(Protocol):
+    """What is left of every value once units are removed."""
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """Lengths of a value's axes after the removal."""
+
+    def indices(self, value: Value, axis: int) -> npt.NDArray[np.int64]:
+        """Surviving indices of one axis, in order."""
 
 
 class Operator:
@@ -54,8 +71,30 @@ class Operator:
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Label the outputs' axes and tie what must be removed together."""
-        for value in node.inputs():
+        for value in (*node.inputs(), *node.outputs):
             coupling.freeze(value, f"{node.op} is not known to trimming")
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The operator and arguments that do the same to what survives; only sizes and places need change.
+
+        Args:
+            node: one operator applied to values, which stay as they are among the arguments.
+            survivors: lengths and indices after the removal.
+
+        Returns:
+            full operator name and arguments.
+        """
+        return node.op, node.args
+
+    def mend(self, node: Node, survivors: Survivors, before: Mapping[str, Tensor], after: dict[str, Tensor]) -> None:
+        """Correct stored tensors that cutting alone leaves wrong, in place; most need nothing.
+
+        Args:
+            node: one operator applied to values.
+            survivors: lengths and indices after the removal.
+            before: stored tensors by path, whole.
+            after: the same, cut.
+        """
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """Write the C that computes the outputs.
@@ -94,6 +133,20 @@ def describe(*names: str, operator: Operator) -> Operator:
 
 
 def description_of(node: Node) -> Operator:
-    """The description of a node's operator; the plain `Operator` where there is none."""
+    """The description of a node's operator: its own, that of any operator working element by element, or the plain one.
+
+    Args:
+        node: of a graph.
+
+    Returns:
+        the description.
+    """
     operators.load()
-    return operators[node.op] if node.op in operators.names() else Operator()
+    if node.op in operators:
+        return operators[node.op]
+    return operators[ELEMENTWISE] if node.elementwise else UNKNOWN
+
+
+ELEMENTWISE = "element by element"
+"""Under this name stands the description of operators that PyTorch itself declares elementwise."""
+UNKNOWN = Operator()

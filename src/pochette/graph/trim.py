@@ -1,83 +1,68 @@
-"""Physical removal: cutting units out of a module's tensors, and giving a module the shapes of stored weights."""
+"""Physical removal: cut tensors put into a module, and modules given the shapes of stored weights."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor, nn
+from torch.nn.utils.weight_norm import WeightNorm
 
 from pochette.errors import RunError
-from pochette.graph.coupling import Place, UnitFamily
+from pochette.graph.graph import Graph
+from pochette.graph.rewrite import Remains, cut_tensors
 
-Indices = npt.NDArray[np.int64]
 
-
-@dataclass
+@dataclass(frozen=True)
 class Cuts:
-    """Which indices of which axes survive; what is not named survives whole."""
+    """A removal that can be made again on other tensors of the same model: earlier weights, an optimiser's moments."""
 
-    survivors: dict[Place, Indices] = field(default_factory=dict)
+    graph: Graph
+    """Of the whole model."""
+    remains: Remains
+    prefix: str = ""
+    """What the graph's paths carry in front of the model's own."""
 
-    def remove(self, family: UnitFamily, units: Indices, sizes: Mapping[str, tuple[int, ...]]) -> None:
-        """Take units of a family out.
-
-        Args:
-            family: whose units.
-            units: their numbers within the family.
-            sizes: shape of every stored tensor by path.
-        """
-        for place, owned in family.indices.items():
-            before = self.survivors.get(place, np.arange(sizes[place.path][place.axis]))
-            self.survivors[place] = np.setdiff1d(before, owned[units].ravel())
-
-    def of_path(self) -> dict[str, dict[int, Tensor]]:
-        """Path to axis to surviving indices."""
-        by_path: dict[str, dict[int, Tensor]] = defaultdict(dict)
-        for place, indices in self.survivors.items():
-            by_path[place.path][place.axis] = torch.from_numpy(indices)
-        return by_path
-
-    def apply(self, tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-        """The tensors, cut.
+    def apply(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors, cut; weight norms are corrected, so that effective weights are the old ones' slices.
 
         Args:
-            tensors: by path, for instance a state dictionary or an optimiser's moments.
-            prefix: what the graph's paths carry in front of these paths.
+            tensors: by the model's own paths, a whole state dictionary.
 
         Returns:
             new tensors; those that no cut concerns are the same objects.
         """
-        by_path = self.of_path()
-        out = dict(tensors)
-        for path in tensors:
-            for axis, indices in by_path.get(prefix + path, {}).items():
-                out[path] = out[path].index_select(axis, indices)
-        return out
+        named = {self.prefix + path: tensor for path, tensor in tensors.items()}
+        cut = cut_tensors(self.graph, self.remains, {**self.graph.tensors, **named})
+        return {path: cut[self.prefix + path] for path in tensors}
+
+    def slices(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors' surviving parts and nothing more: what gradients and moments need.
+
+        Args:
+            tensors: by the model's own paths.
+
+        Returns:
+            new tensors.
+        """
+        stored = self.graph.stored
+        return {
+            path: self.remains.cut(stored[self.prefix + path], tensor) if self.prefix + path in stored else tensor
+            for path, tensor in tensors.items()
+        }
 
 
-def cut_module(module: nn.Module, cuts: Cuts) -> None:
-    """Make a module smaller in place.
+def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Replace parameters and buffers of a module, whatever their shapes.
 
     Args:
-        module: the captured module, or a copy of it.
-        cuts: by paths of its state dictionary.
+        module: changed in place.
+        tensors: new values by path.
     """
-    # All cuts are made before the first is put in: one that fails leaves the module whole.
-    made: list[tuple[nn.Module, str, Tensor]] = []
-    for path, axes in cuts.of_path().items():
+    for path, tensor in tensors.items():
         owner_path, _, name = path.rpartition(".")
-        owner = module.get_submodule(owner_path)
-        smaller: Tensor = getattr(owner, name).detach()
-        for axis, indices in axes.items():
-            smaller = smaller.index_select(axis, indices)
-        made.append((owner, name, smaller))
-    for owner, name, smaller in made:
-        _replace(owner, name, smaller)
+        _replace(module.get_submodule(owner_path), name, tensor)
     refresh_attributes(module)
 
 
@@ -103,10 +88,7 @@ def resize(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for path, tensor in tensors.items():
         if own[path].dim() != tensor.dim():
             raise RunError(f"{path} has {tensor.dim()} axes, not {own[path].dim()}.", remedy="Use the stored recipe.")
-    for path, tensor in tensors.items():
-        owner_path, _, name = path.rpartition(".")
-        _replace(module.get_submodule(owner_path), name, tensor.clone())
-    refresh_attributes(module)
+    put(module, {path: tensor.clone() for path, tensor in tensors.items()})
 
 
 def _replace(owner: nn.Module, name: str, tensor: Tensor) -> None:
@@ -128,10 +110,67 @@ def refresh_attributes(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear):
             part.out_features, part.in_features = part.weight.shape
-        elif isinstance(part, nn.LayerNorm) and part.elementwise_affine:
+        elif isinstance(part, _CONVOLUTIONS):
+            _refresh_convolution(part)
+        elif isinstance(part, nn.LayerNorm | nn.RMSNorm) and part.elementwise_affine:
             part.normalized_shape = tuple(part.weight.shape)
+        elif isinstance(part, _CHANNEL_NORMS):
+            vector = next((t for t in (part.weight, part.running_mean) if t is not None), None)
+            if vector is not None:
+                part.num_features = len(vector)
+        elif isinstance(part, nn.GroupNorm) and part.affine:
+            if part.num_groups == part.num_channels:
+                part.num_groups = len(part.weight)
+            part.num_channels = len(part.weight)
+        elif isinstance(part, nn.Embedding):
+            part.num_embeddings, part.embedding_dim = part.weight.shape
+        elif isinstance(part, nn.PReLU):
+            part.num_parameters = len(part.weight)
+        elif isinstance(part, nn.RNNCellBase):
+            part.input_size, part.hidden_size = part.weight_ih.shape[1], part.weight_hh.shape[1]
         elif isinstance(part, nn.RNNBase):
-            part.input_size = part.get_parameter("weight_ih_l0").shape[1]
-            part.hidden_size = part.get_parameter("weight_hh_l0").shape[1]
-            part._flat_weights = [getattr(part, name) for name in part._flat_weights_names]
-            part.flatten_parameters()
+            _refresh_recurrent(part)
+        # Weight norm of the old kind leaves the last effective weight behind as a plain attribute of the old size.
+        for hook in part._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm):
+                setattr(part, hook.name, hook.compute_weight(part).detach())
+
+
+def _refresh_convolution(part: Any) -> None:
+    weight = part.weight
+    transposed = isinstance(part, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+    if part.groups > 1 and part.in_channels == part.groups:
+        # One input channel a group: the groups go with the channels.
+        part.groups = weight.shape[0] if transposed else weight.shape[0] // (part.out_channels // part.groups)
+    if transposed:
+        part.in_channels, part.out_channels = weight.shape[0], weight.shape[1] * part.groups
+    else:
+        part.in_channels, part.out_channels = weight.shape[1] * part.groups, weight.shape[0]
+
+
+def _refresh_recurrent(part: nn.RNNBase) -> None:
+    part.input_size = part.get_parameter("weight_ih_l0").shape[1]
+    gates = {"LSTM": 4, "GRU": 3}.get(part.mode, 1)
+    part.hidden_size = part.get_parameter("weight_hh_l0").shape[0] // gates
+    if part.proj_size:
+        part.proj_size = part.get_parameter("weight_hr_l0").shape[0]
+    part._flat_weights = [getattr(part, name) for name in part._flat_weights_names]
+    part.flatten_parameters()
+
+
+_CONVOLUTIONS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+_CHANNEL_NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+)

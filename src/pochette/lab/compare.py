@@ -18,7 +18,6 @@ from typing import Any
 from scipy import stats
 
 from pochette.errors import RecipeError
-from pochette.lab.anchors import Resynthesiser
 from pochette.lab.experiment import (
     Anchor,
     Control,
@@ -28,16 +27,18 @@ from pochette.lab.experiment import (
     Experiment,
     Removal,
     Rewind,
-    Scope,
     Timing,
     ancestors_of,
     name_of,
     path,
 )
 from pochette.lab.store import Result
+from pochette.lab.walk import has_anchor
+from pochette.reduce.choosing import Scaling, Scope
 from pochette.train.loop import Training
 
 CONFIDENCE = 0.95
+_SCALINGS = {"operations": "per operation", "bytes": "per byte", "dimension": "per weight", "none": "unscaled"}
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,17 @@ class Comparison:
     """Of training at each stop."""
     criteria: tuple[str, ...] = ("magnitude", "random")
     scopes: tuple[Scope, ...] = ("local",)
+    scalings: tuple[Scaling, ...] = ("maximum",)
+    """How scores of different layers are made comparable; crossed only with scopes that compare them."""
     removals: tuple[Removal, ...] = ("trim",)
     rewind: Rewind = "learning_rate"
     stops: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
     """Shares of the dense model's learnt numbers removed, ascending."""
     seeds: tuple[int, ...] = (0, 1, 2)
     controls: tuple[ControlKind, ...] = ()
-    """Made at every stop of the first criterion, trimmed, with the first scope."""
+    """Made at stops of the first criterion, trimmed, with the first scope."""
+    control_stops: tuple[float, ...] = ()
+    """Which of the stops have controls; all if none is named."""
     anchor: bool = True
     """Whether to measure the error of the mean sound, where the model has a synthesiser for it."""
     machines: tuple[str, ...] = ()
@@ -79,7 +84,7 @@ class Comparison:
         self._check()
         made: list[Experiment] = []
         for model, recipe in self.recipes.items():
-            if self.anchor and isinstance(recipe.build(), Resynthesiser):
+            if self.anchor and has_anchor(recipe.build()):
                 made.append(Anchor(self.corpus, model, recipe))
             for seed in self.seeds:
                 made += self._of_seed(model, recipe, seed)
@@ -91,14 +96,17 @@ class Comparison:
             cut
             for criterion in self.criteria
             for scope in self.scopes
+            for scaling in (self.scalings if scope != "local" else ("maximum",))
             for removal in self.removals
             for cut in path(
-                dense, self.stops, self.stop_steps, criterion=criterion, scope=scope, removal=removal,
-                rewind=self.rewind,
+                dense, self.stops, self.stop_steps, criterion=criterion, scope=scope, scaling=scaling,
+                removal=removal, rewind=self.rewind,
             )
         ]  # fmt: skip
         first = [c for c in cuts if c.criterion == self.criteria[0] and c.scope == self.scopes[0]]
-        controlled = [cut for cut in first if cut.removal == self.removals[0]]
+        controlled = [cut for cut in first if cut.removal == self.removals[0] and cut.scaling == first[0].scaling]
+        if self.control_stops:
+            controlled = [cut for cut in controlled if cut.removed in self.control_stops]
         networks: list[Dense | Cut | Control] = [dense, *cuts]
         networks += [Control(cut, kind) for cut in controlled for kind in self.controls]
         return [*networks, *(Timing(network, machine) for network in networks for machine in self.machines)]
@@ -215,6 +223,8 @@ def curve_of(cut: Cut | None, control: str) -> str:
     if control:
         return control.replace("_", ", same ")
     name = f"{cut.criterion}, {cut.scope.replace('_', ' ')}"
+    if cut.scope != "local" and cut.scaling != "maximum":
+        name += f", {_SCALINGS.get(cut.scaling, cut.scaling)}"
     return f"masked by {name}" if cut.removal == "mask" else name
 
 

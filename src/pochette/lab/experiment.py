@@ -20,9 +20,9 @@ from typing import Any, Literal
 from pochette.errors import RecipeError
 from pochette.families import models
 from pochette.recipe import check_ranges, from_json, signature, to_json
+from pochette.reduce.choosing import SWITCH, Choice, Scaling, Scope
 from pochette.train.loop import Training
 
-Scope = Literal["local", "global", "global_then_local"]
 Removal = Literal["trim", "mask"]
 Rewind = Literal["learning_rate", "weights", "init"]
 ControlKind = Literal["reinit", "scratch_epochs", "scratch_compute"]
@@ -77,12 +77,25 @@ class Cut:
     """What makes a unit worth keeping; "random" is the control of all others."""
     scope: Scope = "local"
     """Whether units are ranked within a layer or over all of them."""
-    scaling: str = "maximum"
+    scaling: Scaling = "maximum"
     """What makes scores of different layers comparable, where the scope compares them."""
     removal: Removal = "trim"
     """Whether units are taken out, or set to zero and held there, which saves nothing."""
     rewind: Rewind = "learning_rate"
     """Where survivors start again: as they are, at their weights early in dense training, or at their first ones."""
+
+    def choice(self, seed: int, dense_weights: int | None = None) -> Choice:
+        """How units are chosen.
+
+        Args:
+            seed: of what criteria draw.
+            dense_weights: learnt numbers of the dense model; global ranking may end at a tenth of them.
+
+        Returns:
+            criterion, scope and scaling.
+        """
+        switch = None if dense_weights is None else round(SWITCH * dense_weights)
+        return Choice(self.criterion, self.scope, self.scaling, seed=seed, switch_weights=switch)
 
     def __post_init__(self) -> None:
         check_ranges(self, removed=(1e-6, 1.0 - 1e-9), steps=(1, 10**8))

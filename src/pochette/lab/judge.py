@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pochette.corpus.folder import FolderCorpus
+from pochette.corpus.folder import By, FolderCorpus
 from pochette.errors import RunError
 from pochette.families import boards
 from pochette.models.model import Excerpt, Model
@@ -41,11 +41,12 @@ class Parts:
     """What only the error is measured on."""
 
 
-def divide(corpus: FolderCorpus) -> Parts:
+def divide(corpus: FolderCorpus, by: By = "pitch") -> Parts:
     """Set the test sounds apart, then those for looking at.
 
     Args:
         corpus: whole.
+        by: what is held out, see `Model.split_by`.
 
     Returns:
         three parts that share no note (no sound or stretch, in corpora of few notes).
@@ -53,8 +54,8 @@ def divide(corpus: FolderCorpus) -> Parts:
     Raises:
         SoundError: there is too little to divide.
     """
-    rest, test = corpus.split(seed=TEST_SPLIT)
-    training, looks = rest.split(seed=LOOKS_SPLIT)
+    rest, test = corpus.split(seed=TEST_SPLIT, by=by)
+    training, looks = rest.split(seed=LOOKS_SPLIT, by=by)
     return Parts(training, looks, test)
 
 

@@ -36,8 +36,9 @@ from pochette.lab.runs import sized
 from pochette.lab.tell_result import Findings, clips_of, result_of
 from pochette.models.model import Model
 from pochette.recipe import check_ranges, signature
+from pochette.reduce.choosing import Choice
 from pochette.reduce.methods.lottery import DENSE_SHARE, Lottery, Round
-from pochette.reduce.trimming import Structure, trim_model
+from pochette.reduce.trimming import structure_of, trim_model
 from pochette.train.loop import Trainer, Training
 from pochette.train.session import Session
 
@@ -248,7 +249,7 @@ def _plan(model: Model, board: Board, tell: Tell) -> float:
     Trimming leaves shapes that do not depend on the weights, so the answer is exact but for what the sound itself
     changes (the number of audible partials). If nothing fits, the smallest is made and the report says by how much.
     """
-    structure = Structure.of(model)
+    structure = structure_of(model)
     total = structure.matrix_macs()
     # A network that is small from the start cannot lose nineteen in twenty.
     aims = list(dict.fromkeys(max(keep, structure.least_macs() / total) for keep in KEEPS))
@@ -256,7 +257,7 @@ def _plan(model: Model, board: Board, tell: Tell) -> float:
         return aims[0]
     for number, keep in enumerate(aims):
         tell("plan", number / len(aims), f"{keep:.0%} of the network on {board.title}")
-        small, _, _ = trim_model(model, structure.keep_for(keep * total), "random", structure)
+        small, _, _ = trim_model(model, structure.keep_for(keep * total), choice=Choice("random"), structure=structure)
         try:
             cost = count(export(small, "plan"), board, np.tile(_rest(model), (30, 1)))
         except ToolError:

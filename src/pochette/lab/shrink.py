@@ -7,28 +7,27 @@ the weights it concerns.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from pochette.errors import ReductionError
-from pochette.lab.experiment import Cut
 from pochette.models.model import Model
-from pochette.reduce.trimming import PREFIX, Structure, trim_model
+from pochette.reduce.choosing import Choice
+from pochette.reduce.evidence import Evidence
+from pochette.reduce.trimming import PREFIX, trim_model
 
 Kept = dict[str, Tensor]
 """What survives: "PATH|AXIS" to indices, ascending; axes that are not named survive whole."""
 
 
-def shrink(model: Model, weights: int, cut: Cut | None, seed: int = 0) -> tuple[Model, Kept]:
+def shrink(model: Model, weights: int, choice: Choice, evidence: Evidence | None = None) -> tuple[Model, Kept]:
     """Take units out of a model until so few learnt numbers are left; the one place that calls the trimmer.
 
     Args:
         model: left as it was.
         weights: most that may stay.
-        cut: says what goes first; None thins every layer evenly, whatever it has learnt.
-        seed: of criteria that draw lots.
+        choice: what goes first.
+        evidence: of this model, where the criterion needs data.
 
     Returns:
         the smaller model, and what survived of this one.
@@ -36,47 +35,13 @@ def shrink(model: Model, weights: int, cut: Cut | None, seed: int = 0) -> tuple[
     Raises:
         ReductionError: it cannot become so small, or would not become any smaller.
     """
-    structure = Structure.of(model)
-    criterion = "random" if cut is None else cut.criterion
-    if cut is not None and cut.scope != "local":
-        raise ReductionError(f"There is no trimming with the scope {cut.scope!r} yet.", remedy="Use the scope local.")
-    keep = _keep_for_weights(structure, weights)
-    small, cuts, _ = trim_model(model, keep, criterion, structure)
+    small, _, report = trim_model(model, weights=weights, choice=choice, evidence=evidence)
     kept = {
         f"{place.path.removeprefix(PREFIX)}|{place.axis}": torch.from_numpy(indices)
-        for place, indices in cuts.survivors.items()
+        for place, indices in report.survivors.items()
         if place.path.startswith(PREFIX)
     }
     return small, kept
-
-
-def _keep_for_weights(structure: Structure, weights: int) -> float:
-    """Largest uniform share of units that leaves at most so many learnt numbers."""
-    import numpy as np
-
-    first = {family.name: np.arange(family.units, 0, -1, dtype=np.float64) for family in structure.families}
-
-    def left(keep: float) -> int:
-        survivors = structure.cuts(structure.uniform(keep), first).survivors
-        total = 0
-        for value in structure.graph.of_kind("parameter"):
-            shape = list(value.shape)
-            for place, indices in survivors.items():
-                if place.path == value.path:
-                    shape[place.axis] = len(indices)
-            total += prod(shape)
-        return total
-
-    if left(0.0) > weights:
-        raise ReductionError(
-            f"With one unit in every layer {left(0.0)} learnt numbers are left, more than the {weights} asked for.",
-            remedy="Remove less, or start from a larger model.",
-        )
-    low, high = 0.0, 1.0
-    for _ in range(24):
-        middle = (low + high) / 2
-        low, high = (middle, high) if left(middle) <= weights else (low, middle)
-    return low
 
 
 def weights_of(model: nn.Module) -> int:

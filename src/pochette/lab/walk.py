@@ -12,18 +12,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load as unpack
 from safetensors.torch import save as pack
-from torch import Tensor
+from torch import Tensor, nn
 
 import pochette
 from pochette.corpus.folder import FolderCorpus
 from pochette.errors import ReductionError
+from pochette.families import criteria
+from pochette.graph.capture import capture
 from pochette.lab.anchors import Resynthesiser, mean_spectrum
+from pochette.lab.bits_anchors import codes_of, previous_code_bits
 from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment, Timing, root_of
-from pochette.lab.judge import Parts, digest, divide, inference_seconds, machine, mean_error
+from pochette.lab.judge import Parts, digest, divide, excerpts_of, inference_seconds, machine, mean_error
 from pochette.lab.shrink import (
     Kept,
     compose,
@@ -34,10 +39,19 @@ from pochette.lab.shrink import (
     shrink,
     weights_of,
 )
+from pochette.lab.spectral_anchors import distance_of, median_spectrum
 from pochette.lab.store import CHECKPOINT, Result
 from pochette.measure import profile_model
 from pochette.models.model import Excerpt, Model
+from pochette.models.sing_ae import SingAeModel
+from pochette.models.wavenet import WavenetModel
 from pochette.recipe import to_json
+from pochette.reduce.choosing import Choice
+from pochette.reduce.copying import copy_of
+from pochette.reduce.evidence import needs_data
+from pochette.reduce.observed import Batch, Observed
+from pochette.sound import mulaw
+from pochette.sound.log_spectral import FFT_SAMPLES
 from pochette.sound.losses import MultiScaleSpectral
 from pochette.train.checkpoint import load, save
 from pochette.train.loop import Budget, Progress, Trainer, Training
@@ -102,7 +116,8 @@ def perform(task: Task, corpus: FolderCorpus) -> Outcome:
         RunError: training went astray.
     """
     with _ONE_AT_A_TIME, _one_thread(), torch.random.fork_rng(devices=[]):
-        parts, experiment = divide(corpus), task.experiment
+        experiment = task.experiment
+        parts = divide(corpus, root_of(experiment).recipe.build().split_by)
         if isinstance(experiment, Anchor):
             return _anchor(experiment, parts)
         if isinstance(experiment, Timing):
@@ -132,7 +147,8 @@ def _cut(task: Task, cut: Cut, parts: Parts) -> _Trained:
     before, early = _part(stored, "kept/"), _part(stored, "early/")
     allowed = round((1.0 - cut.removed) * task.results[dense].weights)
     survivors = _rebuilt(dense, cut_tensors(_part(stored, "model/"), before if cut.removal == "mask" else {}))
-    small, newly = shrink(survivors, allowed, cut, dense.training.seed)
+    choice = cut.choice(dense.training.seed, task.results[dense].weights)
+    small, newly = shrink(survivors, allowed, choice, evidence_of(survivors, choice, parts))
     kept = compose(before, newly)
     masked = cut.removal == "mask"
     # A trimmed model's tensors have their parent's numbering, a masked one's that of the dense model.
@@ -156,7 +172,7 @@ def _control(task: Task, control: Control, parts: Parts) -> _Trained:
     if control.kind == "reinit":
         kept, steps = _part(unpack(task.weights), "kept/"), cut.steps
     else:
-        _, kept = shrink(drawn, task.results[cut].weights, None, dense.training.seed)
+        _, kept = shrink(drawn, task.results[cut].weights, Choice("random", seed=dense.training.seed))
         steps = dense.steps
     masked = control.kind == "reinit" and cut.removal == "mask"
     weights = drawn.state_dict()
@@ -183,6 +199,34 @@ def lengthened(steps: int, ratio: float) -> int:
     return int(steps * min(max(ratio, 1.0), CAP))
 
 
+def evidence_of(model: Model, choice: Choice, parts: Parts) -> Observed | None:
+    """What a criterion that needs data is shown: the looks, on which nothing is trained; None for one of weights.
+
+    Args:
+        model: to be cut.
+        choice: names the criterion.
+        parts: of the corpus.
+
+    Returns:
+        the evidence.
+    """
+    if not needs_data(criteria[choice.criterion]):
+        return None
+    copied: Any = copy_of(model)
+    form, inputs = copied.trim_form()
+    graph = capture(form, inputs)
+    excerpt = excerpts_of(parts.looks)[0]
+    with torch.no_grad():
+        given, target = model.watched(excerpt)
+
+    def loss(network: nn.Module, _: Batch) -> Tensor:
+        watched: Any = network.model
+        found: Tensor = watched.loss(excerpt, torch.Generator().manual_seed(0))
+        return found
+
+    return Observed(form, graph, [Batch(given, target)], loss, choice.seed)
+
+
 def _timed(task: Task, timing: Timing) -> Outcome:
     dense = root_of(timing)
     assert isinstance(dense, Dense)
@@ -194,6 +238,8 @@ def _timed(task: Task, timing: Timing) -> Outcome:
 
 def _anchor(anchor: Anchor, parts: Parts) -> Outcome:
     model: Model = anchor.recipe.build()
+    if isinstance(model, WavenetModel | SingAeModel):
+        return _anchor_without_synthesiser(model, parts)
     if not isinstance(model, Resynthesiser):
         raise ReductionError(
             f"The model {anchor.model!r} has no synthesiser that could play a mean sound.",
@@ -217,6 +263,28 @@ def _anchor(anchor: Anchor, parts: Parts) -> Outcome:
         ),
         b"",
     )  # fmt: skip
+
+
+def has_anchor(model: Model) -> bool:
+    """Whether there is a simple answer to the model's test sound that its error can be read against."""
+    return isinstance(model, Resynthesiser | WavenetModel | SingAeModel)
+
+
+def _anchor_without_synthesiser(model: Model, parts: Parts) -> Outcome:
+    """The error of who knows the sample before (in bits), or the median spectrum of the training sounds."""
+    began = time.monotonic()
+    if isinstance(model, WavenetModel):
+        known, asked = codes_of(parts.training), codes_of(parts.test)
+        error, numbers = previous_code_bits(known, asked), mulaw.CODES**2
+    else:
+        predict = median_spectrum(parts.training)
+        excerpts = excerpts_of(parts.test)
+        shares = [len(excerpt["audio"]) for excerpt in excerpts]
+        found = [distance_of(predict, excerpt, model.hop_samples) for excerpt in excerpts]
+        error, numbers = float(np.average(found, weights=shares)), FFT_SAMPLES // 2 + 1
+    seconds = time.monotonic() - began
+    version = pochette.__version__
+    return Outcome(Result(error, numbers, 0.0, 4 * numbers, 0, digest({}), seconds, 0.0, machine(), version), b"")
 
 
 # -- training ----------------------------------------------------------------------------------------------------------

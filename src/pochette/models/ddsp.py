@@ -309,6 +309,17 @@ class DdspModel(Model):
         raw, after = self.network(midi / 127.0, controls[..., 1:2] / 80.0 + 1.0, hidden)
         return raw, after
 
+    def trim_form(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        """The network alone on one frame: everything learnt but the room, which has no units."""
+        return NetworkForm(self), (torch.tensor([[[knob.default for knob in self.controls]]]),)
+
+    def watched(self, excerpt: Excerpt) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Controls of the excerpt, and the log power spectrum of each frame's sound, (batch, bin, frame)."""
+        audio = excerpt["audio"]
+        frames = audio.view(len(audio), -1, self.hop_samples)
+        power = torch.fft.rfft(frames * torch.hann_window(self.hop_samples)).abs().square()
+        return (self.controls_of(excerpt),), torch.log(power + 1e-6).transpose(1, 2)
+
     def plain_raw(self) -> tuple[Tensor, Tensor, Tensor]:
         """Unscaled controls of a plain sawtooth-like sound with a little noise, where fits begin.
 
@@ -346,3 +357,20 @@ class DdspModel(Model):
         audio, _ = self.advance(controls, self.initial_state(len(controls), generator))
         distance: Tensor = self.distance(audio, excerpt["audio"])
         return distance
+
+
+class NetworkForm(nn.Module):
+    """A model's network on frames of controls, from rest.
+
+    Args:
+        model: whose network.
+    """
+
+    def __init__(self, model: DdspModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, controls: Tensor) -> Tensor:
+        """Unscaled synthesiser controls, see `DdspModel.raw_controls`."""
+        hidden = controls.new_zeros(controls.shape[0], self.model.network.gru.hidden_size)
+        return self.model.raw_controls(controls, hidden)[0]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pochette.control import Control
+from pochette.errors import ReductionError
 
 State = dict[str, Tensor]
 """What a model carries from frame to frame: name to tensor, batch first."""
@@ -33,6 +34,8 @@ class Model(nn.Module, ABC):
     feeds_back: ClassVar[bool] = False
     """Whether samples are drawn from what was drawn before: a rounding that turns one draw is heard ever after, so that
     engines and torch agree to the sample only until then."""
+    split_by: ClassVar[Literal["pitch", "take", "sound"]] = "pitch"
+    """What is held out to judge it by: whole pitches, or single sounds where a pitch never heard is not its business."""
     features: ClassVar[tuple[str, ...]] = ()
     """Names of the excerpt's features that the model's first controls are fed with in training."""
 
@@ -82,6 +85,35 @@ class Model(nn.Module, ABC):
             audio, (batch, frame * hop_samples).
         """
         return self.advance(controls, self.initial_state(len(controls)))[0]
+
+    def trim_form(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        """A module that holds this model as `model` and uses all its learnt weights, and inputs to capture it with.
+
+        Trimming reads its graph. The streaming form serves unless training uses weights that playing does not, or one
+        step of it is needlessly large.
+
+        Returns:
+            module and positional arguments.
+        """
+        step = Step(self)
+        return step, step.example_inputs()
+
+    def watched(self, excerpt: Excerpt) -> tuple[tuple[Tensor, ...], Tensor]:
+        """What the trim form is called with to watch the model on some sound, and what training wants of it there.
+
+        Args:
+            excerpt: a batch of sound with its features.
+
+        Returns:
+            positional arguments of the trim form, and the target (batch, feature, time).
+
+        Raises:
+            ReductionError: the model cannot be watched frame by frame.
+        """
+        raise ReductionError(
+            f"{type(self).__name__} does not say how to watch its units on sound.",
+            remedy="Choose a criterion of weights such as magnitude, or give the model a `watched`.",
+        )
 
     def controls_of(self, excerpt: Excerpt) -> Tensor:
         """Control curves that an excerpt was played with: its features, the remaining knobs at rest.

@@ -26,7 +26,7 @@ from pochette.families import models
 from pochette.layers.overlap import HOP_SAMPLES, OVERLAP, WINDOW_SAMPLES, FrameDecoder, FrameEncoder
 from pochette.models.model import Excerpt, Model, State
 from pochette.recipe import check_ranges
-from pochette.sound.log_spectral import LogSpectral
+from pochette.sound.log_spectral import FFT_SAMPLES, LogSpectral, log_power
 
 Size = Literal["tiny", "small", "paper"]
 
@@ -106,6 +106,8 @@ class SingAeModel(Model):
     """
 
     hop_samples = HOP_SAMPLES
+
+    split_by = "sound"
 
     def __init__(self, recipe: SingAe) -> None:
         super().__init__()
@@ -194,6 +196,10 @@ class SingAeModel(Model):
             a module that holds this model as `model`, and what to call it with.
         """
         return Resynthesis(self), (torch.zeros(1, 2 * HOP_SAMPLES),)
+
+    def watched(self, excerpt: Excerpt) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The excerpt's sound, and its log power spectra, (batch, bin, frame)."""
+        return (excerpt["audio"],), log_power(excerpt["audio"], torch.hann_window(FFT_SAMPLES))
 
 
 class Resynthesis(nn.Module):

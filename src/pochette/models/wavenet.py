@@ -320,6 +320,13 @@ class WavenetModel(Model):
         conditioning = self.conditioning(torch.tensor([[knob.default for knob in self.controls]] * frames)[None])
         return TeacherForced(self), (previous,) if conditioning is None else (previous, conditioning)
 
+    def watched(self, excerpt: Excerpt) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Samples of the excerpt one late with their conditioning, and the samples themselves, (batch, 1, sample)."""
+        _, previous = self.targets(excerpt["audio"])
+        conditioning = self.conditioning(self.controls_of(excerpt))
+        inputs = (previous,) if conditioning is None else (previous, conditioning.detach())
+        return inputs, excerpt["audio"][:, None]
+
 
 class TeacherForced(nn.Module):
     """A model's network on samples that are known, all at once.

@@ -22,7 +22,7 @@ Scores = Mapping[str, FloatArray]
 """Family name to a score per unit."""
 
 
-def scaled(scores: Scores, scaling: Scaling, weights: Mapping[str, int]) -> dict[str, FloatArray]:
+def scaled(scores: Scores, scaling: str, weights: Mapping[str, int]) -> dict[str, FloatArray]:
     """Scores that may be compared between families (Esling et al. 2020); the order within each stays.
 
     Args:
@@ -62,7 +62,7 @@ def weights_of_a_unit(family: UnitFamily, evidence: Evidence) -> int:
     return total
 
 
-def _divisor(scaling: Scaling, values: FloatArray, weights: int) -> float:
+def _divisor(scaling: str, values: FloatArray, weights: int) -> float:
     """What a family's scores are divided by; the largest by absolute value, lest a negative one turn them round."""
     if scaling == "maximum":
         return float(np.abs(values).max(initial=0.0)) or 1.0

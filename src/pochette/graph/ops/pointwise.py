@@ -10,7 +10,7 @@ import torch
 
 from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
-from pochette.graph.operator import Cost, Operator, describe
+from pochette.graph.operator import ELEMENTWISE, Cost, Operator, describe
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
@@ -146,37 +146,89 @@ describe("aten.sigmoid.default", operator=Pointwise(lambda a: f"pc_sigmoid({a})"
 describe("aten.pow.Tensor_Scalar", operator=Power())
 
 
-class Sum(Operator):
-    """Sum over some axes."""
+class Elementwise(Pointwise):
+    """What PyTorch declares to work element by element and nobody describes further: counted and trimmed, not exported."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: "", operands=0)
 
     def cost(self, node: Node) -> Cost:
-        """One addition an element."""
-        return Cost(pointwise=node.args[0].size)
-
-    def couple(self, node: Node, coupling: Coupling) -> None:
-        """Summed axes end here; they may lose members, but the sum depends on all: not exact, and says so."""
-        x, dims, keep, *_ = node.args
-        summed = {dim % len(x.shape) for dim in dims} if dims else set(range(len(x.shape)))
-        axes = []
-        for axis, labels in enumerate(coupling.axes(x)):
-            if axis not in summed:
-                axes.append(labels)
-                continue
-            coupling.normalised(labels, node.layer)
-            if keep:
-                axes.append(coupling.fresh(1))
-        coupling.set(node.output, axes)
+        """One operation an element of the output, a transcendental one by the operator's name."""
+        name = node.op.split(".")[1].rstrip("_")
+        return Cost(transcendental=node.output.size) if name in TRANSCENDENTAL else Cost(pointwise=node.output.size)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """Sums over the last axis of contiguous rows."""
-        x, dims, *_ = node.args
-        axes = sorted(dim % len(x.shape) for dim in dims) if dims else list(range(len(x.shape)))
-        if axes != list(range(len(x.shape) - len(axes), len(x.shape))):
-            emitter.refuse(f"a sum over the axes {axes} of {x.shape}")
-        width = int(np.prod([x.shape[axis] for axis in axes], dtype=int))
-        emitter.need("pc_math.h")
-        for row in range(x.size // width):
-            emitter.line(f"({emitter.ref(node.output)})[{row}] = pc_sum({emitter.ref(x, row * width)}, {width});")
+        """Refused."""
+        Operator.emit(self, node, emitter)
 
 
-describe("aten.sum.dim_IntList", operator=Sum())
+TRANSCENDENTAL = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "sinh",
+        "cosh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "logaddexp",
+        "logit",
+        "sqrt",
+        "rsqrt",
+        "pow",
+        "tanh",
+        "sigmoid",
+        "log_sigmoid_forward",
+        "erf",
+        "erfc",
+        "erfinv",
+        "gelu",
+        "silu",
+        "mish",
+        "softplus",
+        "elu",
+        "selu",
+        "celu",
+        "lgamma",
+        "digamma",
+        "sinc",
+        "xlogy",
+        "hardswish_backward",
+        "i0",
+        "special_i1",
+        "special_erfcx",
+    ]
+)
+"""Elementwise operators that count as one evaluation of a transcendental function an element."""
+
+
+class Prelu(Elementwise):
+    """A rectifier whose slope is learnt, one for all channels or one each along axis 1."""
+
+    def cost(self, node: Node) -> Cost:
+        """One operation an element."""
+        return Cost(pointwise=node.output.size)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Slopes go with their channels."""
+        x, slope = node.args[:2]
+        axes = coupling.axes(x)
+        if slope.size > 1:
+            coupling.tie(axes[1], coupling.axes(slope)[0])
+        coupling.set(node.output, axes)
+
+
+describe(ELEMENTWISE, operator=Elementwise())
+describe("aten.prelu.default", operator=Prelu())

@@ -1,65 +1,36 @@
-"""Operators that only re-arrange: selections, slices, reshapes, concatenation."""
+"""Operators that only re-arrange: reshapes, transpositions, repetition, fresh tensors. Ranges of an axis are in `ranges`."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pochette.graph.coupling import Coupling
-from pochette.graph.graph import Node
-from pochette.graph.operator import Operator, describe
+from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.graph import Node, Value
+from pochette.graph.operator import Operator, Survivors, describe
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
 
 
-def _span(node: Node) -> tuple[int, int, int]:
-    """Axis, first index and length of a slice with step 1 or a selection."""
-    x, axis, start, *rest = node.args
-    axis %= len(x.shape)
-    size = x.shape[axis]
-    if node.op == "aten.select.int":
-        return axis, start % size, 1
-    end = rest[0] if rest and rest[0] is not None else size
-    start, end, _ = slice(start, end).indices(size)
-    return axis, start, max(end - start, 0)
+def sized(node: Node, survivors: Survivors, place: int) -> tuple[str, tuple[Any, ...]]:
+    """The same call with the output's new lengths at one of its arguments; -1 stays.
 
+    Args:
+        node: whose argument at `place` lists the output's lengths.
+        survivors: lengths after the removal.
+        place: of the argument.
 
-class Slice(Operator):
-    """A range of one axis, or one index of it (which removes the axis)."""
-
-    view = True
-
-    def couple(self, node: Node, coupling: Coupling) -> None:
-        """The taken labels go on; bounds that cut an axis stand in the model's own text and cannot follow a trim."""
-        axis, start, length = _span(node)
-        axes = list(coupling.axes(node.args[0]))
-        if length < len(axes[axis]):
-            coupling.freeze_labels(axes[axis], "sliced at fixed places")
-        taken = axes[axis][start : start + length]
-        if node.op == "aten.select.int":
-            del axes[axis]
-        else:
-            step = node.args[4] if len(node.args) > 4 else 1
-            axes[axis] = taken[::step]
-        coupling.set(node.output, axes)
-
-    def emit(self, node: Node, emitter: Emitter) -> None:
-        """A pointer into the source where its elements stand side by side, a copy otherwise."""
-        axis, start, length = _span(node)
-        x = node.args[0]
-        if node.op == "aten.slice.Tensor" and len(node.args) > 4 and node.args[4] != 1:
-            emitter.refuse("a slice with a step")
-        inner = prod(x.shape[axis + 1 :])
-        outer = prod(x.shape[:axis])
-        if outer == 1:
-            emitter.alias(node.output, x, start * inner)
-            return
-        for row in range(outer):
-            source = emitter.ref(x, (row * x.shape[axis] + start) * inner)
-            emitter.copy(emitter.ref(node.output, row * length * inner), source, length * inner)
+    Returns:
+        operator and arguments; the given ones where no length changes, so that they hold for other lengths too.
+    """
+    shape = survivors.shape(node.output)
+    if shape == node.output.shape:
+        return node.op, node.args
+    asked = [size if old != -1 else -1 for size, old in zip(shape, node.args[place], strict=True)]
+    return node.op, (*node.args[:place], asked, *node.args[place + 1 :])
 
 
 class Unsqueeze(Operator):
@@ -70,7 +41,7 @@ class Unsqueeze(Operator):
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Nothing else changes."""
         axis = node.args[1] % len(node.output.shape)
-        axes = list(coupling.axes(node.args[0]))
+        axes = coupling.axes(node.args[0])
         axes.insert(axis, coupling.fresh(1))
         coupling.set(node.output, axes)
 
@@ -80,53 +51,239 @@ class Unsqueeze(Operator):
 
 
 class Reshape(Operator):
-    """The same elements under another shape."""
+    """The same elements under another shape.
+
+    Args:
+        place: of the argument that lists the new lengths; None if the operator finds them itself.
+    """
 
     view = True
 
+    def __init__(self, place: int | None = None) -> None:
+        self.place = place
+
     def couple(self, node: Node, coupling: Coupling) -> None:
-        """Axes longer than 1 that stay as they are keep their labels; if any changes, all are left whole."""
+        """Axes that stay as they are keep their labels; those merged or parted are tied as a rectangle asks for."""
         x, out = node.args[0], node.output
-        before = [labels for labels in coupling.axes(x) if len(labels) > 1]
-        if [len(labels) for labels in before] != [size for size in out.shape if size > 1]:
-            coupling.freeze(x, "reshaped across axes")
-            coupling.freeze(out, "reshaped across axes")
+        if x.size == 0:
+            coupling.freeze(x, "empty")
+            coupling.freeze(out, "empty")
             return
-        coupling.set(out, [before.pop(0) if size > 1 else coupling.fresh(size) for size in out.shape])
+        new: list[Labels] = [coupling.fresh(1)] * len(out.shape)
+        old = coupling.axes(x)
+        for before, after in _segments(x.shape, out.shape):
+            if not before or not after:
+                continue
+            if len(before) == len(after) == 1:
+                new[after[0]] = old[before[0]]
+                continue
+            flat = old[before[0]]
+            for axis in before[1:]:
+                flat = coupling.merge(flat, old[axis])
+            for number, axis in enumerate(after[:-1]):
+                inner = prod(out.shape[later] for later in after[number + 1 :])
+                new[axis], flat = coupling.split(flat, out.shape[axis], inner)
+            new[after[-1]] = flat
+        coupling.set(
+            out, [coupling.fresh(1) if size == 1 else labels for labels, size in zip(new, out.shape, strict=True)]
+        )
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The new lengths; flattening and squeezing find them themselves."""
+        return (node.op, node.args) if self.place is None else sized(node, survivors, self.place)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """The same memory."""
         emitter.alias(node.output, node.args[0], 0)
 
 
-class Concatenate(Operator):
-    """Values side by side along one axis."""
+def _segments(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """Shortest runs of axes on both sides that hold the same elements; axes of length 1 belong to none."""
+    left = [axis for axis, size in enumerate(before) if size != 1]
+    right = [axis for axis, size in enumerate(after) if size != 1]
+    segments = []
+    while left and right:
+        mine, theirs = [left.pop(0)], [right.pop(0)]
+        while (have := prod(before[axis] for axis in mine)) != (want := prod(after[axis] for axis in theirs)):
+            if have < want:
+                mine.append(left.pop(0))
+            else:
+                theirs.append(right.pop(0))
+        segments.append((mine, theirs))
+    return segments
+
+
+class Unflatten(Reshape):
+    """One axis parted in several: the new lengths are listed for that axis alone."""
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The new lengths of the new axes."""
+        x, axis, sizes = node.args[:3]
+        axis %= len(x.shape)
+        return node.op, (x, axis, list(survivors.shape(node.output)[axis : axis + len(sizes)]))
+
+
+class Same(Operator):
+    """The same elements in the same shape: copies, other number formats, detachment."""
+
+    view = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
-        """Labels are joined along the axis and tied across the others."""
-        parts, axis = node.args[0], (node.args[1] or 0) % len(node.output.shape)
-        labelled = [coupling.axes(part) for part in parts]
-        axes = list(labelled[0])
-        axes[axis] = np.concatenate([labels[axis] for labels in labelled])
-        for other in labelled[1:]:
-            for number, labels in enumerate(other):
-                if number != axis:
-                    coupling.tie(axes[number], labels)
-        coupling.set(node.output, axes)
+        """All labels go on."""
+        coupling.set(node.output, coupling.axes(node.args[0]))
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """Copies, row by row."""
-        parts, axis = node.args[0], (node.args[1] or 0) % len(node.output.shape)
-        outer = prod(node.output.shape[:axis])
-        offset = 0
-        for row in range(outer):
-            for part in parts:
-                length = part.size // outer
-                emitter.copy(emitter.ref(node.output, offset), emitter.ref(part, row * length), length)
-                offset += length
+        """The same memory."""
+        emitter.alias(node.output, node.args[0], 0)
 
 
-describe("aten.slice.Tensor", "aten.select.int", operator=Slice())
+class Permute(Operator):
+    """Axes in another order."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Labels move with their axes."""
+        axes = coupling.axes(node.args[0])
+        coupling.set(node.output, [axes[axis] for axis in _order(node)])
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """The same memory, where only axes of length 1 change places."""
+        x = node.args[0]
+        long = [axis for axis in _order(node) if x.shape[axis] > 1]
+        if long != sorted(long):
+            emitter.refuse(f"a transposition of {x.shape}")
+        emitter.alias(node.output, x, 0)
+
+
+def _order(node: Node) -> list[int]:
+    """For each axis of the output, that of the input."""
+    x, *rest = node.args
+    rank = len(x.shape)
+    name = node.op.split(".")[1]
+    if name == "permute":
+        return [axis % rank for axis in rest[0]]
+    order = list(range(rank))
+    if name in ("movedim", "moveaxis"):
+        source, target = ([item] if isinstance(item, int) else list(item) for item in rest)
+        taken = {to % rank: source[number] % rank for number, to in enumerate(target)}
+        left = iter(axis for axis in order if axis not in taken.values())
+        return [taken[axis] if axis in taken else next(left) for axis in order]
+    if rank > 1:
+        first, second = (rest[0], rest[1]) if len(rest) == 2 else (rank - 2, rank - 1)
+        order[first], order[second] = order[second], order[first]
+    return order
+
+
+class Expand(Operator):
+    """Axes of length 1 repeated without being copied."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Repeated axes are new; the others keep their labels."""
+        x, out = node.args[0], node.output
+        axes = [coupling.fresh(size) for size in out.shape]
+        for back, labels in enumerate(reversed(coupling.axes(x)), start=1):
+            if len(labels) == out.shape[-back]:
+                axes[-back] = labels
+        if isinstance(node.args[1], Value):
+            for mine, theirs in zip(axes, coupling.axes(node.args[1]), strict=True):
+                coupling.tie(mine, theirs)
+        coupling.set(out, axes)
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The new lengths."""
+        return (node.op, node.args) if isinstance(node.args[1], Value) else sized(node, survivors, 1)
+
+
+class Repeat(Operator):
+    """Whole axes laid side by side several times."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Every copy carries the labels of the original."""
+        x, times = node.args
+        labels = coupling.axes(x)
+        new = len(node.output.shape) - len(labels)
+        times = [1] * (len(node.output.shape) - len(times)) + list(times)
+        axes = [coupling.fresh(size) for size in node.output.shape[:new]]
+        axes += [np.tile(axis, count) for axis, count in zip(labels, times[new:], strict=True)]
+        coupling.set(node.output, axes)
+
+
+class Fresh(Operator):
+    """A tensor that is the same everywhere (zeros, ones, noise): it can be made at any size.
+
+    Args:
+        place: of the argument that lists the lengths.
+    """
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """New labels; whatever it meets decides over them."""
+        coupling.set(node.output, [coupling.fresh(size) for size in node.output.shape])
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The new lengths."""
+        return sized(node, survivors, self.place)
+
+
+class Like(Fresh):
+    """A tensor of the shape of another that is the same everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """The labels of the other."""
+        coupling.set(node.output, coupling.axes(node.args[0]))
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """Nothing to change: the other's shape is asked."""
+        return node.op, node.args
+
+
+class Numbered(Operator):
+    """A tensor whose elements depend on their places (a count, a window): it stays whole."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """No index can be removed."""
+        coupling.freeze(node.output, "its numbers depend on their places")
+
+
+def _names(*short: str) -> tuple[str, ...]:
+    return tuple(f"aten.{name}" for name in short)
+
+
 describe("aten.unsqueeze.default", operator=Unsqueeze())
-describe("aten.view.default", "aten._unsafe_view.default", "aten.squeeze.dim", "aten.clone.default", operator=Reshape())
-describe("aten.cat.default", operator=Concatenate())
+describe(*_names("view.default", "_unsafe_view.default", "reshape.default"), operator=Reshape(1))
+describe(*_names("squeeze.dim", "squeeze.dims", "squeeze.default", "flatten.using_ints"), operator=Reshape())
+describe("aten.unflatten.int", operator=Unflatten())
+describe(
+    *_names("clone.default", "contiguous.default", "detach.default", "detach_.default", "alias.default"),
+    *_names("lift_fresh_copy.default", "_to_copy.default", "to.dtype", "to.device", "to.other", "to.dtype_layout"),
+    *_names("type_as.default", "dropout.default", "native_dropout.default", "feature_dropout.default"),
+    *_names("resolve_conj.default", "resolve_neg.default"),
+    operator=Same(),
+)
+describe(
+    *_names("permute.default", "transpose.int", "t.default", "mT.default", "swapaxes.default", "swapdims.default"),
+    *_names("movedim.int", "movedim.intlist", "moveaxis.int", "numpy_T.default", "adjoint.default"),
+    operator=Permute(),
+)
+describe(*_names("expand.default", "expand_as.default", "broadcast_to.default"), operator=Expand())
+describe(*_names("repeat.default", "tile.default"), operator=Repeat())
+describe(
+    *_names("zeros.default", "ones.default", "full.default", "empty.memory_format", "rand.default", "randn.default"),
+    operator=Fresh(0),
+)
+describe(*_names("new_zeros.default", "new_ones.default", "new_full.default", "new_empty.default"), operator=Fresh(1))
+describe(
+    *_names("zeros_like.default", "ones_like.default", "full_like.default", "empty_like.default"),
+    *_names("rand_like.default", "randn_like.default"),
+    operator=Like(),
+)
+describe(
+    *_names("arange.default", "arange.start", "arange.start_step", "linspace.default", "logspace.default"),
+    *_names("eye.default", "scalar_tensor.default", "hann_window.default", "hamming_window.default", "randint.default"),
+    *_names("hann_window.periodic", "randperm.default", "tril_indices.default", "triu_indices.default"),
+    operator=Numbered(),
+)

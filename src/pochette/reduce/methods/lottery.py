@@ -16,7 +16,8 @@ from typing import Literal
 from pochette.families import methods
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
-from pochette.reduce.trimming import PREFIX, Structure, TrimReport, trim_model
+from pochette.reduce.choosing import Choice
+from pochette.reduce.trimming import TrimReport, structure_of, trim_model
 from pochette.train.loop import Progress
 from pochette.train.session import Session
 
@@ -82,16 +83,16 @@ class Lottery:
         if told:
             told(path[0])
         early = session.early_weights("dense") if self.rewind == "weights" else None
-        target = Structure.of(model).matrix_macs()
+        target = structure_of(model).matrix_macs()
         for number in range(1, self.rounds + 1):
-            structure = Structure.of(model)
+            structure = structure_of(model)
             aim = target * self.keep ** (number / self.rounds)
             if structure.matrix_macs() <= aim:
                 continue  # a small network overshoots: its units are few and whole
             keep = structure.keep_for(aim)
-            model, cuts, report = trim_model(model, keep, self.criterion, structure)
+            model, cuts, report = trim_model(model, keep, choice=Choice(self.criterion), structure=structure)
             if early is not None:
-                early = cuts.apply(early, PREFIX)
+                early = cuts.apply(early)
                 model.load_state_dict(early)
             progress = session.phase(f"round-{number}", model, self.share(number))
             path.append(Round(f"round-{number}", model, progress, report))

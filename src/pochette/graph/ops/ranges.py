@@ -1,0 +1,228 @@
+"""Operators that take ranges of an axis apart or put them together: slices, selections, splits, concatenation."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pochette.graph.coupling import Coupling
+from pochette.graph.graph import Node
+from pochette.graph.operator import Cost, Operator, Survivors, describe
+
+if TYPE_CHECKING:
+    from pochette.engine.emitter import Emitter
+
+
+def _span(node: Node) -> tuple[int, int, int, int]:
+    """Axis, first index, end and step of a slice; a selection is one index long."""
+    x, axis, start, *rest = node.args
+    axis %= len(x.shape)
+    size = x.shape[axis]
+    if node.op == "aten.select.int":
+        return axis, start % size, start % size + 1, 1
+    end = rest[0] if rest and rest[0] is not None else size
+    step = rest[1] if len(rest) > 1 else 1
+    start, end, step = slice(start, end, step).indices(size)
+    return axis, start, max(end, start), step
+
+
+class Slice(Operator):
+    """A range of one axis."""
+
+    view = True
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """The taken labels go on."""
+        axis, start, end, step = _span(node)
+        axes = coupling.axes(node.args[0])
+        if step != 1:
+            coupling.freeze_labels(axes[axis], "sliced with a step")
+        axes[axis] = axes[axis][start:end:step]
+        coupling.set(node.output, axes)
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The bounds count what survives before them."""
+        x = node.args[0]
+        axis, start, end, _ = _span(node)
+        kept = survivors.indices(x, axis)
+        if len(kept) == x.shape[axis]:
+            return node.op, node.args
+        return node.op, (x, axis, int(np.searchsorted(kept, start)), int(np.searchsorted(kept, end)), *node.args[4:])
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """A pointer into the source where its elements stand side by side, a copy otherwise."""
+        axis, start, end, step = _span(node)
+        x, length = node.args[0], end - start
+        if step != 1:
+            emitter.refuse("a slice with a step")
+        inner = prod(x.shape[axis + 1 :])
+        outer = prod(x.shape[:axis])
+        if outer == 1:
+            emitter.alias(node.output, x, start * inner)
+            return
+        for row in range(outer):
+            source = emitter.ref(x, (row * x.shape[axis] + start) * inner)
+            emitter.copy(emitter.ref(node.output, row * length * inner), source, length * inner)
+
+
+class Select(Slice):
+    """One index of an axis; the axis is gone."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """What is chosen by its number must stay."""
+        axis, start, _, _ = _span(node)
+        axes = coupling.axes(node.args[0])
+        coupling.freeze_labels(axes[axis][start : start + 1], "selected by its number")
+        del axes[axis]
+        coupling.set(node.output, axes)
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The number counts what survives before it."""
+        x = node.args[0]
+        axis, start, _, _ = _span(node)
+        if len(survivors.indices(x, axis)) == x.shape[axis]:
+            return node.op, node.args
+        return node.op, (x, axis, int(np.searchsorted(survivors.indices(x, axis), start)))
+
+
+class Unbind(Operator):
+    """Every index of an axis on its own."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """The axis stays whole: its indices are told apart by their numbers."""
+        axes = coupling.axes(node.args[0])
+        axis = node.args[1] % len(axes)
+        coupling.freeze_labels(axes.pop(axis), "unbound one by one")
+        for output in node.outputs:
+            coupling.set(output, axes)
+
+
+class Split(Operator):
+    """An axis in several ranges."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Each range takes its labels along."""
+        x = node.args[0]
+        axis = node.args[2] % len(x.shape)
+        start = 0
+        for output in node.outputs:
+            axes = coupling.axes(x)
+            axes[axis] = axes[axis][start : start + output.shape[axis]]
+            start += output.shape[axis]
+            coupling.set(output, axes)
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The lengths of the ranges are listed, since they may differ."""
+        x = node.args[0]
+        axis = node.args[2] % len(x.shape)
+        if len(survivors.indices(x, axis)) == x.shape[axis]:
+            return node.op, node.args
+        return "aten.split_with_sizes.default", (x, [survivors.shape(out)[axis] for out in node.outputs], axis)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Pointers into the source where elements stand side by side, copies otherwise."""
+        x = node.args[0]
+        axis = node.args[2] % len(x.shape)
+        outer, inner = prod(x.shape[:axis]), prod(x.shape[axis + 1 :])
+        start = 0
+        for output in node.outputs:
+            length = output.shape[axis]
+            if outer == 1:
+                emitter.alias(output, x, start * inner)
+            else:
+                for row in range(outer):
+                    source = emitter.ref(x, (row * x.shape[axis] + start) * inner)
+                    emitter.copy(emitter.ref(output, row * length * inner), source, length * inner)
+            start += length
+
+
+class Concatenate(Operator):
+    """Values side by side along one axis."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Labels are joined along the axis and tied across the others."""
+        axis = (node.args[1] or 0) % len(node.output.shape)
+        parts = [part for part in node.args[0] if part.shape != (0,)]  # PyTorch ignores empty vectors of any rank
+        labelled = [coupling.axes(part) for part in parts]
+        axes = list(labelled[0])
+        axes[axis] = np.concatenate([labels[axis] for labels in labelled])
+        for other in labelled[1:]:
+            for number, labels in enumerate(other):
+                if number != axis:
+                    coupling.tie(axes[number], labels)
+        coupling.set(node.output, axes)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Copies, row by row."""
+        parts, axis = node.args[0], (node.args[1] or 0) % len(node.output.shape)
+        outer = prod(node.output.shape[:axis])
+        offset = 0
+        for row in range(outer):
+            for part in parts:
+                length = part.size // outer
+                emitter.copy(emitter.ref(node.output, offset), emitter.ref(part, row * length), length)
+                offset += length
+
+
+class Stack(Operator):
+    """Values along a new axis."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """The new axis is as long as the list; the others are tied."""
+        axis = (node.args[1] or 0) % len(node.output.shape)
+        labelled = [coupling.axes(part) for part in node.args[0]]
+        for other in labelled[1:]:
+            for mine, theirs in zip(labelled[0], other, strict=True):
+                coupling.tie(mine, theirs)
+        axes = list(labelled[0])
+        axes.insert(axis, coupling.fresh(len(labelled)))
+        coupling.freeze_labels(axes[axis], "stacked from a list")
+        coupling.set(node.output, axes)
+
+
+class Scatter(Operator):
+    """A range of an axis written over: `slice_scatter` and `select_scatter`."""
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """The axis stays whole; the others are tied to the source's."""
+        x, source, axis = node.args[0], node.args[1], node.args[2]
+        axis %= len(x.shape)
+        axes = coupling.axes(x)
+        coupling.freeze_labels(axes[axis], "written at fixed places")
+        theirs = coupling.axes(source)
+        if len(theirs) < len(axes):
+            theirs.insert(axis, axes[axis])
+        for number, labels in enumerate(axes):
+            if number != axis:
+                coupling.tie(labels, theirs[number])
+        coupling.set(node.output, axes)
+
+
+class Glu(Operator):
+    """The first half of an axis, each times the sigmoid of its partner in the second."""
+
+    def cost(self, node: Node) -> Cost:
+        """One sigmoid and one product an element of the output."""
+        return Cost(pointwise=node.output.size, transcendental=node.output.size)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """Partners belong together."""
+        axes = coupling.axes(node.args[0])
+        axis = node.args[1] % len(axes)
+        half = len(axes[axis]) // 2
+        coupling.tie(axes[axis][:half], axes[axis][half:])
+        axes[axis] = axes[axis][:half]
+        coupling.set(node.output, axes)
+
+
+describe("aten.slice.Tensor", operator=Slice())
+describe("aten.select.int", operator=Select())
+describe("aten.unbind.int", operator=Unbind())
+describe("aten.split.Tensor", "aten.split_with_sizes.default", "aten.split.sizes", operator=Split())
+describe("aten.chunk.default", "aten.tensor_split.sections", operator=Split())
+describe("aten.cat.default", "aten.concat.default", "aten.concatenate.default", operator=Concatenate())
+describe("aten.stack.default", operator=Stack())
+describe("aten.slice_scatter.default", "aten.select_scatter.default", operator=Scatter())
+describe("aten.glu.default", operator=Glu())

@@ -1,0 +1,92 @@
+"""Running a graph operator by operator: the reference for what a rewritten one must do, and a way to look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from pochette.graph.graph import Graph, Node, Value, call_of, function_of
+
+Alter = Callable[[Node, Value, Tensor], Tensor]
+"""Node, one of its arguments, and its value there, to what the node is given in its place."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call gave."""
+
+    outputs: tuple[Tensor, ...]
+    mutations: dict[str, Tensor]
+    """Path of a state buffer to its new value."""
+    watched: dict[str, Tensor]
+    """Name of a watched value to what it was."""
+
+
+def run(
+    graph: Graph,
+    inputs: Sequence[Tensor],
+    tensors: Mapping[str, Tensor] | None = None,
+    *,
+    alter: Alter | None = None,
+    watch: frozenset[str] = frozenset(),
+) -> Outcome:
+    """Execute a graph.
+
+    Args:
+        graph: captured.
+        inputs: one for each of the graph's inputs, of the shapes it was captured with.
+        tensors: parameters, constants and state by path; the captured ones by default.
+        alter: changes what single nodes are given.
+        watch: names of computed values to keep.
+
+    Returns:
+        outputs, new state and what was watched.
+    """
+    tensors = graph.tensors if tensors is None else tensors
+    known: dict[int, Tensor] = {id(value): given for value, given in zip(graph.inputs, inputs, strict=True)}
+    known.update((id(value), tensors[path]) for path, value in graph.stored.items())
+    uses = _uses(graph)
+    watched: dict[str, Tensor] = {}
+    for node in graph.nodes:
+
+        def given(arg: Any, node: Node = node) -> Any:
+            if not isinstance(arg, Value):
+                return arg
+            tensor = known[id(arg)]
+            return tensor if alter is None else alter(node, arg, tensor)
+
+        args, names = call_of(node.op, tuple(tree_map(given, arg, is_leaf=_is_value) for arg in node.args))
+        result = function_of(node.op)(*args, **names)
+        for value, tensor in zip(node.outputs, result if len(node.outputs) > 1 else _single(result), strict=True):
+            known[id(value)] = tensor
+            if value.name in watch:
+                watched[value.name] = tensor
+        for value in node.inputs():
+            uses[id(value)] -= 1
+            if uses[id(value)] == 0:
+                del known[id(value)]  # what nothing else reads need not be held
+    mutations = {path: known[id(value)] for path, value in graph.mutations.items()}
+    return Outcome(tuple(known[id(value)] for value in graph.outputs), mutations, watched)
+
+
+def _is_value(arg: Any) -> bool:
+    return isinstance(arg, Value)
+
+
+def _single(result: Any) -> tuple[Tensor, ...]:
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+def _uses(graph: Graph) -> dict[int, int]:
+    """How often each value is still to be read; what is returned is never done."""
+    uses: dict[int, int] = {}
+    for node in graph.nodes:
+        for value in node.inputs():
+            uses[id(value)] = uses.get(id(value), 0) + 1
+    for value in (*graph.outputs, *graph.mutations.values(), *graph.stored.values()):
+        uses[id(value)] = uses.get(id(value), 0) + 1
+    return uses

@@ -1,0 +1,194 @@
+"""Units: what can be removed from a graph, what cannot, and why.
+
+Labels that are tied form one **unit**: removing it means cutting all its indices from all tensors at once. Units that
+touch the same axes of the same tensors form a **family**; within it they can be ranked, and any share of them removed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.graph import Graph, Value
+from pochette.graph.operator import description_of
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One axis of one stored tensor."""
+
+    path: str
+    axis: int
+
+
+@dataclass(frozen=True)
+class UnitFamily:
+    """Units that can be ranked against each other: same tensors, same axes."""
+
+    name: str
+    """Path of the parameter that makes the units, without its last part."""
+    indices: dict[Place, Indices]
+    """For each place, (unit, indices a unit owns there)."""
+    norms: tuple[str, ...]
+    """Layers that normalise over these units: removing some changes the others' statistics."""
+    makers: tuple[Place, ...] = ()
+    """The places whose weights make the units (their rows), as opposed to those that read them."""
+    numbers: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
+    """The units' numbers in `Units.unit`."""
+
+    @property
+    def units(self) -> int:
+        """How many there are."""
+        return len(next(iter(self.indices.values())))
+
+
+@dataclass(frozen=True)
+class Units:
+    """What can be removed from a graph, and what cannot and why."""
+
+    families: tuple[UnitFamily, ...]
+    kept: dict[str, str]
+    """Parameter axis ("path:axis") to the reason why it stays whole."""
+    coupling: Coupling
+    unit: Labels
+    """(label,) number of its unit."""
+
+    def indices(self, value: Value, axis: int, removed: npt.NDArray[np.bool_]) -> Indices:
+        """Indices of an axis that survive the removal of some units.
+
+        Args:
+            value: of the graph.
+            axis: of the value.
+            removed: (unit,) which units go.
+
+        Returns:
+            surviving indices in order.
+        """
+        return np.flatnonzero(~removed[self.unit[self.coupling.axes(value)[axis]]])
+
+
+def propagate(graph: Graph) -> Coupling:
+    """Let every operator of a graph hand its labels on.
+
+    Args:
+        graph: captured.
+
+    Returns:
+        the labels.
+    """
+    coupling = Coupling(graph)
+    for value in graph.inputs:
+        coupling.freeze(value, "an input of the model")
+    for node in graph.nodes:
+        description_of(node).couple(node, coupling)
+    for value in graph.outputs:
+        coupling.freeze(value, "an output of the model")
+    for path, value in graph.mutations.items():
+        state = graph.stored[path]
+        for before, after in zip(coupling.axes(state), coupling.axes(value), strict=True):
+            coupling.tie(before, after)
+    for value in graph.stored.values():
+        coupling.axes(value)
+    return coupling
+
+
+def units_of(graph: Graph) -> Units:
+    """The families of removable units of a graph.
+
+    A unit is removable if nothing freezes it and it is hidden: a learnt weight makes it, and a learnt weight of another
+    operator reads it. What only feeds fixed arithmetic (a noise band, a partial) has a meaning of its own and stays.
+
+    Args:
+        graph: captured.
+
+    Returns:
+        families in the order of their first parameter, and the reasons for what stays.
+    """
+    coupling = propagate(graph)
+    unit = coupling.settle()
+    makers, readers = _by_unit(coupling._makers, unit), _by_unit(coupling._readers, unit)
+    reasons: dict[int, str] = {}
+    for labels, reason in coupling._frozen:
+        for number in np.unique(unit[labels]).tolist():
+            reasons.setdefault(number, reason)
+    for number, nodes in makers.items():
+        if not readers[number] - nodes:
+            reasons.setdefault(number, "read by no learnt weight")
+    owned = _owned_indices(graph, coupling, unit)
+    made = _maker_places(graph, coupling)
+    kept: dict[str, str] = {}
+    grouped: dict[tuple[tuple[Place, int], ...], list[int]] = defaultdict(list)
+    for number, places in owned.items():
+        if number in reasons:
+            learnt = [place for place in places if _is_matrix(graph, place)]
+            kept.update({f"{place.path}:{place.axis}": reasons[number] for place in learnt})
+        elif makers[number]:
+            grouped[tuple((place, len(found)) for place, found in places.items())].append(number)
+    norms = [(set(unit[labels].tolist()), layer) for labels, layer in coupling._norms]
+    families = [
+        UnitFamily(
+            name,
+            {place: np.stack([np.array(owned[number][place]) for number in numbers]) for place, _ in signature},
+            tuple(dict.fromkeys(layer for members, layer in norms if not members.isdisjoint(numbers))),
+            tuple(place for place, _ in signature if place in made),
+            np.array(numbers),
+        )
+        for name, (signature, numbers) in zip(_names(grouped, made), grouped.items(), strict=True)
+    ]
+    return Units(tuple(families), kept, coupling, unit)
+
+
+def _by_unit(marks: Iterable[tuple[Labels, int]], unit: Labels) -> defaultdict[int, set[int]]:
+    """Unit to the nodes that were noted for any of its labels."""
+    nodes: defaultdict[int, set[int]] = defaultdict(set)
+    for labels, node in marks:
+        for number in np.unique(unit[labels]).tolist():
+            nodes[number].add(node)
+    return nodes
+
+
+def _is_matrix(graph: Graph, place: Place) -> bool:
+    value = graph.stored[place.path]
+    return value.kind == "parameter" and len(value.shape) > 1
+
+
+def _owned_indices(graph: Graph, coupling: Coupling, unit: Labels) -> dict[int, dict[Place, list[int]]]:
+    """Unit to the indices it owns in each place of each stored tensor."""
+    owned: dict[int, dict[Place, list[int]]] = defaultdict(dict)
+    for path, value in graph.stored.items():
+        for axis, labels in enumerate(coupling.axes(value)):
+            place = Place(path, axis)
+            for index, number in enumerate(unit[labels].tolist()):
+                owned[number].setdefault(place, []).append(index)
+    return owned
+
+
+def _maker_places(graph: Graph, coupling: Coupling) -> set[Place]:
+    """Axes of stored tensors whose labels are made by a learnt weight: rows, not columns."""
+    rows = {int(label) for labels, _ in coupling._makers for label in labels}
+    return {
+        Place(path, axis)
+        for path, value in graph.stored.items()
+        if value.kind == "parameter"
+        for axis, labels in enumerate(coupling.axes(value))
+        if len(value.shape) > 1 and len(labels) and int(labels[0]) in rows
+    }
+
+
+def _names(grouped: Iterable[tuple[tuple[Place, int], ...]], made: set[Place]) -> list[str]:
+    """A name for each family: the layer that makes it first; numbered where several share one."""
+    names: list[str] = []
+    for signature in grouped:
+        first = next((place for place, _ in signature if place in made), signature[0][0])
+        name = first.path.rpartition(".")[0] or first.path
+        name = name.removesuffix(".parametrizations.weight")
+        number = sum(other == name or other.startswith(f"{name}#") for other in names)
+        names.append(f"{name}#{number + 1}" if number else name)
+    return names

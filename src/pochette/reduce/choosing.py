@@ -1,0 +1,222 @@
+"""Which units stay: a criterion's scores, a scope, and how many units or weights may be left.
+
+Scopes: "local" takes the same share of every family; "global" ranks all units together, their scores made comparable by
+a scaling; "global_then_local" ranks globally until a tenth of the weights is left and then takes from all families
+alike, which the 2020 paper suggests against the bottlenecks of global ranking but never published.
+
+Scalings for global ranking: those of `pochette.reduce.scaling`, and two of our own that divide a unit's score by what it
+costs: "operations" (multiply-accumulates a second: a weight that runs at audio rate costs a hundred times one that runs
+at frame rate) and "bytes". Costs change while units go, so removal proceeds in stages and asks anew in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from pochette.errors import ReductionError
+from pochette.families import criteria
+from pochette.reduce.evidence import Evidence, FloatArray
+from pochette.reduce.scaling import scaled, weights_of_a_unit
+from pochette.reduce.selection import Survivors, globally, local, removal_order
+from pochette.reduce.structure import Structure
+
+Scope = Literal["local", "global", "global_then_local"]
+Scaling = Literal["none", "maximum", "dimension", "operations", "bytes"]
+STAGES = 16
+"""In how many steps costs are asked anew while units go by their importance per cost."""
+SWITCH = 0.1
+"""Share of the weights at which "global_then_local" becomes local."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How units are chosen."""
+
+    criterion: str = "magnitude"
+    """Name of a member of `pochette.families.criteria`."""
+    scope: Scope = "local"
+    scaling: Scaling = "maximum"
+    """How scores are made comparable between families; looked at only where they are ranked together."""
+    multiple_of: int = 1
+    """What the numbers left are multiples of, where a family has so many units."""
+    seed: int = 0
+    """For what criteria draw."""
+    switch_weights: int | None = None
+    """Learnt numbers at which "global_then_local" becomes local; a tenth of the network's by default."""
+
+    def __post_init__(self) -> None:
+        _known(self.scope, get_args(Scope), "scope")
+        _known(self.scaling, get_args(Scaling), "scaling")
+        criteria[self.criterion]  # an unknown one raises with its remedy
+        if self.multiple_of < 1:
+            raise ReductionError(f"multiple_of is {self.multiple_of}.", remedy="Give 1, 4 or 8.")
+
+
+def _known(given: str, allowed: tuple[str, ...], what: str) -> None:
+    if given not in allowed:
+        raise ReductionError(f"There is no {what} called {given!r}.", remedy=f"Choose one of: {', '.join(allowed)}.")
+
+
+def choose(
+    structure: Structure,
+    evidence: Evidence,
+    choice: Choice,
+    *,
+    keep: float | None = None,
+    weights: int | None = None,
+) -> Survivors:
+    """The units that stay.
+
+    Args:
+        structure: of the network.
+        evidence: of the same network.
+        choice: criterion, scope and scaling.
+        keep: share of the units; or
+        weights: how many learnt numbers may be left at most.
+
+    Returns:
+        family name to the numbers of the units that stay.
+
+    Raises:
+        ReductionError: the request would change nothing or cannot be met, or the criterion lacks data.
+    """
+    if (keep is None) == (weights is None):
+        raise ReductionError("Say how much is to stay.", remedy="Give either keep or weights.")
+    if keep is not None and not 0.0 < keep < 1.0:
+        raise ReductionError(f"keep is {keep}.", remedy="Give the share of units to keep, between 0 and 1.")
+    scores = {family.name: criteria[choice.criterion](family, evidence) for family in structure.families}
+    if keep is not None:
+        survivors = _by_share(structure, evidence, choice, scores, keep)
+    else:
+        assert weights is not None
+        survivors = _by_weights(structure, evidence, choice, scores, weights)
+    if all(len(survivors[family.name]) == family.units for family in structure.families):
+        asked = f"{keep:.1%} of the units" if keep is not None else f"{weights} weights"
+        raise ReductionError(
+            f"Keeping {asked} removes none: the layers are too small"
+            + (f" for multiples of {choice.multiple_of}." if choice.multiple_of > 1 else "."),
+            remedy="Keep less.",
+        )
+    return survivors
+
+
+def _by_share(
+    structure: Structure, evidence: Evidence, choice: Choice, scores: Mapping[str, FloatArray], keep: float
+) -> Survivors:
+    if choice.scope == "local":
+        return local(scores, keep, choice.multiple_of)
+    if choice.scope == "global_then_local" and keep < SWITCH:
+        first = _ranked(structure, evidence, choice, scores, SWITCH)
+        return _alike(first, scores, keep / SWITCH, choice.multiple_of)
+    return _ranked(structure, evidence, choice, scores, keep)
+
+
+def _ranked(
+    structure: Structure, evidence: Evidence, choice: Choice, scores: Mapping[str, FloatArray], keep: float
+) -> Survivors:
+    """A share of all units, ranked together."""
+    if choice.scaling in ("operations", "bytes"):
+        total = sum(structure.whole.values())
+        wanted = round(keep * total)
+        return _per_cost(structure, choice, scores, lambda counts: sum(counts.values()) <= wanted)
+    comparable = scaled(scores, choice.scaling, _unit_weights(structure, evidence))
+    return globally(comparable, keep, multiple_of=choice.multiple_of)
+
+
+def _by_weights(
+    structure: Structure, evidence: Evidence, choice: Choice, scores: Mapping[str, FloatArray], weights: int
+) -> Survivors:
+    least = structure.parameters(dict.fromkeys(structure.whole, 1))
+    if least > weights:
+        raise ReductionError(
+            f"With one unit in every layer the network still has {least} weights, more than the {weights} asked for.",
+            remedy="Ask for less reduction, or start from a larger model.",
+        )
+
+    def small(counts: Mapping[str, int]) -> bool:
+        return structure.parameters(counts) <= weights
+
+    if choice.scope == "local":
+        return _alike_to({name: np.arange(n) for name, n in structure.whole.items()}, structure, scores, weights)
+    switch = choice.switch_weights or round(SWITCH * structure.parameters())
+    if choice.scope == "global_then_local" and weights < switch:
+        first = {name: np.arange(n) for name, n in structure.whole.items()}
+        if structure.parameters() > switch:
+            first = _by_weights(structure, evidence, choice, scores, switch)
+        return _alike_to(first, structure, scores, weights)
+    if choice.scaling in ("operations", "bytes"):
+        return _per_cost(structure, choice, scores, small)
+    comparable = scaled(scores, choice.scaling, _unit_weights(structure, evidence))
+    order = removal_order(comparable)
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if small(_left(structure, order[:middle])) else (middle + 1, high)
+    counts = _left(structure, order[:low])
+    return {name: _best(scores[name], counts[name]) for name in counts}
+
+
+def _left(structure: Structure, gone: list[tuple[str, int]]) -> dict[str, int]:
+    counts = dict(structure.whole)
+    for name, _ in gone:
+        counts[name] -= 1
+    return counts
+
+
+def _unit_weights(structure: Structure, evidence: Evidence) -> dict[str, int]:
+    return {family.name: weights_of_a_unit(family, evidence) for family in structure.families}
+
+
+def _alike(first: Survivors, scores: Mapping[str, FloatArray], keep: float, multiple_of: int = 1) -> Survivors:
+    """The same share of what is left of every family."""
+    kept = local({name: scores[name][left] for name, left in first.items()}, min(1.0, keep), multiple_of)
+    return {name: first[name][numbers] for name, numbers in kept.items()}
+
+
+def _alike_to(first: Survivors, structure: Structure, scores: Mapping[str, FloatArray], weights: int) -> Survivors:
+    """The largest share, the same for every family, that leaves few enough weights."""
+    low, high = 0.0, 1.0
+    for _ in range(24):
+        middle = (low + high) / 2
+        counts = {name: max(1, round(middle * len(left))) for name, left in first.items()}
+        low, high = (middle, high) if structure.parameters(counts) <= weights else (low, middle)
+    return _alike(first, scores, low)
+
+
+def _per_cost(structure: Structure, choice: Choice, scores: Mapping[str, FloatArray], enough: object) -> Survivors:
+    """Units removed by importance per cost, in stages, until a condition on the numbers left holds.
+
+    Importances are first divided by their family's largest, as otherwise layers of large weights would be dear to remove
+    for their scale alone.
+    """
+    assert callable(enough)
+    relative = {name: values / max(float(np.max(values)), 1e-30) for name, values in scores.items()}
+    # Within a family the order never changes, so a family is a queue of importances, the least first.
+    queues = {name: np.sort(values, kind="stable") for name, values in relative.items()}
+    counts = dict(structure.whole)
+    stage = max(1, sum(counts.values()) // (STAGES * len(counts)))
+    while not enough(counts):
+        saved = structure.marginal(counts, choice.scaling)
+        heads = {
+            name: float(queue[len(queue) - counts[name]]) / max(saved[name], 1e-30)
+            for name, queue in queues.items()
+            if counts[name] > 1
+        }
+        if not heads:
+            break
+        name = min(heads, key=lambda key: heads[key])
+        taken = min(stage, counts[name] - 1)
+        # Not past the next dearer family, and not past enough.
+        while taken > 1 and enough({**counts, name: counts[name] - taken}):
+            taken //= 2
+        counts[name] -= taken
+    return {name: _best(scores[name], count) for name, count in counts.items()}
+
+
+def _best(values: FloatArray, count: int) -> np.ndarray:
+    """Numbers of the highest scores, in order; of equal ones the first."""
+    return np.sort(np.argsort(-values, kind="stable")[:count])

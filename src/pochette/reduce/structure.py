@@ -1,0 +1,232 @@
+"""A captured network and what can be removed from it: sizes and costs for any number of units left in each family."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from pochette.errors import ReductionError
+from pochette.graph.capture import capture
+from pochette.graph.graph import Graph, Value
+from pochette.graph.operator import description_of
+from pochette.graph.rewrite import Remains
+from pochette.graph.units import UnitFamily, Units, units_of
+
+Counts = Mapping[str, int]
+"""Family name to how many of its units stay."""
+Survivors = Mapping[str, npt.NDArray[np.int64]]
+"""Family name to the numbers of the units that stay."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A captured network and its units."""
+
+    graph: Graph
+    units: Units
+
+    @classmethod
+    def of(cls, module: nn.Module, example_inputs: tuple[Any, ...]) -> Structure:
+        """Capture a module and find its units.
+
+        Args:
+            module: left as it was.
+            example_inputs: positional arguments of a call.
+
+        Returns:
+            the structure.
+
+        Raises:
+            ExportError: the module cannot be captured.
+            ReductionError: nothing in it can be removed.
+        """
+        graph = capture(module, example_inputs)
+        units = units_of(graph)
+        if not any(family.units > 1 for family in units.families):
+            reasons = [f"{path}: {why}" for path, why in list(units.kept.items())[:3]]
+            raise ReductionError(
+                "No unit of this model can be removed.",
+                where=type(module).__name__,
+                remedy="Models with hidden layers can be trimmed"
+                + (f"; the reasons here: {'; '.join(reasons)}." if reasons else "."),
+            )
+        return cls(graph, units)
+
+    @property
+    def families(self) -> tuple[UnitFamily, ...]:
+        """What can be ranked and removed."""
+        return self.units.families
+
+    @property
+    def whole(self) -> dict[str, int]:
+        """How many units each family has."""
+        return {family.name: family.units for family in self.families}
+
+    def uniform(self, keep: float, multiple_of: int = 1) -> dict[str, int]:
+        """How many units each family keeps at a share: max(1, round(keep * n)), rounded up to a multiple if asked.
+
+        Args:
+            keep: share of the units.
+            multiple_of: of what the numbers must be multiples, as far as a family has so many units.
+
+        Returns:
+            family name to number.
+        """
+        counts = {}
+        for family in self.families:
+            count = max(1, round(keep * family.units))
+            counts[family.name] = min(family.units, -(-count // multiple_of) * multiple_of)
+        return counts
+
+    def least_macs(self) -> int:
+        """Multiply-accumulates of learnt weights in one call with one unit left in every family."""
+        return self.matrix_macs(dict.fromkeys(self.whole, 1))
+
+    def keep_for(self, target_macs: float) -> float:
+        """Largest share of units, the same for every family, whose weights need at most so many MACs a call.
+
+        Args:
+            target_macs: multiply-accumulates per call.
+
+        Returns:
+            share of units, between 0 and 1.
+
+        Raises:
+            ReductionError: even one unit a family is too many.
+        """
+        if self.least_macs() > target_macs * (1 + 1e-9):
+            raise ReductionError(
+                f"With one unit in every layer the network still needs {self.least_macs()} MACs a frame, "
+                f"more than the {target_macs:.0f} asked for.",
+                remedy="Ask for less reduction, or start from a smaller model.",
+            )
+        low, high = 0.0, 1.0
+        for _ in range(24):
+            middle = (low + high) / 2
+            within = self.matrix_macs(self.uniform(middle)) <= target_macs * (1 + 1e-9)
+            low, high = (middle, high) if within else (low, middle)
+        return low
+
+    # -- sizes and costs -----------------------------------------------------------------------------------------------
+
+    def parameters(self, counts: Counts | None = None) -> int:
+        """Learnt numbers the graph uses, with some units left.
+
+        Args:
+            counts: units left in each family; all by default.
+
+        Returns:
+            their number.
+        """
+        return int(self._sizes(counts).sum())
+
+    def matrix_macs(self, counts: Counts | None = None) -> int:
+        """Multiply-accumulates of learnt weights in one call, with some units left.
+
+        Args:
+            counts: units left in each family; all by default.
+
+        Returns:
+            their number.
+        """
+        return round(float((self._sizes(counts) * self._rates).sum()))
+
+    def marginal(self, counts: Counts, of: str) -> dict[str, float]:
+        """What one unit of each family costs where some are left already.
+
+        Args:
+            counts: units left in each family.
+            of: "operations" (multiply-accumulates a call) or "bytes" (of float32 weights).
+
+        Returns:
+            family name to the cost that removing one more unit saves.
+        """
+        rates = self._rates if of == "operations" else np.full(len(self._rates), 4.0)
+        now = float((self._sizes(counts) * rates).sum())
+        return {
+            name: now - float((self._sizes({**counts, name: counts[name] - 1}) * rates).sum()) for name in self.whole
+        }
+
+    def _sizes(self, counts: Counts | None) -> npt.NDArray[np.float64]:
+        """Elements of each parameter."""
+        missing = np.zeros(len(self.families))
+        if counts is not None:
+            missing = np.array([family.units - counts[family.name] for family in self.families], float)
+        lengths = self._lengths - self._owned @ missing
+        return np.multiply.reduceat(lengths, self._first)
+
+    @cached_property
+    def _parameters(self) -> list[Value]:
+        return self.graph.of_kind("parameter")
+
+    @cached_property
+    def _lengths(self) -> npt.NDArray[np.float64]:
+        """Length of every axis of every parameter, one after the other; 1 stands for a scalar."""
+        return np.array([size for value in self._parameters for size in (value.shape or (1,))], float)
+
+    @cached_property
+    def _first(self) -> npt.NDArray[np.int64]:
+        """Where each parameter's axes begin in `_lengths`."""
+        ranks = [max(1, len(value.shape)) for value in self._parameters]
+        return np.concatenate([[0], np.cumsum(ranks)[:-1]]).astype(np.int64)
+
+    @cached_property
+    def _owned(self) -> npt.NDArray[np.float64]:
+        """(axis of a parameter, family): indices that each unit owns there."""
+        start = dict(zip((value.path for value in self._parameters), self._first.tolist(), strict=True))
+        owned = np.zeros((len(self._lengths), len(self.families)))
+        for number, family in enumerate(self.families):
+            for place, indices in family.indices.items():
+                if place.path in start:
+                    owned[start[place.path] + place.axis, number] = indices.shape[1]
+        return owned
+
+    @cached_property
+    def _rates(self) -> npt.NDArray[np.float64]:
+        """Multiply-accumulates a call for each element of each parameter."""
+        source = _sources(self.graph)
+        macs: dict[str, float] = defaultdict(float)
+        for node in self.graph.nodes:
+            count = description_of(node).cost(node).macs
+            paths = [(source[id(value)], value.size) for value in node.inputs() if id(value) in source]
+            matrices = [(path, size) for path, size in paths if len(self.graph.stored[path].shape) > 1]
+            total = sum(size for _, size in matrices)
+            for path, size in matrices:
+                macs[path] += count * size / total
+        return np.array([macs[value.path] / max(1, value.size) for value in self._parameters])
+
+    # -- removal -------------------------------------------------------------------------------------------------------
+
+    def remains(self, survivors: Survivors) -> Remains:
+        """What is left of every value.
+
+        Args:
+            survivors: units that stay.
+
+        Returns:
+            shapes and indices.
+        """
+        removed = np.zeros(int(self.units.unit.max()) + 1, np.bool_)
+        for family in self.families:
+            gone = np.setdiff1d(np.arange(family.units), survivors[family.name])
+            removed[family.numbers[gone]] = True
+        return Remains(self.units, removed)
+
+
+def _sources(graph: Graph) -> dict[int, str]:
+    """Values that are a parameter under another shape or norm, to that parameter's path."""
+    source = {id(value): value.path for value in graph.of_kind("parameter")}
+    for node in graph.nodes:
+        inputs = list(node.inputs())
+        if inputs and all(id(value) in source or value.kind == "constant" for value in inputs):
+            first = next((source[id(value)] for value in inputs if id(value) in source), None)
+            if first is not None:
+                source.update((id(value), first) for value in node.outputs)
+    return source
