@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from pochette.errors import RunError
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
-from pochette.graph.trim import Cuts, cut_module, refresh_attributes, resize
+from pochette.graph.rewrite import Remains, cut_graph, cut_tensors
+from pochette.graph.run import run
+from pochette.graph.trim import Cuts, put, refresh_attributes, resize
 from pochette.graph.units import Place, UnitFamily, Units, units_of
 from pochette.models.ddsp import Ddsp, DdspModel
 from pochette.models.model import Step
+from pochette.reduce.structure import Structure
+from tests.graph.trimmed import removal
 
 NETWORK = "model.network"
 
@@ -31,12 +35,18 @@ def family(units: Units, name: str) -> UnitFamily:
     return next(found for found in units.families if found.name == name)
 
 
-def cuts_of(graph: Graph, chosen: dict[str, list[int]], units: Units) -> Cuts:
-    cuts = Cuts()
-    sizes = {path: value.shape for path, value in graph.stored.items()}
-    for name, numbers in chosen.items():
-        cuts.remove(family(units, name), np.array(numbers), sizes)
-    return cuts
+def cuts_of(graph: Graph, chosen: dict[str, list[int]], units: Units, prefix: str = "") -> Cuts:
+    """A removal of these units of each family."""
+    return Cuts(graph, Remains(units, removal(units, chosen)), prefix)
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer, what streams carry among them."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def cut_module(module: nn.Module, cuts: Cuts) -> None:
+    put(module, cuts.apply(tensors_of(module)))
 
 
 # -- coupling ----------------------------------------------------------------------------------------------------------
@@ -167,33 +177,84 @@ def test_trimmed_equals_masked_in_ddsp(removed: list[int]) -> None:
     assert family(units_of(capture(step, step.example_inputs())), f"{NETWORK}.gru").units == left
 
 
-def test_cuts_add_up_in_any_order() -> None:
-    step, graph, units = ddsp(stack_layers=0)
+def test_the_structure_removes_what_does_not_survive() -> None:
+    """Survivors by family, some of them not named at all, come to the same as the units that go."""
+    _, graph, units = ddsp(stack_layers=0)
     name = f"{NETWORK}.gru"
-    sizes = {path: value.shape for path, value in graph.stored.items()}
+    gone = [0, 7, 23]
+    remains = Structure(graph, units).remains({name: np.setdiff1d(np.arange(24), gone)})
+    assert np.array_equal(remains.removed, removal(units, {name: gone}))
+    assert remains.indices(graph.stored[f"{name}.weight_hh_l0"], 1).tolist() == [i for i in range(24) if i not in gone]
+    assert remains.shape(graph.stored[f"{name}.weight_hh_l0"]) == (63, 21)
+
+
+@torch.no_grad()
+def test_cutting_twice_is_cutting_once_in_any_order() -> None:
+    _, graph, units = ddsp(stack_layers=0)
+    name = f"{NETWORK}.gru"
+    generator = torch.Generator().manual_seed(3)
+    inputs = [torch.rand(value.shape, generator=generator) + 1.0 for value in graph.inputs]
     results = []
-    for batches in ([[1, 5, 9]], [[9], [1, 5]], [[5, 9], [1], [1]]):
-        cuts = Cuts()
+    for batches in ([[1, 5, 9]], [[9], [1, 5]], [[5, 9], [1]]):
+        now, left = graph, list(range(24))
         for batch in batches:
-            cuts.remove(family(units, name), np.array(batch), sizes)
-        results.append(cuts.apply(dict(step.state_dict())))
+            found = units_of(now)
+            remains = Remains(found, removal(found, {name: [left.index(number) for number in batch]}))
+            now = cut_graph(now, remains, cut_tensors(now, remains))
+            left = [number for number in left if number not in batch]
+        results.append(now)
+    once = results[0]
+    assert once.tensors[f"{name}.weight_hh_l0"].shape == (63, 21)
+    said = run(once, inputs)
     for other in results[1:]:
-        assert all(torch.equal(other[path], tensor) for path, tensor in results[0].items())
-    assert results[0][f"{name}.weight_hh_l0"].shape == (63, 21)
+        assert all(torch.equal(other.tensors[path], once.tensors[path]) for path in once.stored)
+        again = run(other, inputs)
+        assert torch.equal(again.outputs[0], said.outputs[0])
+        assert all(torch.equal(again.mutations[path], value) for path, value in said.mutations.items())
 
 
 def test_moments_are_cut_like_their_weights() -> None:
     step, graph, units = ddsp()
-    cuts = cuts_of(graph, {f"{NETWORK}.gru": [3, 4]}, units)
+    cuts = cuts_of(graph, {f"{NETWORK}.gru": [3, 4]}, units, prefix="model.")
     moments = {name: torch.arange(float(p.numel())).view_as(p) for name, p in step.model.named_parameters()}
-    cut = cuts.apply(moments, prefix="model.")
-    cut_module(step, cuts)
+    cut = cuts.slices(moments)
+    put(step.model, cuts.apply(tensors_of(step.model)))
     for name, parameter in step.model.named_parameters():
         assert cut[name].shape == parameter.shape
     assert cut["network.pitch_stack.0.weight"] is moments["network.pitch_stack.0.weight"]
     column = moments["network.out_stack.0.weight"]
     kept = [i for i in range(88) if i not in (67, 68)]
     assert torch.equal(cut["network.out_stack.0.weight"], column[:, kept])
+
+
+class Normed(nn.Module):
+    """A hidden layer whose reader is weight-normed: |v| runs over what is cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Linear(3, 6)
+        self.head = nn.utils.parametrizations.weight_norm(nn.Linear(6, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.first(x)))  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def test_weights_are_mended_and_moments_are_not() -> None:
+    """Effective weights are slices of the old ones, which takes another gain; a gain's moment is nothing but cut."""
+    module = Normed()
+    graph = capture(module, (torch.zeros(1, 3),))
+    units = units_of(graph)
+    cuts = cuts_of(graph, {"first": [0, 4]}, units)
+    effective, before = module.head.weight.clone(), tensors_of(module)
+    gain, direction = (f"head.parametrizations.weight.original{number}" for number in (0, 1))
+    applied, sliced = cuts.apply(before), cuts.slices(before)
+    kept = [1, 2, 3, 5]
+    assert torch.equal(sliced[gain], before[gain]) and not torch.equal(applied[gain], before[gain])
+    assert torch.equal(sliced[direction], before[direction][:, kept])
+    put(module, applied)
+    assert torch.allclose(module.head.weight, effective[:, kept], atol=1e-6)
 
 
 @torch.no_grad()
@@ -229,13 +290,16 @@ def test_weights_of_another_model_are_refused_and_change_nothing() -> None:
 
 def test_a_cut_that_fails_changes_nothing() -> None:
     step, graph, units = ddsp()
-    cuts = cuts_of(graph, {f"{NETWORK}.gru": [1, 2]}, units)
-    cuts.survivors[Place(f"{NETWORK}.head.weight", 0)] = np.array([10_000])
+    cuts = cuts_of(graph, {f"{NETWORK}.gru": [1, 23]}, units)
     before = {name: value.clone() for name, value in step.state_dict().items()}
+    other = ddsp(hidden=12)[0]
     with pytest.raises(IndexError):
-        cut_module(step, cuts)
+        cuts.apply(tensors_of(other))
+    # The last one has no place in the module, after many that have.
+    with pytest.raises(AttributeError, match="extra"):
+        put(step, {**cuts.apply(tensors_of(step)), "model.network.extra": torch.zeros(1)})
     after = step.state_dict()
-    assert all(value.shape == before[name].shape for name, value in after.items())
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
     assert step.model.network.gru.hidden_size == 24  # type: ignore[union-attr]
 
 

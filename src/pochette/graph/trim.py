@@ -57,12 +57,16 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Replace parameters and buffers of a module, whatever their shapes.
 
     Args:
-        module: changed in place.
+        module: changed in place, unless a path is not one of its own.
         tensors: new values by path.
     """
+    places = []
     for path, tensor in tensors.items():
         owner_path, _, name = path.rpartition(".")
-        _replace(module.get_submodule(owner_path), name, tensor)
+        owner = module.get_submodule(owner_path)
+        places.append((owner, name, getattr(owner, name), tensor))
+    for owner, name, old, tensor in places:
+        _replace(owner, name, old, tensor)
     refresh_attributes(module)
 
 
@@ -91,8 +95,7 @@ def resize(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     put(module, {path: tensor.clone() for path, tensor in tensors.items()})
 
 
-def _replace(owner: nn.Module, name: str, tensor: Tensor) -> None:
-    old = getattr(owner, name)
+def _replace(owner: nn.Module, name: str, old: Tensor, tensor: Tensor) -> None:
     if isinstance(old, nn.Parameter):
         setattr(owner, name, nn.Parameter(tensor, requires_grad=old.requires_grad))
     else:
@@ -112,16 +115,8 @@ def refresh_attributes(module: nn.Module) -> None:
             part.out_features, part.in_features = part.weight.shape
         elif isinstance(part, _CONVOLUTIONS):
             _refresh_convolution(part)
-        elif isinstance(part, nn.LayerNorm | nn.RMSNorm) and part.elementwise_affine:
-            part.normalized_shape = tuple(part.weight.shape)
-        elif isinstance(part, _CHANNEL_NORMS):
-            vector = next((t for t in (part.weight, part.running_mean) if t is not None), None)
-            if vector is not None:
-                part.num_features = len(vector)
-        elif isinstance(part, nn.GroupNorm) and part.affine:
-            if part.num_groups == part.num_channels:
-                part.num_groups = len(part.weight)
-            part.num_channels = len(part.weight)
+        elif isinstance(part, _NORMS):
+            _refresh_norm(part)
         elif isinstance(part, nn.Embedding):
             part.num_embeddings, part.embedding_dim = part.weight.shape
         elif isinstance(part, nn.PReLU):
@@ -134,6 +129,19 @@ def refresh_attributes(module: nn.Module) -> None:
         for hook in part._forward_pre_hooks.values():
             if isinstance(hook, WeightNorm):
                 setattr(part, hook.name, hook.compute_weight(part).detach())
+
+
+def _refresh_norm(part: Any) -> None:
+    if isinstance(part, nn.LayerNorm | nn.RMSNorm) and part.elementwise_affine:
+        part.normalized_shape = tuple(part.weight.shape)
+    elif isinstance(part, nn.GroupNorm) and part.affine:
+        if part.num_groups == part.num_channels:
+            part.num_groups = len(part.weight)
+        part.num_channels = len(part.weight)
+    elif isinstance(part, _CHANNEL_NORMS):
+        vector = next((t for t in (part.weight, part.running_mean) if t is not None), None)
+        if vector is not None:
+            part.num_features = len(vector)
 
 
 def _refresh_convolution(part: Any) -> None:
@@ -174,3 +182,4 @@ _CHANNEL_NORMS = (
     nn.InstanceNorm2d,
     nn.InstanceNorm3d,
 )
+_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, *_CHANNEL_NORMS)

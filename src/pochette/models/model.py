@@ -35,7 +35,7 @@ class Model(nn.Module, ABC):
     """Whether samples are drawn from what was drawn before: a rounding that turns one draw is heard ever after, so that
     engines and torch agree to the sample only until then."""
     split_by: ClassVar[Literal["pitch", "take", "sound"]] = "pitch"
-    """What is held out to judge it by: whole pitches, or single sounds where a pitch never heard is not its business."""
+    """What is held out to judge it by: whole pitches, or single sounds where a new pitch is not its business."""
     features: ClassVar[tuple[str, ...]] = ()
     """Names of the excerpt's features that the model's first controls are fed with in training."""
 

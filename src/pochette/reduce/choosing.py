@@ -1,12 +1,12 @@
 """Which units stay: a criterion's scores, a scope, and how many units or weights may be left.
 
-Scopes: "local" takes the same share of every family; "global" ranks all units together, their scores made comparable by
-a scaling; "global_then_local" ranks globally until a tenth of the weights is left and then takes from all families
+Scopes: "local" takes the same share of every family; "global" ranks all units together, their scores made alike
+by a scaling; "global_then_local" ranks globally until a tenth of the weights is left and then takes from all families
 alike, which the 2020 paper suggests against the bottlenecks of global ranking but never published.
 
-Scalings for global ranking: those of `pochette.reduce.scaling`, and two of our own that divide a unit's score by what it
-costs: "operations" (multiply-accumulates a second: a weight that runs at audio rate costs a hundred times one that runs
-at frame rate) and "bytes". Costs change while units go, so removal proceeds in stages and asks anew in each.
+Scalings for global ranking: those of `pochette.reduce.scaling`, and two of our own that divide a unit's score by what
+it costs: "operations" (multiply-accumulates: a weight that runs at audio rate costs a hundred times one that runs at
+frame rate) and "bytes". Costs change while units go, so removal proceeds in stages and asks anew in each.
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ def _alike_to(first: Survivors, structure: Structure, scores: Mapping[str, Float
 def _per_cost(structure: Structure, choice: Choice, scores: Mapping[str, FloatArray], enough: object) -> Survivors:
     """Units removed by importance per cost, in stages, until a condition on the numbers left holds.
 
-    Importances are first divided by their family's largest, as otherwise layers of large weights would be dear to remove
-    for their scale alone.
+    Importances are first divided by their family's largest, as otherwise layers of large weights would be dear to
+    remove for their scale alone.
     """
     assert callable(enough)
     relative = {name: values / max(float(np.max(values)), 1e-30) for name, values in scores.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from pochette.errors import ReductionError
 from pochette.graph.capture import capture
@@ -18,6 +20,7 @@ from pochette.graph.graph import Graph, Value
 from pochette.graph.run import run
 from pochette.graph.units import Place, UnitFamily, Units, units_of
 from pochette.reduce.copying import copy_of
+from pochette.reduce.structure import sources
 
 FloatArray = npt.NDArray[np.float64]
 SAMPLES = 1000
@@ -31,11 +34,20 @@ class Batch:
     inputs: tuple[Any, ...]
     """Positional arguments of a call."""
     target: Tensor | None = None
-    """What training wants of it, (batch, ..., time) or (batch, dimension)."""
+    """What training wants of it: (batch, ..., time); (batch, dimension) where the network puts out the like. The first
+    input if there is none."""
+
+    @property
+    def items(self) -> int:
+        """How many sounds it holds."""
+        first = next((item for item in tree_leaves(self.inputs) if isinstance(item, Tensor) and item.dim()), None)
+        return 1 if first is None else len(first)
 
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 """The network and a batch to a scalar."""
+Spot = tuple[Value, int]
+"""A value of a graph, and the axis of it along which units lie."""
 
 
 @dataclass
@@ -48,7 +60,6 @@ class Observed:
         batches: data; empty if there is none.
         loss: what training minimises; None if nobody asks for gradients.
         seed: for what criteria draw.
-        prefix: what the graph's paths carry in front of the parameters' names; only for what `loss` is given.
     """
 
     module: nn.Module
@@ -56,7 +67,10 @@ class Observed:
     batches: Sequence[Batch] = ()
     loss: Loss | None = None
     seed: int = 0
-    _watched: dict[str, FloatArray] = field(default_factory=dict)
+    _scenes: dict[tuple[Any, ...], tuple[Graph, Units]] = field(default_factory=dict)
+    """Shapes of a batch to the graph at them."""
+    _watched: dict[tuple[int, str, int], FloatArray] = field(default_factory=dict)
+    """Number of a batch, name of a value and axis to what was seen there."""
 
     # -- weights -------------------------------------------------------------------------------------------------------
 
@@ -64,15 +78,20 @@ class Observed:
     def tensors(self) -> Mapping[str, Tensor]:
         """Trained weights by path; weight-normed ones as they act, g v / |v|, under the path of v."""
         tensors = {path: tensor.detach() for path, tensor in self.graph.tensors.items()}
-        for v, g, dim in self._weight_norms:
+        for v, (g, dim) in self._weight_norms.items():
             tensors[v] = torch._weight_norm(tensors[v], tensors[g], dim)
         return tensors
 
     @cached_property
-    def _weight_norms(self) -> list[tuple[str, str, int]]:
-        """Paths of direction and gain, and the axis of the gain, of every weight norm."""
+    def _weight_norms(self) -> dict[str, tuple[str, int]]:
+        """Path of the direction to that of the gain, and the axis of the gain, of every weight norm."""
         nodes = [node for node in self.graph.nodes if node.op == "aten._weight_norm.default"]
-        return [(node.args[0].path, node.args[1].path, node.args[2]) for node in nodes]
+        # A layer that is called twice has two nodes for one norm.
+        return {
+            node.args[0].path: (node.args[1].path, node.args[2])
+            for node in nodes
+            if node.args[0].path and node.args[1].path
+        }
 
     def makers(self, family: UnitFamily) -> tuple[Place, ...]:
         """See `Evidence.makers`."""
@@ -80,7 +99,6 @@ class Observed:
 
     def gains(self, family: UnitFamily) -> tuple[Place, ...]:
         """See `Evidence.gains`."""
-        weight_gains = {g for _, g, _ in self._weight_norms}
         norm_gains = {
             node.args[place].path
             for node in self.graph.nodes
@@ -88,12 +106,8 @@ class Observed:
             if node.op.startswith(name) and isinstance(node.args[place], Value)
         }
         makers = {place.path for place in family.makers}
-        own_gains = {g for v, g, _ in self._weight_norms if v in makers}
-        return tuple(
-            place
-            for place in family.indices
-            if place.path in norm_gains or (place.path in weight_gains and place.path in own_gains)
-        )
+        own_gains = {g for v, (g, _) in self._weight_norms.items() if v in makers}
+        return tuple(place for place in family.indices if place.path in norm_gains | own_gains)
 
     # -- data ----------------------------------------------------------------------------------------------------------
 
@@ -110,10 +124,15 @@ class Observed:
                 remedy="Pass loss=..., a function of the output and the target.",
             )
         module = copy_of(self.module).eval()
-        # Recurrent layers refuse gradients in evaluation mode on some devices only; on the CPU they give them.
         module.zero_grad(set_to_none=True)
         for batch in self.batches:
-            self.loss(module, batch).backward()  # type: ignore[no-untyped-call]
+            found = self.loss(module, batch)
+            if not isinstance(found, Tensor) or found.numel() != 1 or not found.requires_grad:
+                raise ReductionError(
+                    "The loss is no single number that depends on the network's weights.",
+                    remedy="Give a loss that returns a scalar tensor, and let the weights require gradients.",
+                )
+            found.backward()  # type: ignore[no-untyped-call]
         named = dict(module.named_parameters(remove_duplicate=False))
         gradients = {
             path: torch.zeros_like(self.graph.tensors[path])
@@ -121,7 +140,7 @@ class Observed:
             else named[path].grad.detach()  # type: ignore[union-attr]
             for path in self.graph.stored
         }
-        for v, g, dim in self._weight_norms:
+        for v, (g, dim) in self._weight_norms.items():
             gradients[v] = _effective_gradient(
                 self.graph.tensors[v].detach(), self.graph.tensors[g].detach(), gradients[v], gradients[g], dim
             )
@@ -139,12 +158,30 @@ class Observed:
         """See `Evidence.targets`."""
         self._need_data()
         parts = []
-        for batch in self.batches:
-            target = batch.inputs[0] if batch.target is None else batch.target
-            target = target.detach().double()
-            moving = target.unsqueeze(1) if target.dim() == 2 else target
-            parts.append(self._sampled(moving, moving.dim() - 2 if moving.dim() > 2 else 1, target.shape[0]))
+        for number, batch in enumerate(self.batches):
+            target = self._target(batch)
+            parts.append(_rows(target.double(), 1, batch.items, self._moments(number)))
         return np.concatenate(parts)
+
+    def _target(self, batch: Batch) -> Tensor:
+        """What is wanted of a batch, (batch, dimension, time)."""
+        target = batch.inputs[0] if batch.target is None else batch.target
+        target = target.detach()
+        if target.dim() == 1:
+            return target[:, None, None]
+        if target.dim() == 2:
+            graph, units = self._scene(batch)
+            output = graph.outputs[0]
+            # Of two axes the second is features where the network makes features, and time where it makes sound.
+            features = len(output.shape) == 2 and units.coupling.made(units.coupling.axes(output)[1])
+            return target[:, :, None] if features else target[:, None, :]
+        return target.flatten(1, -2)
+
+    def _moments(self, number: int) -> int:
+        """How many moments of each item are looked at: no more than the target has, lest rows repeat."""
+        most = max(1, SAMPLES // sum(batch.items for batch in self.batches))
+        length = self._target(self.batches[number]).shape[-1]
+        return most if length == 1 else min(most, length)
 
     def _need_data(self) -> None:
         if not self.batches:
@@ -153,94 +190,139 @@ class Observed:
                 remedy="Pass data=[(inputs, target), ...], or choose a criterion of weights such as magnitude.",
             )
 
-    @cached_property
-    def _watching(self) -> tuple[Graph, Units]:
-        """The graph at the data's shapes."""
-        graph = capture(self.module, self.batches[0].inputs)
-        return graph, units_of(graph)
+    def _scene(self, batch: Batch) -> tuple[Graph, Units]:
+        """The graph at a batch's shapes, and its units."""
+        shapes = tuple(item.shape if isinstance(item, Tensor) else item for item in tree_leaves(batch.inputs))
+        if shapes not in self._scenes:
+            graph = capture(self.module, batch.inputs)
+            self._scenes[shapes] = graph, units_of(graph)
+        return self._scenes[shapes]
 
     def _seen(self, family: UnitFamily, *, made: bool) -> FloatArray:
         self._need_data()
-        graph, units = self._watching
-        same = next((found for found in units.families if found.makers == family.makers), None)
-        if same is None:
-            raise ReductionError(
-                f"The units of {family.name} are not found on the data's shapes.",
-                remedy="Give data of the shapes of the example inputs.",
-            )
-        value, axis = _last_read(units, same) if made else _read_by_maker(graph, units, same)
-        whole = self._run(graph, value, axis)
-        if not made:
-            return whole
-        labels = units.unit[units.coupling.axes(value)[axis]]
-        columns = [whole[:, labels == number].mean(axis=1) for number in same.numbers]
-        return np.stack(columns, axis=1)
+        parts = []
+        for number, batch in enumerate(self.batches):
+            graph, units = self._scene(batch)
+            same = _same_family(units, family)
+            value, axis = _last_read(units, same) if made else _read_by_maker(graph, units, same)
+            if (number, value.name, axis) not in self._watched:
+                self._watch(number)
+            rows = self._watched[number, value.name, axis]
+            if made:
+                labels = units.unit[units.coupling.axes(value)[axis]]
+                rows = np.stack([rows[:, labels == unit].mean(axis=1) for unit in same.numbers], axis=1)
+            parts.append(rows)
+        return np.concatenate(parts)
 
-    def _run(self, graph: Graph, value: Value, axis: int) -> FloatArray:
-        key = f"{value.name}:{axis}"
-        if key not in self._watched:
-            parts = []
-            for batch in self.batches:
-                flat = [item for item in batch.inputs if isinstance(item, Tensor)]
-                if value.kind == "input":
-                    tensor = flat[graph.inputs.index(value)]
-                else:
-                    with torch.no_grad():
-                        tensor = run(graph, flat, watch=frozenset((value.name,))).watched[value.name]
-                parts.append(self._sampled(tensor.double(), axis, flat[0].shape[0]))
-            self._watched[key] = np.concatenate(parts)
-        return self._watched[key]
-
-    def _sampled(self, tensor: Tensor, axis: int, batch: int) -> FloatArray:
-        """Rows at evenly spread moments, the same share of the way through for fast and slow signals: (moment, feature)."""
-        rest = [number for number in range(tensor.dim()) if number != axis]
-        first = next((number for number in rest if tensor.shape[number] == batch), None)
-        if first is not None:
-            rest.remove(first)
-            rest.insert(0, first)
-        rows = tensor.permute(*rest, axis)
-        items = rows.shape[0] if first is not None else 1
-        rows = rows.reshape(items, -1, rows.shape[-1])
-        moments = max(1, SAMPLES // max(1, items * len(self.batches)))
-        at = ((torch.arange(moments) + 0.5) / moments * rows.shape[1]).long()
-        return rows[:, at].reshape(-1, rows.shape[-1]).numpy()
+    def _watch(self, number: int) -> None:
+        """Run the network on a batch once, and keep what any criterion may ask of any family."""
+        batch = self.batches[number]
+        graph, units = self._scene(batch)
+        spots: set[Spot] = set()
+        for family in units.families:
+            with suppress(ReductionError):
+                spots.add(_last_read(units, family))
+            with suppress(ReductionError):
+                spots.add(_read_by_maker(graph, units, family))
+        leaves = tree_leaves(batch.inputs)
+        given = [leaf for leaf, value in zip(leaves, graph.fed, strict=True) if value is not None]
+        with torch.no_grad():
+            seen = run(graph, given, watch=frozenset(value.name for value, _ in spots)).watched
+        seen.update((value.name, tensor) for value, tensor in zip(graph.inputs, given, strict=True))
+        for value, axis in spots:
+            tensor = seen[value.name]
+            real = tensor.abs() if tensor.is_complex() else tensor
+            rows = _rows(real.double(), axis, batch.items, self._moments(number))
+            self._watched[number, value.name, axis] = rows
 
 
-def _last_read(units: Units, family: UnitFamily) -> tuple[Value, int]:
+def _rows(tensor: Tensor, axis: int, items: int, moments: int) -> FloatArray:
+    """Rows at evenly spread moments, the same share of the way for fast and slow signals.
+
+    Args:
+        tensor: any that holds a batch.
+        axis: of it, that becomes the features.
+        items: in the batch.
+        moments: of each item.
+
+    Returns:
+        (item and moment, feature).
+    """
+    rest = [number for number in range(tensor.dim()) if number != axis]
+    first = next((number for number in rest if tensor.shape[number] == items), None)
+    if first is not None:
+        rest.remove(first)
+        rest.insert(0, first)
+    rows = tensor.permute(*rest, axis).reshape(-1, tensor.shape[axis])
+    # Where the batch is no axis of its own it is merged with others, it leading; or all items share the value.
+    rows = rows.reshape(items, -1, rows.shape[-1]) if len(rows) % items == 0 else rows.expand(items, *rows.shape)
+    at = ((torch.arange(moments) + 0.5) / moments * rows.shape[1]).long()
+    sampled: FloatArray = rows[:, at].reshape(-1, rows.shape[-1]).numpy()
+    return sampled
+
+
+def _same_family(units: Units, family: UnitFamily) -> UnitFamily:
+    """A family where the same network is captured at other shapes."""
+    for found in units.families:
+        if found.makers == family.makers and all(
+            np.array_equal(found.indices[place], family.indices[place]) for place in found.makers
+        ):
+            return found
+    raise ReductionError(
+        f"The units of {family.name} are not found on the data's shapes.",
+        remedy="Give data of the shapes of the example inputs.",
+    )
+
+
+def _last_read(units: Units, family: UnitFamily) -> Spot:
     """The value, and its axis, in which the family's units are read last."""
-    numbers = set(family.numbers.tolist())
     for reading in reversed(units.coupling.readings):
-        labels = units.unit[units.coupling.axes(reading.value)[reading.axis]]
-        if reading.value.kind == "computed" and not numbers.isdisjoint(labels.tolist()):
-            return reading.value, reading.axis
+        value = reading.value
+        labels = units.unit[units.coupling.axes(value)[reading.axis]]
+        if value.kind == "computed" and not units.coupling.learnt(value) and np.isin(family.numbers, labels).all():
+            return value, reading.axis
     raise ReductionError(
         f"Nothing reads the units of {family.name} as data.", remedy="Choose a criterion of weights such as magnitude."
     )
 
 
-def _read_by_maker(graph: Graph, units: Units, family: UnitFamily) -> tuple[Value, int]:
+def _read_by_maker(graph: Graph, units: Units, family: UnitFamily) -> Spot:
     """The data that the layer reads which makes the family's units."""
     paths = {place.path for place in family.makers}
+    source = sources(graph)
+    maker = {id(value): node for node in graph.nodes for value in node.outputs}
     for node in graph.nodes:
         inputs = list(node.inputs())
-        if not any(value.path in paths for value in inputs):
+        if paths.isdisjoint(source.get(id(value), "") for value in inputs):
             continue
-        data = next(
-            (value for value in inputs if value.kind in ("computed", "input") and value.dtype.is_floating_point), None
-        )
-        if data is not None and not units.coupling.learnt(data):
-            contracted = [r.axis for r in units.coupling.readings if r.node is node and r.value is data]
-            return data, contracted[0] if contracted else len(data.shape) - 1
+        data = next((value for value in inputs if _is_signal(value) and not units.coupling.learnt(value)), None)
+        if data is None:
+            continue
+        contracted = [r.axis for r in units.coupling.readings if r.node is node and r.value is data]
+        axis = contracted[0] if contracted else len(data.shape) - 1
+        # Padding in time would shift it against what comes of it.
+        while id(data) in maker and maker[id(data)].op in _PADDINGS:
+            before = maker[id(data)].args[0]
+            if before.shape[axis] != data.shape[axis]:
+                break
+            data = before
+        return data, axis
     raise ReductionError(
         f"The layer that makes the units of {family.name} reads no data.",
         remedy="Choose a criterion of weights such as magnitude.",
     )
 
 
+def _is_signal(value: Value) -> bool:
+    return value.kind in ("computed", "input") and value.dtype.is_floating_point
+
+
 def _effective_gradient(v: Tensor, g: Tensor, by_v: Tensor, by_g: Tensor, dim: int) -> Tensor:
-    """Gradient by the effective weight w = g v / |v| from those by v (its part across w) and by g (its part along w)."""
+    """Gradient by the effective weight w = g v / |v|: those by v give its part across w, those by g its part along."""
     norm = torch.norm_except_dim(v, 2, dim)
-    return by_v * norm / g + by_g * v / norm
+    # A gain of zero hides the part across.
+    across = torch.where(g == 0, 0.0, by_v * norm / g)
+    return across + by_g * v / norm
 
 
 _GAINS = {
@@ -252,3 +334,7 @@ _GAINS = {
     "aten.instance_norm": 1,
 }
 """Normalisations, and the place of their gain among the arguments."""
+_PADDINGS = frozenset(
+    f"aten.{name}.default" for name in ("pad", "constant_pad_nd", "reflection_pad1d", "replication_pad1d")
+)
+"""Operators that lengthen a signal by what is none of its own."""

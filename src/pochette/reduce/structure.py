@@ -191,7 +191,7 @@ class Structure:
     @cached_property
     def _rates(self) -> npt.NDArray[np.float64]:
         """Multiply-accumulates a call for each element of each parameter."""
-        source = _sources(self.graph)
+        source = sources(self.graph)
         macs: dict[str, float] = defaultdict(float)
         for node in self.graph.nodes:
             count = description_of(node).cost(node).macs
@@ -220,8 +220,15 @@ class Structure:
         return Remains(self.units, removed)
 
 
-def _sources(graph: Graph) -> dict[int, str]:
-    """Values that are a parameter under another shape or norm, to that parameter's path."""
+def sources(graph: Graph) -> dict[int, str]:
+    """What values that are parameters under another shape or norm come from.
+
+    Args:
+        graph: captured.
+
+    Returns:
+        identity of a value to the path of the (first) parameter it is computed from.
+    """
     source = {id(value): value.path for value in graph.of_kind("parameter")}
     for node in graph.nodes:
         inputs = list(node.inputs())
