@@ -38,9 +38,9 @@ RECIPES: dict[str, Any] = {
 TRAINING = {
     "ddsp": Training(batch=8, excerpt_seconds=0.5, evaluate_steps=100, patience=10**6),
     "sing-ae": Training(batch=32, excerpt_seconds=0.25, evaluate_steps=100, patience=10**6),
-    "wavenet": Training(batch=4, excerpt_seconds=0.25, learning_rate=4e-3, evaluate_steps=100, patience=10**6),
+    "wavenet": Training(batch=2, excerpt_seconds=0.25, learning_rate=4e-3, evaluate_steps=100, patience=10**6),
 }
-STEPS = {"ddsp": (1000, 300), "sing-ae": (1500, 400), "wavenet": (1000, 200)}
+STEPS = {"ddsp": (1000, 300), "sing-ae": (1500, 400), "wavenet": (2000, 400)}
 """Of dense training, and at each stop of a path."""
 
 

@@ -38,6 +38,15 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
             program = torch.export.export(module.eval(), example_inputs, strict=False).run_decompositions({})
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
+        reserved = sorted(
+            {name for part in module.modules() for name in (*part._modules, *part._parameters)} & _RESERVED
+        )
+        if reserved:
+            raise ExportError(
+                f"torch.export cannot follow a module with a part called {' or '.join(reserved)}.",
+                where=type(module).__name__,
+                remedy="Give that part another name: a captured module has one of its own under it.",
+            ) from error
         raise ExportError(
             f"torch.export cannot follow this module: {reason[0]}",
             where=type(module).__name__,
@@ -47,6 +56,10 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
         for part, mode in training.items():
             part.training = mode
     return _translate(program)
+
+
+_RESERVED = {"code", "graph"}
+"""Names that a captured module uses itself."""
 
 
 def _translate(program: torch.export.ExportedProgram) -> Graph:

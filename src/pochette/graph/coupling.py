@@ -56,6 +56,7 @@ class Coupling:
     _readers: list[tuple[Labels, int]] = field(default_factory=list)
     _grids: list[Grid] = field(default_factory=list)
     _learnt: set[int] = field(default_factory=set)
+    _read: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._learnt = {id(value) for value in self.graph.of_kind("parameter")}
@@ -91,6 +92,13 @@ class Coupling:
         """
         assert tuple(len(axis) for axis in axes) == value.shape, f"{value} labelled {[len(a) for a in axes]}"
         self._axes[id(value)] = list(axes)
+
+    def is_read(self, value: Value) -> bool:
+        """Whether a node reads a value, or the graph returns it."""
+        if not self._read:
+            self._read.update(id(value) for node in self.graph.nodes for value in node.inputs())
+            self._read.update(id(value) for value in (*self.graph.outputs, *self.graph.mutations.values()))
+        return id(value) in self._read
 
     def learnt(self, value: Value) -> bool:
         """Whether a value is a parameter, or computed from parameters and constants alone."""

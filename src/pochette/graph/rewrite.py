@@ -70,7 +70,70 @@ def cut_tensors(graph: Graph, remains: Remains, tensors: Mapping[str, Tensor] | 
         after[path] = remains.cut(value, before[path])
     for node in graph.nodes:
         description_of(node).mend(node, remains, before, after)
+    _keep_scales(graph, remains, before, after)
     return after
+
+
+def _keep_scales(graph: Graph, remains: Remains, before: Mapping[str, Tensor], after: dict[str, Tensor]) -> None:
+    """Keep the numbers that weights are divided by, such as the spectral norm u' W v, though W has lost rows.
+
+    The vector u is a buffer: scaled, it gives the old number for the new weights.
+    """
+    learnt = remains.units.coupling.learnt
+    known: dict[int, tuple[Tensor, Tensor]] = {
+        id(value): (before[path], after[path]) for path, value in graph.stored.items() if value.kind != "state"
+    }
+    for node in graph.nodes:
+        inputs = list(node.inputs())
+        if len(node.outputs) > 1 or not inputs or not all(id(value) in known for value in inputs):
+            continue
+        if not (learnt(node.output) or all(value.kind == "constant" for value in inputs) or node.op in _COPIES):
+            continue
+        smaller = description_of(node).refit(node, remains)
+        old = _called(node.op, node.args, {key: pair[0] for key, pair in known.items()})
+        new = _called(*smaller, {key: pair[1] for key, pair in known.items()})
+        if node.op in _SCALARS and learnt(node.output) and bool((old != new) & (new != 0)):
+            buffer = next((value for value in _through_copies(graph, inputs) if value.kind == "constant"), None)
+            if buffer is not None:
+                after[buffer.path] = after[buffer.path] * (old / new)
+                new = old
+        known[id(node.output)] = (old, new)
+
+
+_COPIES = ("aten.clone.default", "aten.detach.default", "aten.alias.default")
+_SCALARS = ("aten.vdot.default", "aten.dot.default")
+
+
+def _scales(units: Units) -> set[int]:
+    """Nodes that compute the numbers that weights are divided by."""
+    graph = units.coupling.graph
+    producer = {id(value): node for node in graph.nodes for value in node.outputs}
+    found: set[int] = set()
+    pending = [node for node in graph.nodes if node.op in _SCALARS and units.coupling.learnt(node.output)]
+    while pending:
+        node = pending.pop()
+        found.add(id(node))
+        pending += [producer[id(value)] for value in node.inputs() if id(value) in producer]
+    return found
+
+
+def _called(op: str, args: tuple[Any, ...], known: Mapping[int, Tensor]) -> Tensor:
+    def given(arg: Any) -> Any:
+        return known[id(arg)] if isinstance(arg, Value) else arg
+
+    positional, names = call_of(op, tuple(tree_map(given, arg, is_leaf=_is_value) for arg in args))
+    result: Tensor = function_of(op)(*positional, **names)
+    return result
+
+
+def _through_copies(graph: Graph, values: list[Value]) -> list[Value]:
+    """What values are copies of."""
+    source = {id(node.output): node.args[0] for node in graph.nodes if node.op in _COPIES}
+
+    def origin(value: Value) -> Value:
+        return origin(source[id(value)]) if id(value) in source else value
+
+    return [origin(value) for value in values]
 
 
 def cut_graph(graph: Graph, remains: Remains, tensors: dict[str, Tensor] | None = None) -> Graph:
@@ -123,7 +186,10 @@ def masked(units: Units, remains: Remains) -> Alter:
         to hand to `run`.
     """
     masks: dict[tuple[int, int], list[tuple[int, npt.NDArray[np.int64]]]] = {}
+    scales = _scales(units)
     for reading in units.coupling.readings:
+        if id(reading.node) in scales:
+            continue  # the number that a weight is divided by must come out as it was
         kept = remains.indices(reading.value, reading.axis)
         if len(kept) < reading.value.shape[reading.axis]:
             masks.setdefault((id(reading.node), id(reading.value)), []).append((reading.axis, kept))

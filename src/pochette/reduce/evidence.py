@@ -123,9 +123,10 @@ def weights_of_each(family: UnitFamily, place: Place, tensor: Tensor) -> FloatAr
 
     Returns:
         (unit, weight): all indices a unit owns on that axis (every gate of a recurrent layer), each with all that
-        the other axes hold.
+        the other axes hold; of complex weights their absolute values.
     """
-    along = tensor.detach().cpu().double().movedim(place.axis, 0)
+    real = tensor.detach().cpu().abs() if tensor.is_complex() else tensor.detach().cpu()
+    along = real.double().movedim(place.axis, 0)
     slices: FloatArray = along.reshape(len(along), -1).numpy()
     return slices[family.indices[place]].reshape(family.units, -1)
 

@@ -343,23 +343,25 @@ def _tags(op: str) -> Any:
 def _lengths(
     module: nn.Module, structure: Structure, remains: Remains, rewritten: nn.Module, inputs: tuple[Any, ...]
 ) -> str:
-    """Try the rewritten graph where every axis of one length is doubled, and say where it holds."""
-    tensors = [item for item in inputs if isinstance(item, Tensor)]
-    sizes = sorted({size for tensor in tensors for size in tensor.shape if size > 1})
-    held: list[int] = []
-    failed: list[int] = []
-    for size in sizes:
-        longer = tuple(_doubled(item, size) if isinstance(item, Tensor) else item for item in inputs)
+    """Try the rewritten graph with each axis of its inputs doubled, and say where it holds."""
+    places = {(axis, size) for item in inputs if isinstance(item, Tensor) for axis, size in enumerate(item.shape)}
+    held: list[tuple[int, int]] = []
+    failed: list[tuple[int, int]] = []
+    for axis, size in sorted(places):
+        if size == 1:
+            continue
+        # Inputs that run along together (a pitch and a loudness curve) grow together.
+        longer = tuple(_doubled(item, axis, size) if isinstance(item, Tensor) else item for item in inputs)
         try:
             with torch.no_grad():
                 _outputs(module, longer)
         except Exception:
             continue  # the original does not run there either
-        (held if _holds(module, structure, remains, rewritten, longer) else failed).append(size)
+        (held if _holds(module, structure, remains, rewritten, longer) else failed).append((axis, size))
     if not failed:
         return "any that the original runs at" if held else "those of the example inputs"
-    wrong = ", ".join(map(str, failed))
-    return f"inputs whose axes of length {wrong} stay so" + ("; other axes may change" if held else "")
+    fixed = ", ".join(f"axis {axis} ({size} long)" for axis, size in failed)
+    return f"inputs that keep the length of {fixed}" + ("; other axes may change" if held else "")
 
 
 def _holds(
@@ -385,8 +387,7 @@ def _holds(
         return False
 
 
-def _doubled(tensor: Tensor, size: int) -> Tensor:
-    for axis, length in enumerate(tensor.shape):
-        if length == size:
-            tensor = torch.cat([tensor, tensor], dim=axis)
+def _doubled(tensor: Tensor, axis: int, size: int) -> Tensor:
+    if axis < tensor.dim() and tensor.shape[axis] == size:
+        return torch.cat([tensor, tensor], dim=axis)
     return tensor

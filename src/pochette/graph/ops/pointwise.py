@@ -147,7 +147,7 @@ describe("aten.pow.Tensor_Scalar", operator=Power())
 
 
 class Elementwise(Pointwise):
-    """What PyTorch declares to work element by element and nobody describes further: counted and trimmed, not exported."""
+    """What PyTorch declares to work element by element and nobody describes further: it has no C."""
 
     def __init__(self) -> None:
         super().__init__(lambda: "", operands=0)

@@ -92,7 +92,8 @@ class Product(Operator):
     def cost(self, node: Node) -> Cost:
         """One MAC for every combination of indices of two operands; more than two are multiplied left to right.
 
-        An index that one operand alone has, and that nothing needs later, is summed before the product.
+        An index that one operand alone has, and that nothing needs later, is summed before the product. Products that
+        are not summed, as in an outer product, are pointwise.
         """
         equation = self.equation(node)
         sizes = equation.sizes
@@ -105,7 +106,11 @@ class Product(Operator):
                 if alone := mine - theirs - later:
                     pointwise += prod(sizes[letter] for letter in mine)
                     mine.difference_update(alone)
-            macs += prod(sizes[letter] for letter in left | right)
+            products = prod(sizes[letter] for letter in left | right)
+            if left | right <= later:
+                pointwise += products  # nothing is summed: no accumulation
+            else:
+                macs += products
             left = (left | right) & later
         if left - set(equation.output):  # a single operand
             pointwise += prod(sizes[letter] for letter in left)

@@ -37,18 +37,24 @@ class Slice(Operator):
         """The taken labels go on."""
         axis, start, end, step = _span(node)
         axes = coupling.axes(node.args[0])
-        if step != 1:
-            coupling.freeze_labels(axes[axis], "sliced with a step")
+        if step != 1 and (len(axes[axis]) % step or len(range(start, end, step)) * step != len(axes[axis])):
+            coupling.freeze_labels(axes[axis], "sliced with a step that does not divide it")
+        elif step != 1:
+            # Whole periods go together: what is left is taken with the same step.
+            for period in axes[axis].reshape(-1, step):
+                coupling.tie_all(period)
         axes[axis] = axes[axis][start:end:step]
         coupling.set(node.output, axes)
 
     def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
         """The bounds count what survives before them."""
         x = node.args[0]
-        axis, start, end, _ = _span(node)
+        axis, start, end, step = _span(node)
         kept = survivors.indices(x, axis)
         if len(kept) == x.shape[axis]:
             return node.op, node.args
+        if step != 1:
+            return node.op, (x, axis, start, len(kept), step)
         return node.op, (x, axis, int(np.searchsorted(kept, start)), int(np.searchsorted(kept, end)), *node.args[4:])
 
     def emit(self, node: Node, emitter: Emitter) -> None:
@@ -112,6 +118,12 @@ class Split(Operator):
             axes[axis] = axes[axis][start : start + output.shape[axis]]
             start += output.shape[axis]
             coupling.set(output, axes)
+        # A part that nothing reads (a spread that only training draws from) stays beside the one it was split from.
+        read = [output for output in node.outputs if coupling.is_read(output)]
+        for output in node.outputs:
+            partner = next((other for other in read if other.shape == output.shape), None)
+            if partner is not None and not coupling.is_read(output):
+                coupling.tie(coupling.axes(output)[axis], coupling.axes(partner)[axis])
 
     def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
         """The lengths of the ranges are listed, since they may differ."""

@@ -1,4 +1,4 @@
-"""Operators that only re-arrange: reshapes, transpositions, repetition, fresh tensors. Ranges of an axis are in `ranges`."""
+"""Operators that only re-arrange (reshapes, transpositions, repetition) and fresh tensors; see also `ranges`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def sized(node: Node, survivors: Survivors, place: int) -> tuple[str, tuple[Any,
     if shape == node.output.shape:
         return node.op, node.args
     asked = [size if old != -1 else -1 for size, old in zip(shape, node.args[place], strict=True)]
-    return node.op, (*node.args[:place], asked, *node.args[place + 1 :])
+    # A kernel may lay its output out differently at another size, and `view` then refuses what `reshape` does.
+    op = "aten.reshape.default" if node.op in ("aten.view.default", "aten._unsafe_view.default") else node.op
+    return op, (*node.args[:place], asked, *node.args[place + 1 :])
 
 
 class Unsqueeze(Operator):
@@ -278,7 +280,7 @@ describe(
 describe(*_names("new_zeros.default", "new_ones.default", "new_full.default", "new_empty.default"), operator=Fresh(1))
 describe(
     *_names("zeros_like.default", "ones_like.default", "full_like.default", "empty_like.default"),
-    *_names("rand_like.default", "randn_like.default"),
+    *_names("rand_like.default", "randn_like.default", "fill.Scalar", "fill.Tensor"),
     operator=Like(),
 )
 describe(

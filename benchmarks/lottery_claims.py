@@ -1,0 +1,253 @@
+"""What "Diet deep generative audio models with structured lottery" (DAFx 2020) says, held against rows of a comparison.
+
+Every verdict follows from intervals over seeds by one rule. A bound holds if the whole interval lies at or below it and
+does not hold if the whole interval lies above it. That one way beats another holds if the interval of their
+differences, seed by seed, lies below zero, and does not hold if it lies above. Everything between is open; fewer than
+three seeds give no interval and no verdict. Where a claim is about several stops, all of them must be there, all must
+hold for it to hold, and one that does not is enough for it not to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pochette.lab.compare import Row, Spread, spread
+
+HOLDS, FAILS, OPEN, FEW, UNKNOWN = "holds", "does not hold", "open", "too few seeds", "not measured"
+CONTROLS = ("reinit", "scratch, same epochs", "scratch, same compute")
+SEEDS_FOR_AN_INTERVAL = 3
+ALL = "mean of the models"
+"""As the paper does: the multipliers of all models averaged, seed by seed."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A multiplier that is not exceeded at any of some stops; of the best of all criteria if no curve is named."""
+
+    claim: str
+    theirs: str
+    curve: str
+    stops: tuple[float, ...]
+    bound: float
+
+
+@dataclass(frozen=True)
+class Better:
+    """One way of choosing that has the lower multiplier at every one of some stops."""
+
+    claim: str
+    theirs: str
+    winner: str
+    loser: str
+    stops: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The stop at which a way of choosing has its lowest multiplier."""
+
+    claim: str
+    theirs: str
+    curve: str
+    stop: float
+
+
+Claim = Bound | Better | Best
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: what a claim has become of on one model."""
+
+    claim: str
+    theirs: str
+    model: str
+    here: str
+    verdict: str
+
+
+def claims(stops: Sequence[float]) -> list[Claim]:
+    """What is held against the rows.
+
+    Args:
+        stops: shares of weights removed that the comparison has.
+
+    Returns:
+        claims of the paper first, then the bounds this project set itself.
+    """
+    early, late = (
+        tuple(stop for stop in stops if stop <= 0.9),
+        tuple(stop for stop in stops if stop > 0.9),
+    )
+    to_95 = tuple(stop for stop in stops if stop <= 0.95)
+    published = "information, global"
+    return [
+        Bound("masking by magnitude, local: best point, 76.1 % masked", "0.893", "masked by magnitude, local", (0.761,), 0.893),
+        Bound("trimming by information, global: at 80 %", "0.912", published, (0.8,), 0.912),
+        Best("trimming by information, global: 80 % is its best point", "best at 80 %", published, 0.8),
+        Bound("trimming by information, global: no loss up to 95 %", "≤ 1.0", published, to_95, 1.0),
+        Bound("trimming by information, global: at 99 %", "about 1.2", published, (0.99,), 1.2),
+        Better("ranking globally beats ranking locally up to 90 % (here by magnitude)", "global lower",
+               "magnitude, global", "magnitude, local", early),
+        Better("ranking locally beats ranking globally past 90 % (here by magnitude)", "local lower",
+               "magnitude, local", "magnitude, global", late),
+        Better("globally first and then locally beats globally past 90 % (by information)", "suggested, no figure",
+               "information, global then local", published, late),
+        Bound("our bound: the best of all criteria at 95 %", "≤ 1.0", "", (0.95,), 1.0),
+        Bound("our bound: the best of all criteria at 99 %", "≤ 1.2", "", (0.99,), 1.2),
+    ]  # fmt: skip
+
+
+def lines(rows: Sequence[Row], models: Sequence[str], stops: Sequence[float]) -> list[Line]:
+    """The whole table.
+
+    Args:
+        rows: of a comparison.
+        models: names, whether they have rows or not.
+        stops: of the comparison.
+
+    Returns:
+        for each claim a line a model, and one of their mean where all models have what it needs.
+    """
+    table = []
+    for claim in claims(stops):
+        mine = [_line(claim, rows, model, models, stops) for model in (*models, ALL)]
+        if all(line.verdict == UNKNOWN for line in mine):
+            mine = [Line(claim.claim, claim.theirs, "all", "", UNKNOWN)]
+        elif mine[-1].verdict == UNKNOWN or len(models) < 2:
+            mine = mine[:-1]
+        table += mine
+    return table
+
+
+def _line(claim: Claim, rows: Sequence[Row], model: str, models: Sequence[str], stops: Sequence[float]) -> Line:
+    def at(curve: str, stop: float) -> dict[int, float]:
+        return multipliers(rows, model, models, curve, stop)
+
+    if isinstance(claim, Bound):
+        here, verdict = _bound(claim, at, sorted({row.curve for row in rows}))
+    elif isinstance(claim, Better):
+        here, verdict = _better(claim, at)
+    else:
+        here, verdict = _best(claim, at, stops)
+    return Line(claim.claim, claim.theirs, model, here, verdict)
+
+
+def multipliers(
+    rows: Sequence[Row], model: str, models: Sequence[str], curve: str, stop: float
+) -> dict[int, float]:
+    """Error multipliers of one stop of one curve.
+
+    Args:
+        rows: of a comparison.
+        model: its name, or `ALL`.
+        models: all names, for `ALL`.
+        curve: as `compare.curve_of` names it.
+        stop: share of weights that was to go.
+
+    Returns:
+        seed to multiplier; of all models' mean only for seeds that every model has.
+    """
+    if model != ALL:
+        return {
+            row.seed: row.multiplier
+            for row in rows
+            if (row.model, row.curve, row.asked_removed, row.timed_on) == (model, curve, stop, "")
+        }
+    each = [multipliers(rows, name, models, curve, stop) for name in models]
+    seeds = set.intersection(*(set(found) for found in each)) if each else set()
+    return {seed: sum(found[seed] for found in each) / len(each) for seed in sorted(seeds)}
+
+
+def differences(ours: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
+    """Ours less theirs for every seed that both have, by seed."""
+    return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def against(found: Spread | None, bound: float) -> str:
+    """The verdict on "at most a bound".
+
+    Args:
+        found: a figure over seeds; None if there is none.
+        bound: what it should not exceed.
+
+    Returns:
+        one of the five verdicts.
+    """
+    if found is None:
+        return UNKNOWN
+    if found.seeds < SEEDS_FOR_AN_INTERVAL:
+        return FEW
+    return HOLDS if found.high <= bound else FAILS if found.low > bound else OPEN
+
+
+def together(verdicts: Sequence[str]) -> str:
+    """One verdict of several, all of which a claim needs."""
+    for verdict in (UNKNOWN, FEW, FAILS, OPEN):
+        if verdict in verdicts:
+            return verdict
+    return HOLDS if verdicts else UNKNOWN
+
+
+def told(found: Spread, sign: bool = False) -> str:
+    """A figure over seeds in words: "0.981 [0.970, 0.992], 3 seeds"."""
+    form = "+.3f" if sign else ".3f"
+    seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"
+    if found.seeds == 1:
+        return f"{found.mean:{form}}, {seeds}"
+    ends = f"[{found.low:{form}}, {found.high:{form}}]" if found.seeds > 2 else f"{found.low:{form}} to {found.high:{form}}"
+    return f"{found.mean:{form}} {ends}, {seeds}"
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    return spread(values) if values else None
+
+
+def _bound(claim: Bound, at, curves: Sequence[str]) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+    chosen, ours = claim.curve, [curve for curve in curves if is_ours(curve)]
+    if not chosen:
+        measured = {curve: s for curve in ours if (s := _spread([*at(curve, claim.stops[0]).values()]))}
+        # A way that fewer seeds have seen is not the best because it was lucky once.
+        most = max((s.seeds for s in measured.values()), default=0)
+        full = {curve: s.mean for curve, s in measured.items() if s.seeds == most}
+        chosen = min(full, key=full.__getitem__, default="")
+    found = {stop: _spread([*at(chosen, stop).values()]) for stop in claim.stops}
+    verdict = together([against(one, claim.bound) for one in found.values()])
+    known = {stop: one for stop, one in found.items() if one is not None}
+    if not known:
+        return "", UNKNOWN
+    worst = max(known, key=lambda stop: known[stop].mean)
+    where = f" at {worst:.0%}, the worst of {len(known)} of {len(found)} stops" if len(found) > 1 else ""
+    return told(known[worst]) + where + (f" ({chosen})" if not claim.curve else ""), verdict
+
+
+def _better(claim: Better, at) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+    found = {stop: _spread(differences(at(claim.winner, stop), at(claim.loser, stop))) for stop in claim.stops}
+    known = [f"{told(one, sign=True)} at {stop:.0%}" for stop, one in found.items() if one is not None]
+    return "difference " + "; ".join(known) if known else "", together([below_zero(one) for one in found.values()])
+
+
+def below_zero(found: Spread | None) -> str:
+    """The verdict on "is lower", of the differences."""
+    verdict = against(found, 0.0)
+    # To the bit the same is not better.
+    return OPEN if found is not None and verdict == HOLDS and found.high == 0.0 else verdict
+
+
+def _best(claim: Best, at, stops: Sequence[float]) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+    found = {stop: _spread([*at(claim.curve, stop).values()]) for stop in stops}
+    known = {stop: one for stop, one in found.items() if one is not None}
+    if len(known) < len(stops) or claim.stop not in known:
+        return "", UNKNOWN
+    ranked = sorted(known, key=lambda stop: known[stop].mean)
+    best = f"best at {ranked[0]:.0%}, {told(known[ranked[0]])}"
+    rival = ranked[1] if ranked[0] == claim.stop else ranked[0]
+    between = _spread(differences(at(claim.curve, claim.stop), at(claim.curve, rival)))
+    best += f"; {claim.stop:.0%} less {rival:.0%}: {told(between, sign=True)}" if between else ""
+    return best, below_zero(between)
+
+
+def is_ours(curve: str) -> bool:
+    """Whether a curve is of units chosen by a criterion and trimmed, and so neither dense, masked, drawn nor a control."""
+    return curve != "dense" and curve not in CONTROLS and not curve.startswith(("masked", "random"))

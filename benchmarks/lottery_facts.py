@@ -1,0 +1,98 @@
+"""What the page of the lottery says about sounds, anchors, machine and dates, computed once where the recordings are.
+
+python benchmarks/lottery_page.py --facts writes results/lottery-facts.json, so that the page itself needs no recording.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lottery import RECIPES, SOUNDS, STORE
+
+from pochette.corpus.folder import FolderCorpus
+from pochette.lab import bits_anchors
+from pochette.lab.judge import Parts, divide, excerpts_of, machine
+from pochette.lab.spectral_anchors import distance_of, median_spectrum, nearest_frame
+from pochette.models.sing_ae import SingAeModel
+from pochette.models.wavenet import WavenetModel
+
+FACTS = Path(__file__).resolve().parent / "results" / "lottery-facts.json"
+
+
+def gather() -> dict[str, Any]:
+    """Everything, for all models; needs the recordings and takes a minute or two.
+
+    Returns:
+        plain data.
+    """
+    torch.set_num_threads(1)
+    written = sorted(path.stat().st_mtime for path in STORE.glob("results/*/*/result.json"))
+    days = [datetime.datetime.fromtimestamp(moment, datetime.UTC).date().isoformat() for moment in written]
+    return {
+        "sounds": SOUNDS.name,
+        "computed": {"first": days[0], "last": days[-1]} if days else None,
+        "anchors_computed": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": {"processor": machine(), "cores": os.cpu_count(), "system": platform.system()},
+        "versions": {"python": platform.python_version(), "torch": version("torch"), "pochette": version("pochette")},
+        "models": {name: of_model(recipe.build()) for name, recipe in RECIPES.items()},
+    }
+
+
+def of_model(model: Any) -> dict[str, Any]:
+    """Sounds, their division and the anchors of one model.
+
+    Args:
+        model: with any weights.
+
+    Returns:
+        plain data.
+    """
+    corpus = FolderCorpus.prepare(SOUNDS, model.sample_rate_hz, model.hop_samples)
+    parts = divide(corpus, model.split_by)
+    return {
+        "fingerprint": corpus.fingerprint,
+        "sample_rate_hz": corpus.sample_rate_hz,
+        "sounds": len(corpus),
+        "seconds": round(corpus.seconds, 3),
+        "split_by": model.split_by,
+        "training": len(parts.training),
+        "looks": len(parts.looks),
+        "test": [sound.name for sound in parts.test.sounds],
+        "test_seconds": round(parts.test.seconds, 3),
+        "test_excerpts": sum(len(excerpt["audio"]) for excerpt in excerpts_of(parts.test)),
+        "anchors": _anchors(model, parts),
+    }
+
+
+@torch.no_grad()
+def _anchors(model: Any, parts: Parts) -> dict[str, float]:
+    """Simple answers to the test sound, on the scale of the model's own loss."""
+    if isinstance(model, WavenetModel):
+        return bits_anchors.anchors(parts.training, parts.test)
+    if not isinstance(model, SingAeModel):
+        return {}
+    excerpts = excerpts_of(parts.test)
+    shares = [len(excerpt["audio"]) for excerpt in excerpts]
+    known = {"median spectrum": median_spectrum(parts.training), "nearest frame": nearest_frame(parts.training)}
+    return {
+        name: float(np.average([distance_of(predict, e, model.hop_samples) for e in excerpts], weights=shares))
+        for name, predict in known.items()
+    }
+
+
+def write() -> None:
+    """Gather and store."""
+    FACTS.write_text(json.dumps(gather(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def stored() -> dict[str, Any] | None:
+    """What was gathered; None if nothing was."""
+    return json.loads(FACTS.read_text(encoding="utf-8")) if FACTS.is_file() else None

@@ -1,0 +1,369 @@
+"""Put the stored lottery into docs/lottery.md, its figures and its CSV; nothing of them is typed by hand.
+
+    python benchmarks/lottery_page.py            rewrite page, figures and results/lottery.csv from what is stored
+    python benchmarks/lottery_page.py --check    exit 1 if one of them differs from what is stored
+    python benchmarks/lottery_page.py --facts    gather sounds, split, anchors and dates first (needs the recordings)
+
+A store that is filled in part gives a page that says what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "benchmarks")]
+
+import lottery_facts  # noqa: E402
+from lottery import CONTROL_STOPS, PARTS, RECIPES, STEPS, STOPS, STORE, TRAINING, comparisons  # noqa: E402
+from lottery_claims import CONTROLS, SEEDS_FOR_AN_INTERVAL, below_zero, differences, lines, multipliers, told  # noqa: E402
+from publish import fill, millions  # noqa: E402
+
+from pochette.lab.compare import Point, Row, Spread, points_of, rows_of, spread, to_csv  # noqa: E402
+from pochette.lab.compare_report import AXES, figure  # noqa: E402
+from pochette.lab.experiment import CAP, Anchor, Control, Cut, Experiment, ancestors_of, name_of  # noqa: E402
+from pochette.lab.judge import TEST_SECONDS  # noqa: E402
+from pochette.lab.store import Result, Store  # noqa: E402
+
+PAGE = ROOT / "docs" / "lottery.md"
+CSV = ROOT / "benchmarks" / "results" / "lottery.csv"
+IMAGES = ROOT / "docs" / "images"
+SEEDS = (0, 1, 2)
+BAR = 0.15
+"""How far below its anchor a dense error should be for multipliers to mean something."""
+ERRORS = {
+    "ddsp": "multi-scale spectral distance (Engel et al. 2020, eq. 5)",
+    "sing-ae": "log-spectral distance of the resynthesised sound",
+    "wavenet": "bits per sample of 256 mu-law codes",
+}
+ANCHORS = {
+    "ddsp": "mean spectrum: the corpus's one average sound, played by the same synthesiser with the same pitch and loudness",
+    "sing-ae": "median spectrum: the best constant answer",
+    "wavenet": "previous code: a table of what follows each code",
+}
+OTHER_ANCHORS = {
+    "nearest frame": "the training frame nearest in pitch and loudness",
+    "histogram": "how often each code comes, nothing of the past",
+    "linear prediction": "a weighted sum of the 32 samples before, its error logistic with a width that follows its size",
+}
+REWINDS = {
+    "learning_rate": "survivors go on from their trained weights and the learning rate starts anew",
+    "weights": "survivors start again from their weights early in dense training",
+    "init": "survivors start again from their first weights",
+}
+Stored = Mapping[Experiment, Result]
+
+
+# -- what is stored ----------------------------------------------------------------------------------------------------
+
+
+def planned(facts: Mapping[str, Any], model: str) -> dict[str, list[Experiment]]:
+    """The experiments of a model, part by part, each in the first part that wants it."""
+    seen: set[Experiment] = set()
+    parts = {}
+    for part in PARTS:
+        crossed = comparisons(model, facts["models"][model]["fingerprint"], SEEDS, part)
+        wanted = dict.fromkeys(experiment for comparison in crossed for experiment in comparison.experiments())
+        parts[part] = [experiment for experiment in wanted if experiment not in seen]
+        seen |= set(wanted)
+    return parts
+
+
+def training_behind(results: Stored) -> dict[str, int]:
+    """Signature to steps of training that a network's weights have had in all, dense training and stops before."""
+    behind = {}
+    for experiment, result in results.items():
+        chain = ancestors_of(experiment) if isinstance(experiment, Cut) else ()
+        behind[name_of(experiment)] = result.steps + sum(results[a].steps for a in chain if a in results)
+    return behind
+
+
+# -- parts of the page -------------------------------------------------------------------------------------------------
+
+
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)] + [""]
+
+
+def about(facts: Mapping[str, Any], results: Stored) -> list[str]:
+    """Corpus, split, sizes, budgets, machine and date."""
+    any_model = facts["models"][next(iter(RECIPES))]
+    machines = sorted({result.machine for result in results.values()}) or ["not yet computed"]
+    days = facts["computed"]
+    when = "" if days is None else ", " + (days["first"] if days["first"] == days["last"] else " to ".join(days.values()))
+    versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
+    out = [
+        f"**Sounds**: `{facts['sounds']}`, {any_model['sounds']} recordings, {any_model['seconds'] / 60:.1f} minutes, "
+        f"at {any_model['sample_rate_hz']} Hz. **Seeds**: {', '.join(map(str, SEEDS))}, each with its own dense model. "
+        f"**Machine**: {', '.join(machines)}, one thread an experiment{when}; {versions}.",
+        "",
+    ]
+    rows = []
+    for model in RECIPES:
+        known, (steps, stop_steps), training = facts["models"][model], STEPS[model], TRAINING[model]
+        dense = [r for e, r in results.items() if ancestors_of(e) == () and not isinstance(e, Anchor) and e.model == model]
+        size = f"{dense[0].weights:,}" if dense else "not yet computed"
+        macs = millions(dense[0].macs_per_second) if dense else "not yet computed"
+        rows.append([
+            model, size, macs, f"{steps:,} + {stop_steps:,} a stop",
+            f"{training.batch} of {training.excerpt_seconds:g} s, {training.learning_rate:g}",
+            f"{known['training']} / {known['looks']} / {len(known['test'])}",
+            f"by {known['split_by']}: " + ", ".join(name.rsplit(".", 1)[0] for name in known["test"])
+            + f"; {known['test_excerpts']} excerpts of {TEST_SECONDS:g} s",
+        ])  # fmt: skip
+    heading = ["model", "parameters", "MAC/s", "training steps", "batch, learning rate", "training / looks / test sounds",
+               "test sounds"]  # fmt: skip
+    return out + table(heading, rows)
+
+
+def reading(rows: Sequence[Row], behind: Mapping[str, int]) -> list[str]:
+    """What a multiplier does not mean, with this comparison's own numbers."""
+    longest = []
+    for model in RECIPES:
+        steps, stop_steps = STEPS[model]
+        longest.append(f"{model} {steps + len(STOPS) * stop_steps:,} steps at {STOPS[-1]:.0%} after {steps:,} dense")
+    capped = [r for r in rows if r.control == "scratch_compute"]
+    most = max((behind[r.signature] for r in capped), default=None)
+    found = f" (the longest here had {most:,} steps)" if most else ""
+    return [
+        f"- A stop goes on from the stop before, so its network has had more training in all than the dense one: "
+        f"{'; '.join(longest)}. A multiplier below 1 says that the smaller network is better than the dense one *as "
+        f"trained here*, not that removal made it so: a dense network trained as long is not among the controls.",
+        f"- `scratch, same compute` trains as many steps as cost the dense training's arithmetic, but {CAP:g} times its "
+        f"steps at most{found}; of a network that is many times smaller that is a fraction of the arithmetic, and fewer "
+        "steps than lie behind a late stop. `reinit` has the stop's shape and a stop's steps alone.",
+        f"- Budgets are small: minutes of sound, excerpts of {min(t.excerpt_seconds for t in TRAINING.values()):g} to "
+        f"{max(t.excerpt_seconds for t in TRAINING.values()):g} s, and training that ends after a counted number of steps, "
+        "not when it no longer helps. A dense network that has learnt little has little to lose: read a multiplier beside "
+        "its anchors and the skill that was kept.",
+        f"- At a stop {REWINDS[comparisons(next(iter(RECIPES)), '', SEEDS, PARTS[0])[0].rewind]}. Shares removed are of "
+        "learnt numbers, and at least what the column says; MAC/s count the synthesiser too, which cannot be trimmed.",
+        "- Skill kept is (anchor - error) / (anchor - dense error): 1 is as good as dense, 0 no better than the anchor.",
+        "- Intervals are Student's at 95 % over seeds: they say what other seeds would give on these sounds, nothing of "
+        "other sounds. Many are shown and none is widened for that.",
+        "- Every error is the model's own loss on test sounds that neither training nor its looks touched. Which "
+        "criterion is called the best of all is chosen on that same error, which flatters it.",
+        "",
+    ]
+
+
+def anchors_of(facts: Mapping[str, Any], results: Stored, model: str) -> list[str]:
+    """Dense error beside its anchors, and whether it passes the bar."""
+    dense = [r for e, r in results.items() if not isinstance(e, Anchor) and ancestors_of(e) == () and e.model == model]
+    anchor = next((r.error for e, r in results.items() if isinstance(e, Anchor) and e.model == model), None)
+    rows = [[f"dense ({len(dense)} seed{'s' if len(dense) > 1 else ''})", number(spread([r.error for r in dense])), ""]]
+    marks = {} if anchor is None else {ANCHORS[model]: anchor}
+    marks |= {f"{name}: {OTHER_ANCHORS[name]}": error for name, error in facts["models"][model]["anchors"].items()
+              if name in OTHER_ANCHORS}  # fmt: skip
+    mean = spread([r.error for r in dense]).mean
+    for name, error in marks.items():
+        below = 1.0 - mean / error
+        rows.append([name, f"{error:.3f}", f"{abs(below):.1%} {'below' if below >= 0 else 'above'} it"])
+    out = table([f"test error: {ERRORS[model]}", "", "the dense error is"], rows)
+    if anchor is None:
+        return [*out, "The anchor of skill is not yet computed.", ""]
+    below = 1.0 - mean / anchor
+    verdict = "passes" if below >= BAR else "**does not pass**: multipliers of this model say little"
+    out += [f"Skill is measured from the first of these anchors; the dense error lies {below:.1%} below it, which "
+            f"{verdict} (the bar is {BAR:.0%}).", ""]  # fmt: skip
+    if model == "wavenet":
+        out += ["These anchors are of the whole test sounds, the model's bits of the excerpts.", ""]
+    return out
+
+
+def number(found: Spread | None) -> str:
+    """A figure over seeds, for a cell."""
+    if found is None:
+        return "none"
+    if found.seeds == 1:
+        return f"{found.mean:.3f} (1 seed)"
+    few = " (2 seeds)" if found.seeds == 2 else "" if found.seeds == len(SEEDS) else f" ({found.seeds} seeds)"
+    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]{few}"
+
+
+def grids(points: Sequence[Point]) -> list[str]:
+    """Multiplier, skill and MAC/s left, a line a method and a column a stop."""
+    at = {(point.curve, point.asked_removed): point for point in points}
+    curves = list(dict.fromkeys(point.curve for point in points if point.curve != "dense"))
+    views = {
+        "Error multiplier, mean [interval] over seeds:": lambda p: number(p.multiplier),
+        "Skill kept:": lambda p: number(p.skill),
+        "MAC/s left, mean over seeds:": lambda p: millions(p.macs_per_second.mean),
+    }
+    out = []
+    for title, view in views.items():
+        rows = [
+            [curve, *(view(at[curve, stop]) if (curve, stop) in at else "" for stop in STOPS)] for curve in curves
+        ]
+        out += [title, "", *table(["removed", *(f"{stop:.0%}" for stop in STOPS)], rows)]
+    return out
+
+
+def against_controls(rows: Sequence[Row], model: str, behind: Mapping[str, int]) -> list[str]:
+    """Magnitude, local, beside networks that owe it nothing, seed by seed."""
+    ours, out = "magnitude, local", []
+    for stop in CONTROL_STOPS:
+        mine = multipliers(rows, model, (), ours, stop)
+        for control in ("random, local", *CONTROLS):
+            theirs = multipliers(rows, model, (), control, stop)
+            own = [r for r in rows if (r.model, r.curve, r.asked_removed) == (model, control, stop)]
+            both = differences(mine, theirs)
+            steps = sum(behind[r.signature] for r in own) / len(own) if own else 0
+            out.append([
+                f"{stop:.0%}", control, f"{steps:,.0f}" if own else "",
+                number(spread([*theirs.values()])) if theirs else "not yet computed",
+                told(spread(both), sign=True) if both else "", _compared(both),
+            ])  # fmt: skip
+    heading = ["removed", "control", "steps behind it", "its multiplier", f"{ours} less control", "trimmed is"]
+    return [f"Against the controls ({ours} at the same stop):", "", *table(heading, out)]
+
+
+def _compared(both: Sequence[float]) -> str:
+    if not both:
+        return "not measured"
+    found = spread(both)
+    if found.seeds < SEEDS_FOR_AN_INTERVAL:
+        return "too few seeds"
+    return {"holds": "better", "does not hold": "worse"}.get(below_zero(found), "not told apart")
+
+
+def of_model(facts: Mapping[str, Any], results: Stored, rows: Sequence[Row], model: str) -> list[str]:
+    """All about one model."""
+    own, behind = [row for row in rows if row.model == model], training_behind(results)
+    if not own:
+        return [f"### {model}", "", "Not yet computed.", ""]
+    points = points_of(own)
+    out = [f"### {model}", "", *anchors_of(facts, results, model)]
+    if any(point.curve != "dense" for point in points):
+        out += [f"![{model}: error multiplier against weights removed](images/{image(model).name})", ""]
+        out += [*grids(points), *against_controls(own, model, behind)]
+    return out
+
+
+def missing(facts: Mapping[str, Any], results: Stored) -> list[str]:
+    """What was asked for and is not there."""
+    rows, lacking = [], []
+    for part in PARTS:
+        cells = [part]
+        for model in RECIPES:
+            wanted = planned(facts, model)[part]
+            lacks = [experiment for experiment in wanted if experiment not in results]
+            cells.append(f"{len(wanted) - len(lacks)} of {len(wanted)}")
+            ways = dict.fromkeys(_way(experiment) for experiment in lacks)
+            if ways:
+                lacking.append(f"- {model}, {part}: {'; '.join(ways)}")
+        rows.append(cells)
+    out = table(["experiments stored", *RECIPES], rows)
+    return [*out, "Not yet computed, in whole or for some seeds or stops:" if lacking else "Nothing is missing.", "",
+            *lacking, *([""] if lacking else [])]  # fmt: skip
+
+
+def _way(experiment: Experiment) -> str:
+    if isinstance(experiment, Control):
+        return f"control {experiment.kind}"
+    if isinstance(experiment, Cut):
+        by = "" if experiment.scope == "local" or experiment.scaling == "maximum" else f" per {experiment.scaling}"
+        return f"{experiment.criterion}, {experiment.scope.replace('_', ' ')}{by}"
+    return type(experiment).__name__.lower()
+
+
+def content(facts: Mapping[str, Any], results: Stored) -> str:
+    """All that stands between the markers."""
+    rows = rows_of(results)
+    out = [*about(facts, results), "## How to read it", "", *reading(rows, training_behind(results))]
+    claimed = [[line.claim, line.theirs, line.model, line.here, _strong(line.verdict)]
+               for line in lines(rows, list(RECIPES), STOPS)]  # fmt: skip
+    out += ["## Which published claims hold", "",
+            "Esling et al. 2020 (DAFx-20, arXiv 2007.16170), beside these models, sounds and budgets, which are not theirs: one "
+            "small corpus, short trainings, smaller networks. The verdict follows from the intervals by "
+            "the rule in `benchmarks/lottery_claims.py`: *open* means that these seeds decide neither way.", "",
+            *table(["claim", "theirs", "model", "here", "verdict"], claimed)]  # fmt: skip
+    out += ["## Model by model", ""]
+    for model in RECIPES:
+        out += of_model(facts, results, rows, model)
+    out += ["## What is stored", "", *missing(facts, results)]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def _strong(verdict: str) -> str:
+    return f"**{verdict}**" if verdict in ("holds", "does not hold") else verdict
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def image(model: str) -> Path:
+    return IMAGES / f"lottery-{model}.svg"
+
+
+def svg(points: Sequence[Point], model: str) -> str | None:
+    """A figure that stands alone, with a digest of what it shows; None if there is nothing to show."""
+    drawn = figure([point for point in points if point.model == model and not point.timed_on], AXES[0], model)
+    if drawn is None:
+        return None
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
+    assert box
+    width, height = float(box[1]), float(box[2])
+    opening = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{1.6 * width:.0f}" height="{1.6 * height:.0f}" '
+        f'font-family="Helvetica, Arial, sans-serif" data-points="{digest(points, model)}"'
+    )
+    paper = f'<rect width="{width}" height="{height}" fill="#fffdf8"/>'
+    text = str(drawn).replace('<svg class="plot"', opening, 1)
+    return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + paper, text, count=1) + "\n"
+
+
+def digest(points: Sequence[Point], model: str) -> str:
+    """Of what a figure shows: drawing libraries differ in the last digit of a path, data do not."""
+    shown = [(p.curve, f"{p.removed.mean:.6g}", *(f"{v:.6g}" for v in (p.multiplier.mean, p.multiplier.low, p.multiplier.high)))
+             for p in points if p.model == model]  # fmt: skip
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
+
+
+def load(facts: Mapping[str, Any]) -> Stored:
+    """Results of what is asked for now; others in the store are of other settings and stay out."""
+    wanted = [e for model in RECIPES for part in planned(facts, model).values() for e in part]
+    return Store(STORE).results(wanted)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="exit 1 if a document differs from what is stored")
+    parser.add_argument("--facts", action="store_true", help="gather sounds, split, anchors and dates anew")
+    asked = parser.parse_args()
+    if asked.facts:
+        lottery_facts.write()
+    facts = lottery_facts.stored()
+    if facts is None:
+        print("There are no facts yet: python benchmarks/lottery_page.py --facts, where the recordings are.")
+        return 1
+    results = load(facts)
+    rows = rows_of(results)
+    points = points_of(rows)
+    page = fill(PAGE.read_text(encoding="utf-8"), "lottery", content(facts, results))
+    differing = [path.name for path, text in ((PAGE, page), (CSV, to_csv(rows))) if _read(path) != text]
+    stale = [m for m in RECIPES if any(p.model == m and p.curve != "dense" for p in points)
+             and f'data-points="{digest(points, m)}"' not in _read(image(m))]  # fmt: skip
+    if not asked.check:
+        PAGE.write_text(page, encoding="utf-8")
+        CSV.write_text(to_csv(rows), encoding="utf-8")
+        for model in stale:
+            image(model).write_text(svg(points, model) or "", encoding="utf-8")
+    differing += [image(model).name for model in stale]
+    print("differs: " + ", ".join(differing) if differing else "up to date")
+    return int(bool(differing) and asked.check)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
