@@ -147,6 +147,6 @@ def description_of(node: Node) -> Operator:
     return operators[ELEMENTWISE] if node.elementwise else UNKNOWN
 
 
-ELEMENTWISE = "element by element"
+ELEMENTWISE = "elementwise"
 """Under this name stands the description of operators that PyTorch itself declares elementwise."""
 UNKNOWN = Operator()

@@ -23,6 +23,10 @@ from pochette.train.session import describe
 GOLDEN_SECONDS = 10.0
 
 
+SHORT_GOLDEN_SECONDS = 0.1
+"""Of golden sound for models that hear themselves."""
+
+
 @dataclass(frozen=True)
 class Ranges:
     """What a corpus holds, and so what an instrument should be played with."""
@@ -39,6 +43,9 @@ class Ranges:
 def golden_curve(model: Model, ranges: Ranges) -> FloatArray:
     """Ten seconds in which every control moves over what it will be played with, in steps and in glides.
 
+    Of a model that hears itself only the first tenth of a second: a difference of rounding that turns one drawn sample
+    into another is true playing too, and everything after it is another sound.
+
     Args:
         model: gives controls and rates.
         ranges: of pitch and loudness.
@@ -46,7 +53,8 @@ def golden_curve(model: Model, ranges: Ranges) -> FloatArray:
     Returns:
         (frame, control).
     """
-    frames = round(GOLDEN_SECONDS * model.sample_rate_hz / model.hop_samples)
+    seconds = SHORT_GOLDEN_SECONDS if model.feeds_back else GOLDEN_SECONDS
+    frames = round(seconds * model.sample_rate_hz / model.hop_samples)
     t = np.arange(frames) * model.hop_samples / model.sample_rate_hz
     low_hz, high_hz = ranges.pitch_hz or (110.0, 880.0)
     low_db, high_db = ranges.loudness_db

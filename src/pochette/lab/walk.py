@@ -12,19 +12,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load as unpack
 from safetensors.torch import save as pack
-from torch import Tensor, nn
+from torch import Tensor
 
 import pochette
 from pochette.corpus.folder import FolderCorpus
 from pochette.errors import ReductionError
-from pochette.families import criteria
-from pochette.graph.capture import capture
 from pochette.lab.anchors import Resynthesiser, mean_spectrum
 from pochette.lab.bits_anchors import codes_of, previous_code_bits
 from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment, Timing, root_of
@@ -47,9 +44,7 @@ from pochette.models.sing_ae import SingAeModel
 from pochette.models.wavenet import WavenetModel
 from pochette.recipe import to_json
 from pochette.reduce.choosing import Choice
-from pochette.reduce.copying import copy_of
-from pochette.reduce.evidence import needs_data
-from pochette.reduce.observed import Batch, Observed
+from pochette.reduce.witness import witness
 from pochette.sound import mulaw
 from pochette.sound.log_spectral import FFT_SAMPLES
 from pochette.sound.losses import MultiScaleSpectral
@@ -148,7 +143,7 @@ def _cut(task: Task, cut: Cut, parts: Parts) -> _Trained:
     allowed = round((1.0 - cut.removed) * task.results[dense].weights)
     survivors = _rebuilt(dense, cut_tensors(_part(stored, "model/"), before if cut.removal == "mask" else {}))
     choice = cut.choice(dense.training.seed, task.results[dense].weights)
-    small, newly = shrink(survivors, allowed, choice, evidence_of(survivors, choice, parts))
+    small, newly = shrink(survivors, allowed, choice, witness(survivors, choice, excerpts_of(parts.looks)[0]))
     kept = compose(before, newly)
     masked = cut.removal == "mask"
     # A trimmed model's tensors have their parent's numbering, a masked one's that of the dense model.
@@ -197,34 +192,6 @@ def lengthened(steps: int, ratio: float) -> int:
         steps, rounded down as in the published code.
     """
     return int(steps * min(max(ratio, 1.0), CAP))
-
-
-def evidence_of(model: Model, choice: Choice, parts: Parts) -> Observed | None:
-    """What a criterion that needs data is shown: the looks, on which nothing is trained; None for one of weights.
-
-    Args:
-        model: to be cut.
-        choice: names the criterion.
-        parts: of the corpus.
-
-    Returns:
-        the evidence.
-    """
-    if not needs_data(criteria[choice.criterion]):
-        return None
-    copied: Any = copy_of(model)
-    form, inputs = copied.trim_form()
-    graph = capture(form, inputs)
-    excerpt = excerpts_of(parts.looks)[0]
-    with torch.no_grad():
-        given, target = model.watched(excerpt)
-
-    def loss(network: nn.Module, _: Batch) -> Tensor:
-        watched: Any = network.model
-        found: Tensor = watched.loss(excerpt, torch.Generator().manual_seed(0))
-        return found
-
-    return Observed(form, graph, [Batch(given, target)], loss, choice.seed)
 
 
 def _timed(task: Task, timing: Timing) -> Outcome:

@@ -11,7 +11,7 @@ frame rate) and "bytes". Costs change while units go, so removal proceeds in sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,11 +21,14 @@ from pochette.errors import ReductionError
 from pochette.families import criteria
 from pochette.reduce.evidence import Evidence, FloatArray
 from pochette.reduce.scaling import scaled, weights_of_a_unit
-from pochette.reduce.selection import Survivors, globally, local, removal_order
+from pochette.reduce.selection import Survivors, by_budget, globally, local, removal_order
 from pochette.reduce.structure import Structure
 
 Scope = Literal["local", "global", "global_then_local"]
 Scaling = Literal["none", "maximum", "dimension", "operations", "bytes"]
+Size = Callable[[Mapping[str, int] | None], float]
+"""Units left in each family, or None for all, to a size of the network."""
+ROUNDING = 1.0 + 1e-9
 STAGES = 16
 """In how many steps costs are asked anew while units go by their importance per cost."""
 SWITCH = 0.1
@@ -68,6 +71,7 @@ def choose(
     *,
     keep: float | None = None,
     weights: int | None = None,
+    macs: float | None = None,
 ) -> Survivors:
     """The units that stay.
 
@@ -76,7 +80,8 @@ def choose(
         evidence: of the same network.
         choice: criterion, scope and scaling.
         keep: share of the units; or
-        weights: how many learnt numbers may be left at most.
+        weights: how many learnt numbers may be left at most; or
+        macs: how many multiply-accumulates of learnt weights a call may take at most.
 
     Returns:
         family name to the numbers of the units that stay.
@@ -84,18 +89,20 @@ def choose(
     Raises:
         ReductionError: the request would change nothing or cannot be met, or the criterion lacks data.
     """
-    if (keep is None) == (weights is None):
-        raise ReductionError("Say how much is to stay.", remedy="Give either keep or weights.")
+    if sum(asked is not None for asked in (keep, weights, macs)) != 1:
+        raise ReductionError("Say once how much is to stay.", remedy="Give one of keep, weights and macs.")
     if keep is not None and not 0.0 < keep < 1.0:
         raise ReductionError(f"keep is {keep}.", remedy="Give the share of units to keep, between 0 and 1.")
     scores = {family.name: criteria[choice.criterion](family, evidence) for family in structure.families}
     if keep is not None:
         survivors = _by_share(structure, evidence, choice, scores, keep)
+    elif weights is not None:
+        survivors = _by_size(structure, evidence, choice, scores, structure.parameters, weights)
     else:
-        assert weights is not None
-        survivors = _by_weights(structure, evidence, choice, scores, weights)
+        assert macs is not None
+        survivors = _by_size(structure, evidence, choice, scores, structure.matrix_macs, macs)
     if all(len(survivors[family.name]) == family.units for family in structure.families):
-        asked = f"{keep:.1%} of the units" if keep is not None else f"{weights} weights"
+        asked = f"{keep:.1%} of the units" if keep is not None else f"{weights or macs:g}"
         raise ReductionError(
             f"Keeping {asked} removes none: the layers are too small"
             + (f" for multiples of {choice.multiple_of}." if choice.multiple_of > 1 else "."),
@@ -127,44 +134,34 @@ def _ranked(
     return globally(comparable, keep, multiple_of=choice.multiple_of)
 
 
-def _by_weights(
-    structure: Structure, evidence: Evidence, choice: Choice, scores: Mapping[str, FloatArray], weights: int
+def _by_size(
+    structure: Structure,
+    evidence: Evidence,
+    choice: Choice,
+    scores: Mapping[str, FloatArray],
+    size: Size,
+    most: float,
 ) -> Survivors:
-    least = structure.parameters(dict.fromkeys(structure.whole, 1))
-    if least > weights:
+    """As many units as a size of the network allows: its weights, or its operations."""
+    everything = {name: np.arange(units) for name, units in structure.whole.items()}
+    least = size(dict.fromkeys(everything, 1))
+    if least > most * ROUNDING:
         raise ReductionError(
-            f"With one unit in every layer the network still has {least} weights, more than the {weights} asked for.",
-            remedy="Ask for less reduction, or start from a larger model.",
+            f"With one unit in every layer the network still has {least:g} of these, more than the {most:g} asked for.",
+            remedy="Ask for less reduction, or start from another size of the model.",
         )
-
-    def small(counts: Mapping[str, int]) -> bool:
-        return structure.parameters(counts) <= weights
-
     if choice.scope == "local":
-        return _alike_to({name: np.arange(n) for name, n in structure.whole.items()}, structure, scores, weights)
-    switch = choice.switch_weights or round(SWITCH * structure.parameters())
-    if choice.scope == "global_then_local" and weights < switch:
-        first = {name: np.arange(n) for name, n in structure.whole.items()}
-        if structure.parameters() > switch:
-            first = _by_weights(structure, evidence, choice, scores, switch)
-        return _alike_to(first, structure, scores, weights)
+        return _alike_to(everything, scores, size, most)
+    switch = size(None) * SWITCH
+    if choice.switch_weights is not None:
+        switch = size(None) * choice.switch_weights / structure.parameters()
+    if choice.scope == "global_then_local" and most < switch:
+        first = everything if size(None) <= switch else _by_size(structure, evidence, choice, scores, size, switch)
+        return _alike_to(first, scores, size, most)
     if choice.scaling in ("operations", "bytes"):
-        return _per_cost(structure, choice, scores, small)
-    comparable = scaled(scores, choice.scaling, _unit_weights(structure, evidence))
-    order = removal_order(comparable)
-    low, high = 0, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if small(_left(structure, order[:middle])) else (middle + 1, high)
-    counts = _left(structure, order[:low])
-    return {name: _best(scores[name], counts[name]) for name in counts}
-
-
-def _left(structure: Structure, gone: list[tuple[str, int]]) -> dict[str, int]:
-    counts = dict(structure.whole)
-    for name, _ in gone:
-        counts[name] -= 1
-    return counts
+        return _per_cost(structure, choice, scores, lambda counts: size(counts) <= most * ROUNDING)
+    order = removal_order(scaled(scores, choice.scaling, _unit_weights(structure, evidence)))
+    return by_budget(order, structure.whole, size, most * ROUNDING)
 
 
 def _unit_weights(structure: Structure, evidence: Evidence) -> dict[str, int]:
@@ -177,23 +174,27 @@ def _alike(first: Survivors, scores: Mapping[str, FloatArray], keep: float, mult
     return {name: first[name][numbers] for name, numbers in kept.items()}
 
 
-def _alike_to(first: Survivors, structure: Structure, scores: Mapping[str, FloatArray], weights: int) -> Survivors:
-    """The largest share, the same for every family, that leaves few enough weights."""
+def _alike_to(first: Survivors, scores: Mapping[str, FloatArray], size: Size, most: float) -> Survivors:
+    """The largest share, the same for every family, that makes the network small enough."""
     low, high = 0.0, 1.0
     for _ in range(24):
         middle = (low + high) / 2
         counts = {name: max(1, round(middle * len(left))) for name, left in first.items()}
-        low, high = (middle, high) if structure.parameters(counts) <= weights else (low, middle)
+        low, high = (middle, high) if size(counts) <= most * ROUNDING else (low, middle)
     return _alike(first, scores, low)
 
 
-def _per_cost(structure: Structure, choice: Choice, scores: Mapping[str, FloatArray], enough: object) -> Survivors:
+def _per_cost(
+    structure: Structure,
+    choice: Choice,
+    scores: Mapping[str, FloatArray],
+    enough: Callable[[dict[str, int]], bool],
+) -> Survivors:
     """Units removed by importance per cost, in stages, until a condition on the numbers left holds.
 
     Importances are first divided by their family's largest, as otherwise layers of large weights would be dear to
     remove for their scale alone.
     """
-    assert callable(enough)
     relative = {name: values / max(float(np.max(values)), 1e-30) for name, values in scores.items()}
     # Within a family the order never changes, so a family is a queue of importances, the least first.
     queues = {name: np.sort(values, kind="stable") for name, values in relative.items()}

@@ -130,6 +130,7 @@ def trim_model(
     keep: float | None = None,
     *,
     weights: int | None = None,
+    macs: float | None = None,
     choice: Choice | None = None,
     structure: Structure | None = None,
     evidence: Evidence | None = None,
@@ -139,7 +140,8 @@ def trim_model(
     Args:
         model: left untouched.
         keep: share of units that stay, between 0 and 1; or
-        weights: how many learnt numbers may stay at most.
+        weights: how many learnt numbers may stay at most; or
+        macs: how many multiply-accumulates of learnt weights a call of the trim form may take at most.
         choice: criterion, scope, scaling; local magnitude by default.
         structure: of this very model, if it is at hand.
         evidence: of this very model, if the criterion needs data.
@@ -157,7 +159,7 @@ def trim_model(
     if evidence is None:
         form, _ = copy_of(model).trim_form()  # type: ignore[operator]
         evidence = Observed(form, structure.graph, seed=choice.seed)
-    survivors = choose(structure, evidence, choice, keep=keep, weights=weights)
+    survivors = choose(structure, evidence, choice, keep=keep, weights=weights, macs=macs)
     counts = {name: len(kept) for name, kept in survivors.items()}
     remains = structure.remains(survivors)
     cuts = Cuts(structure.graph, remains, PREFIX)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 import pochette
@@ -19,10 +20,10 @@ from pochette.corpus.folder import FolderCorpus
 from pochette.errors import RecipeError, RunError
 from pochette.families import models
 from pochette.graph.trim import resize
-from pochette.models.model import Model
+from pochette.models.model import Excerpt, Model
 from pochette.recipe import from_json, to_json
 from pochette.train.checkpoint import load, save
-from pochette.train.loop import Budget, Progress, Trainer, Training
+from pochette.train.loop import Budget, Progress, Trainer, Training, tensors_of
 
 SAVE_SECONDS = 10.0
 """Wall time between checkpoints: what a power cut may cost."""
@@ -152,6 +153,18 @@ class Session:
             raise
         model.eval()
         return trainer.progress
+
+    def watched_excerpt(self, frames: int = 250, sounds: int = 8) -> Excerpt:
+        """Held-out sound for whoever wants to see how a model behaves, the same at every call.
+
+        Args:
+            frames: of each excerpt.
+            sounds: how many excerpts.
+
+        Returns:
+            a batch.
+        """
+        return tensors_of(self.held_out.excerpt_batch(np.random.default_rng(4321), sounds, frames))
 
     def early_weights(self, phase: str) -> dict[str, Tensor]:
         """Weights kept by `snapshot_at`."""

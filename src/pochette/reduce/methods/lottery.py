@@ -5,6 +5,10 @@ and faster network. What "rewind" means is a choice:
 - "learning_rate" (Renda et al. 2020): survivors keep their trained weights, the learning rate starts over. It needs the
   least further training and is what a time budget of minutes asks for.
 - "weights" (Frankle et al. 2019): survivors go back to their weights early in dense training.
+- "init" (Frankle & Carbin 2019): survivors go back to their very first weights.
+
+A round draws its excerpts anew from the seed and begins with fresh moments of the optimiser and the first learning rate
+whatever is rewound; buffers go back with the weights.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from typing import Literal
 from pochette.families import methods
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
-from pochette.reduce.choosing import Choice
+from pochette.reduce.choosing import SWITCH, Choice, Scaling, Scope
 from pochette.reduce.trimming import TrimReport, structure_of, trim_model
+from pochette.reduce.witness import witness
 from pochette.train.loop import Progress
 from pochette.train.session import Session
 
@@ -48,8 +53,12 @@ class Lottery:
     rounds: int = 3
     """Each removes the same share of what the one before left."""
     criterion: str = "magnitude"
-    """What makes a unit worth keeping."""
-    rewind: Literal["learning_rate", "weights"] = "learning_rate"
+    """What makes a unit worth keeping (pochette list criteria)."""
+    scope: Scope = "local"
+    """Whether units are ranked within each layer, over all of them, or first so and then so."""
+    scaling: Scaling = "maximum"
+    """How scores of layers are made comparable for global ranking; operations and bytes ask what a unit costs."""
+    rewind: Literal["learning_rate", "weights", "init"] = "learning_rate"
     """Where survivors start again."""
 
     def __post_init__(self) -> None:
@@ -77,20 +86,24 @@ class Lottery:
             ReductionError: nothing can be removed, or less than one unit a layer would be left.
             RunError: see `Session.phase`.
         """
+        first = {path: tensor.clone() for path, tensor in model.state_dict().items()} if self.rewind == "init" else None
         snapshot = EARLY if self.rewind == "weights" else None
         progress = session.phase("dense", model, DENSE_SHARE, snapshot_at=snapshot)
         path = [Round("dense", model, progress, None)]
         if told:
             told(path[0])
-        early = session.early_weights("dense") if self.rewind == "weights" else None
-        target = structure_of(model).matrix_macs()
+        early = session.early_weights("dense") if self.rewind == "weights" else first
+        whole = structure_of(model)
+        target = whole.matrix_macs()
+        switch = round(SWITCH * whole.parameters())
+        choice = Choice(self.criterion, self.scope, self.scaling, seed=session.training.seed, switch_weights=switch)
         for number in range(1, self.rounds + 1):
             structure = structure_of(model)
             aim = target * self.keep ** (number / self.rounds)
             if structure.matrix_macs() <= aim:
                 continue  # a small network overshoots: its units are few and whole
-            keep = structure.keep_for(aim)
-            model, cuts, report = trim_model(model, keep, choice=Choice(self.criterion), structure=structure)
+            evidence = witness(model, choice, session.watched_excerpt())
+            model, cuts, report = trim_model(model, macs=aim, choice=choice, structure=structure, evidence=evidence)
             if early is not None:
                 early = cuts.apply(early)
                 model.load_state_dict(early)
