@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 import pochette
+from pochette.errors import ExportError
 from pochette.families import FAMILIES
+from pochette.graph.graph import Node
 from pochette.graph.operator import Operator, operators
 from pochette.recipe import Family
 
@@ -35,17 +38,54 @@ def test_lives_in_a_package_whose_modules_all_load(family: Family[Any]) -> None:
 @pytest.mark.parametrize(("family", "name"), MEMBERS)
 def test_a_member_has_a_name_and_one_line_of_help(family: Family[Any], name: str) -> None:
     line = family.help(name)
-    assert 10 < len(line) <= 120 and (line[0].isupper() or " = " in line) and line == line.strip()
+    assert 10 < len(line) <= 120 and line == line.strip()
+    # A sentence, or a formula: "y = x W^T", "softmax(q k^T) v", "x[a, :, b]", or a name as it is written in code.
+    assert line[0].isupper() or line[0] == "`" or re.match(r"[a-z]\w*( = |[(\[]| [*+@] )", line), line
     assert name == name.strip() and not set(name) & set(" /\\\n")
     assert family[name] is dict(family.items())[name]
 
 
-@pytest.mark.parametrize(("family", "name"), [m for m in MEMBERS if m.values[0] is operators])
-def test_an_operator_has_its_three_readings(family: Family[Any], name: str) -> None:
-    operator = family[name]
+# -- operators ---------------------------------------------------------------------------------------------------------
+
+every_operator = pytest.mark.parametrize("name", operators.names())
+FREE = {
+    **dict.fromkeys(("Same", "Like", "Fresh", "Numbered"), "makes numbers that depend on nothing, or keeps them"),
+    **dict.fromkeys(("Reshape", "Permute", "Expand", "Unflatten", "Unsqueeze", "Halves"), "other axes, same numbers"),
+    **dict.fromkeys(("Split", "Select", "Slice", "Unbind", "Unfold", "Scatter", "Concatenate", "Stack"), "moves parts"),
+    **dict.fromkeys(("Pad", "Flip", "Roll", "Repeat", "RepeatInterleave", "PixelShuffle", "Transformed"), "moves them"),
+    **dict.fromkeys(("Index", "IndexSelect", "Gather", "Embedding", "OneHot", "LookUp"), "reads memory at a number"),
+}
+"""Descriptions whose operators compute nothing, and why."""
+
+
+@every_operator
+def test_an_operator_says_what_is_coupled(name: str) -> None:
+    """Its own coupling: the plain one would freeze all it touches, as if nobody had described it."""
+    operator = operators[name]
     assert isinstance(operator, Operator)
-    # Re-arranging costs nothing; coupling and C must be its own.
-    assert type(operator).couple is not Operator.couple and type(operator).emit is not Operator.emit
+    assert type(operator).couple is not Operator.couple
+
+
+@every_operator
+def test_an_operator_counts_what_it_costs_or_is_known_to_cost_nothing(name: str) -> None:
+    kind = type(operators[name])
+    assert (kind.cost is Operator.cost) == (kind.__name__ in FREE), kind.__name__
+
+
+def test_what_costs_nothing_is_still_there() -> None:
+    assert {type(operator).__name__ for _, operator in operators.items()} >= set(FREE)
+
+
+@every_operator
+def test_an_operator_without_c_says_so(name: str) -> None:
+    """Whoever exports it hears which operator has no C, where it stands and what to do; never a silent gap."""
+    operator = operators[name]
+    if type(operator).emit is not Operator.emit:
+        return  # its C is held against torch in test_operators
+    node = Node(name, (), (), "body.layer")
+    with pytest.raises(ExportError, match=re.escape(name)) as caught:
+        operator.emit(node, None)  # type: ignore[arg-type]
+    assert caught.value.where == "body.layer" and caught.value.remedy
 
 
 def test_recipes_of_models_are_frozen_and_every_field_has_a_default_and_a_word() -> None:
