@@ -31,6 +31,9 @@ quick: $(READY_DEV)
 bench: $(READY_DEV)
 	$(BIN)/python benchmarks/make_sax.py $(BENCH)
 	$(BIN)/python benchmarks/publish.py
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/lottery.py
+	$(BIN)/python benchmarks/lottery_page.py --facts
 
 lint: $(READY_DEV) $(LINT)/.ready
 	$(BIN)/ruff check src tests

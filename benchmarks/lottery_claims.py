@@ -9,7 +9,7 @@ hold for it to hold, and one that does not is enough for it not to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pochette.lab.compare import Row, Spread, spread
@@ -53,6 +53,8 @@ class Best:
     stop: float
 
 
+At = Callable[[str, float], dict[int, float]]
+"""Curve and stop to seed to multiplier."""
 Claim = Bound | Better | Best
 
 
@@ -83,7 +85,8 @@ def claims(stops: Sequence[float]) -> list[Claim]:
     to_95 = tuple(stop for stop in stops if stop <= 0.95)
     published = "information, global"
     return [
-        Bound("masking by magnitude, local: best point, 76.1 % masked", "0.893", "masked by magnitude, local", (0.761,), 0.893),
+        Bound("masking by magnitude, local: best point, 76.1 % masked", "0.893",
+              "masked by magnitude, local", (0.761,), 0.893),
         Bound("trimming by information, global: at 80 %", "0.912", published, (0.8,), 0.912),
         Best("trimming by information, global: 80 % is its best point", "best at 80 %", published, 0.8),
         Bound("trimming by information, global: no loss up to 95 %", "≤ 1.0", published, to_95, 1.0),
@@ -134,9 +137,7 @@ def _line(claim: Claim, rows: Sequence[Row], model: str, models: Sequence[str], 
     return Line(claim.claim, claim.theirs, model, here, verdict)
 
 
-def multipliers(
-    rows: Sequence[Row], model: str, models: Sequence[str], curve: str, stop: float
-) -> dict[int, float]:
+def multipliers(rows: Sequence[Row], model: str, models: Sequence[str], curve: str, stop: float) -> dict[int, float]:
     """Error multipliers of one stop of one curve.
 
     Args:
@@ -196,15 +197,16 @@ def told(found: Spread, sign: bool = False) -> str:
     seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"
     if found.seeds == 1:
         return f"{found.mean:{form}}, {seeds}"
-    ends = f"[{found.low:{form}}, {found.high:{form}}]" if found.seeds > 2 else f"{found.low:{form}} to {found.high:{form}}"
-    return f"{found.mean:{form}} {ends}, {seeds}"
+    if found.seeds == 2:
+        return f"{found.mean:{form}} ({found.low:{form}} to {found.high:{form}}), {seeds}"
+    return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}], {seeds}"
 
 
 def _spread(values: Sequence[float]) -> Spread | None:
     return spread(values) if values else None
 
 
-def _bound(claim: Bound, at, curves: Sequence[str]) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+def _bound(claim: Bound, at: At, curves: Sequence[str]) -> tuple[str, str]:
     chosen, ours = claim.curve, [curve for curve in curves if is_ours(curve)]
     if not chosen:
         measured = {curve: s for curve in ours if (s := _spread([*at(curve, claim.stops[0]).values()]))}
@@ -222,7 +224,7 @@ def _bound(claim: Bound, at, curves: Sequence[str]) -> tuple[str, str]:  # type:
     return told(known[worst]) + where + (f" ({chosen})" if not claim.curve else ""), verdict
 
 
-def _better(claim: Better, at) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+def _better(claim: Better, at: At) -> tuple[str, str]:
     found = {stop: _spread(differences(at(claim.winner, stop), at(claim.loser, stop))) for stop in claim.stops}
     known = [f"{told(one, sign=True)} at {stop:.0%}" for stop, one in found.items() if one is not None]
     return "difference " + "; ".join(known) if known else "", together([below_zero(one) for one in found.values()])
@@ -235,7 +237,7 @@ def below_zero(found: Spread | None) -> str:
     return OPEN if found is not None and verdict == HOLDS and found.high == 0.0 else verdict
 
 
-def _best(claim: Best, at, stops: Sequence[float]) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+def _best(claim: Best, at: At, stops: Sequence[float]) -> tuple[str, str]:
     found = {stop: _spread([*at(claim.curve, stop).values()]) for stop in stops}
     known = {stop: one for stop, one in found.items() if one is not None}
     if len(known) < len(stops) or claim.stop not in known:
@@ -249,5 +251,5 @@ def _best(claim: Best, at, stops: Sequence[float]) -> tuple[str, str]:  # type: 
 
 
 def is_ours(curve: str) -> bool:
-    """Whether a curve is of units chosen by a criterion and trimmed, and so neither dense, masked, drawn nor a control."""
+    """Whether a curve is of units chosen by a criterion and trimmed, and neither dense, masked, drawn nor a control."""
     return curve != "dense" and curve not in CONTROLS and not curve.startswith(("masked", "random"))

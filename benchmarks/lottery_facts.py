@@ -34,11 +34,9 @@ def gather() -> dict[str, Any]:
         plain data.
     """
     torch.set_num_threads(1)
-    written = sorted(path.stat().st_mtime for path in STORE.glob("results/*/*/result.json"))
-    days = [datetime.datetime.fromtimestamp(moment, datetime.UTC).date().isoformat() for moment in written]
     return {
         "sounds": SOUNDS.name,
-        "computed": {"first": days[0], "last": days[-1]} if days else None,
+        "computed": _computed(),
         "anchors_computed": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {"processor": machine(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version(), "torch": version("torch"), "pochette": version("pochette")},
@@ -70,6 +68,16 @@ def of_model(model: Any) -> dict[str, Any]:
         "test_excerpts": sum(len(excerpt["audio"]) for excerpt in excerpts_of(parts.test)),
         "anchors": _anchors(model, parts),
     }
+
+
+def _computed() -> dict[str, Any] | None:
+    """When the first and the last of the stored results came; a checkout writes them anew and changes neither."""
+    known = (stored() or {}).get("computed")
+    written = sorted(path.stat().st_mtime for path in STORE.glob("results/*/*/result.json"))
+    if not written or (known and known["results"] == len(written)):
+        return known
+    days = [datetime.datetime.fromtimestamp(moment, datetime.UTC).date().isoformat() for moment in written]
+    return {"first": known["first"] if known else days[0], "last": days[-1], "results": len(written)}
 
 
 @torch.no_grad()

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,11 @@ import lottery_facts  # noqa: E402
 from lottery import CONTROL_STOPS, PARTS, RECIPES, STEPS, STOPS, STORE, TRAINING, comparisons  # noqa: E402
 from lottery_claims import CONTROLS, SEEDS_FOR_AN_INTERVAL, below_zero, differences, lines, multipliers, told  # noqa: E402
 from publish import fill, millions  # noqa: E402
+from speed import stand_alone  # noqa: E402
 
 from pochette.lab.compare import Point, Row, Spread, points_of, rows_of, spread, to_csv  # noqa: E402
 from pochette.lab.compare_report import AXES, figure  # noqa: E402
-from pochette.lab.experiment import CAP, Anchor, Control, Cut, Experiment, ancestors_of, name_of  # noqa: E402
+from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment, ancestors_of, name_of  # noqa: E402
 from pochette.lab.judge import TEST_SECONDS  # noqa: E402
 from pochette.lab.store import Result, Store  # noqa: E402
 
@@ -43,14 +43,14 @@ ERRORS = {
     "wavenet": "bits per sample of 256 mu-law codes",
 }
 ANCHORS = {
-    "ddsp": "mean spectrum: the corpus's one average sound, played by the same synthesiser with the same pitch and loudness",
+    "ddsp": "mean spectrum: one average sound played by the same synthesiser with the same pitch and loudness",
     "sing-ae": "median spectrum: the best constant answer",
     "wavenet": "previous code: a table of what follows each code",
 }
 OTHER_ANCHORS = {
     "nearest frame": "the training frame nearest in pitch and loudness",
     "histogram": "how often each code comes, nothing of the past",
-    "linear prediction": "a weighted sum of the 32 samples before, its error logistic with a width that follows its size",
+    "linear prediction": "a weighted sum of the samples before, its error logistic with a width that follows it",
 }
 REWINDS = {
     "learning_rate": "survivors go on from their trained weights and the learning rate starts anew",
@@ -84,6 +84,11 @@ def training_behind(results: Stored) -> dict[str, int]:
     return behind
 
 
+def dense_of(results: Stored, model: str) -> list[Result]:
+    """Results of a model's dense networks, one a seed."""
+    return [result for e, result in results.items() if isinstance(e, Dense) and e.model == model]
+
+
 # -- parts of the page -------------------------------------------------------------------------------------------------
 
 
@@ -97,7 +102,7 @@ def about(facts: Mapping[str, Any], results: Stored) -> list[str]:
     any_model = facts["models"][next(iter(RECIPES))]
     machines = sorted({result.machine for result in results.values()}) or ["not yet computed"]
     days = facts["computed"]
-    when = "" if days is None else ", " + (days["first"] if days["first"] == days["last"] else " to ".join(days.values()))
+    when = "" if days is None else ", " + " to ".join(dict.fromkeys((days["first"], days["last"])))
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     out = [
         f"**Sounds**: `{facts['sounds']}`, {any_model['sounds']} recordings, {any_model['seconds'] / 60:.1f} minutes, "
@@ -108,7 +113,7 @@ def about(facts: Mapping[str, Any], results: Stored) -> list[str]:
     rows = []
     for model in RECIPES:
         known, (steps, stop_steps), training = facts["models"][model], STEPS[model], TRAINING[model]
-        dense = [r for e, r in results.items() if ancestors_of(e) == () and not isinstance(e, Anchor) and e.model == model]
+        dense = dense_of(results, model)
         size = f"{dense[0].weights:,}" if dense else "not yet computed"
         macs = millions(dense[0].macs_per_second) if dense else "not yet computed"
         rows.append([
@@ -118,9 +123,8 @@ def about(facts: Mapping[str, Any], results: Stored) -> list[str]:
             f"by {known['split_by']}: " + ", ".join(name.rsplit(".", 1)[0] for name in known["test"])
             + f"; {known['test_excerpts']} excerpts of {TEST_SECONDS:g} s",
         ])  # fmt: skip
-    heading = ["model", "parameters", "MAC/s", "training steps", "batch, learning rate", "training / looks / test sounds",
-               "test sounds"]  # fmt: skip
-    return out + table(heading, rows)
+    heading = ["model", "parameters", "MAC/s", "training steps", "batch, learning rate"]
+    return out + table([*heading, "training / looks / test sounds", "test sounds"], rows)
 
 
 def reading(rows: Sequence[Row], behind: Mapping[str, int]) -> list[str]:
@@ -132,22 +136,23 @@ def reading(rows: Sequence[Row], behind: Mapping[str, int]) -> list[str]:
     capped = [r for r in rows if r.control == "scratch_compute"]
     most = max((behind[r.signature] for r in capped), default=None)
     found = f" (the longest here had {most:,} steps)" if most else ""
+    shortest, widest = (pick(t.excerpt_seconds for t in TRAINING.values()) for pick in (min, max))
+    rewind = comparisons(next(iter(RECIPES)), "", SEEDS, PARTS[0])[0].rewind
     return [
-        f"- A stop goes on from the stop before, so its network has had more training in all than the dense one: "
+        "- A stop goes on from the stop before, so its network has had more training in all than the dense one: "
         f"{'; '.join(longest)}. A multiplier below 1 says that the smaller network is better than the dense one *as "
-        f"trained here*, not that removal made it so: a dense network trained as long is not among the controls.",
-        f"- `scratch, same compute` trains as many steps as cost the dense training's arithmetic, but {CAP:g} times its "
-        f"steps at most{found}; of a network that is many times smaller that is a fraction of the arithmetic, and fewer "
-        "steps than lie behind a late stop. `reinit` has the stop's shape and a stop's steps alone.",
-        f"- Budgets are small: minutes of sound, excerpts of {min(t.excerpt_seconds for t in TRAINING.values()):g} to "
-        f"{max(t.excerpt_seconds for t in TRAINING.values()):g} s, and training that ends after a counted number of steps, "
-        "not when it no longer helps. A dense network that has learnt little has little to lose: read a multiplier beside "
-        "its anchors and the skill that was kept.",
-        f"- At a stop {REWINDS[comparisons(next(iter(RECIPES)), '', SEEDS, PARTS[0])[0].rewind]}. Shares removed are of "
-        "learnt numbers, and at least what the column says; MAC/s count the synthesiser too, which cannot be trimmed.",
-        "- Skill kept is (anchor - error) / (anchor - dense error): 1 is as good as dense, 0 no better than the anchor.",
-        "- Intervals are Student's at 95 % over seeds: they say what other seeds would give on these sounds, nothing of "
-        "other sounds. Many are shown and none is widened for that.",
+        "trained here*, not that removal made it so: a dense network trained as long is not among the controls.",
+        "- `scratch, same compute` trains as many steps as cost the dense training's arithmetic, but at most "
+        f"{CAP:g} times its steps{found}; of a network that is many times smaller that is a fraction of the "
+        "arithmetic, and fewer steps than lie behind a late stop. `reinit` has the stop's shape and one stop's steps.",
+        f"- Budgets are small: minutes of sound, excerpts of {shortest:g} to {widest:g} s, and training that ends "
+        "after a counted number of steps, not when it no longer helps. A dense network that has learnt little has "
+        "little to lose: read a multiplier beside its anchors and the skill that was kept.",
+        f"- At a stop {REWINDS[rewind]}. Shares removed are of learnt numbers, and at least what the column says; "
+        "MAC/s count the synthesiser too, which cannot be trimmed.",
+        "- Skill kept is (anchor - error) / (anchor - dense error): 1 is as good as dense, 0 as bad as the anchor.",
+        "- Intervals are Student's at 95 % over seeds: they say what other seeds would give on these sounds, nothing "
+        "of other sounds. Many are shown and none is widened for that.",
         "- Every error is the model's own loss on test sounds that neither training nor its looks touched. Which "
         "criterion is called the best of all is chosen on that same error, which flatters it.",
         "",
@@ -156,7 +161,7 @@ def reading(rows: Sequence[Row], behind: Mapping[str, int]) -> list[str]:
 
 def anchors_of(facts: Mapping[str, Any], results: Stored, model: str) -> list[str]:
     """Dense error beside its anchors, and whether it passes the bar."""
-    dense = [r for e, r in results.items() if not isinstance(e, Anchor) and ancestors_of(e) == () and e.model == model]
+    dense = dense_of(results, model)
     anchor = next((r.error for e, r in results.items() if isinstance(e, Anchor) and e.model == model), None)
     rows = [[f"dense ({len(dense)} seed{'s' if len(dense) > 1 else ''})", number(spread([r.error for r in dense])), ""]]
     marks = {} if anchor is None else {ANCHORS[model]: anchor}
@@ -192,16 +197,14 @@ def grids(points: Sequence[Point]) -> list[str]:
     """Multiplier, skill and MAC/s left, a line a method and a column a stop."""
     at = {(point.curve, point.asked_removed): point for point in points}
     curves = list(dict.fromkeys(point.curve for point in points if point.curve != "dense"))
-    views = {
+    views: dict[str, Callable[[Point], str]] = {
         "Error multiplier, mean [interval] over seeds:": lambda p: number(p.multiplier),
         "Skill kept:": lambda p: number(p.skill),
         "MAC/s left, mean over seeds:": lambda p: millions(p.macs_per_second.mean),
     }
     out = []
     for title, view in views.items():
-        rows = [
-            [curve, *(view(at[curve, stop]) if (curve, stop) in at else "" for stop in STOPS)] for curve in curves
-        ]
+        rows = [[curve, *(view(at[curve, stop]) if (curve, stop) in at else "" for stop in STOPS)] for curve in curves]
         out += [title, "", *table(["removed", *(f"{stop:.0%}" for stop in STOPS)], rows)]
     return out
 
@@ -281,8 +284,8 @@ def content(facts: Mapping[str, Any], results: Stored) -> str:
     claimed = [[line.claim, line.theirs, line.model, line.here, _strong(line.verdict)]
                for line in lines(rows, list(RECIPES), STOPS)]  # fmt: skip
     out += ["## Which published claims hold", "",
-            "Esling et al. 2020 (DAFx-20, arXiv 2007.16170), beside these models, sounds and budgets, which are not theirs: one "
-            "small corpus, short trainings, smaller networks. The verdict follows from the intervals by "
+            "Esling et al. 2020 (DAFx-20, arXiv 2007.16170), beside these models, sounds and budgets, which are not "
+            "theirs: one small corpus, short trainings, smaller networks. The verdict follows from the intervals by "
             "the rule in `benchmarks/lottery_claims.py`: *open* means that these seeds decide neither way.", "",
             *table(["claim", "theirs", "model", "here", "verdict"], claimed)]  # fmt: skip
     out += ["## Model by model", ""]
@@ -308,23 +311,14 @@ def svg(points: Sequence[Point], model: str) -> str | None:
     drawn = figure([point for point in points if point.model == model and not point.timed_on], AXES[0], model)
     if drawn is None:
         return None
-    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawn)
-    assert box
-    width, height = float(box[1]), float(box[2])
-    opening = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{1.6 * width:.0f}" height="{1.6 * height:.0f}" '
-        f'font-family="Helvetica, Arial, sans-serif" data-points="{digest(points, model)}"'
-    )
-    paper = f'<rect width="{width}" height="{height}" fill="#fffdf8"/>'
-    text = str(drawn).replace('<svg class="plot"', opening, 1)
-    return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + paper, text, count=1) + "\n"
+    return stand_alone(str(drawn), f'data-points="{digest(points, model)}"')
 
 
 def digest(points: Sequence[Point], model: str) -> str:
     """Of what a figure shows: drawing libraries differ in the last digit of a path, data do not."""
-    shown = [(p.curve, f"{p.removed.mean:.6g}", *(f"{v:.6g}" for v in (p.multiplier.mean, p.multiplier.low, p.multiplier.high)))
-             for p in points if p.model == model]  # fmt: skip
-    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
+    own = [(p.curve, p.removed.mean, p.multiplier) for p in points if p.model == model]
+    shown = [f"{curve} {removed:.6g} {m.mean:.6g} {m.low:.6g} {m.high:.6g}" for curve, removed, m in own]
+    return hashlib.sha256("\n".join(shown).encode()).hexdigest()[:16]
 
 
 def load(facts: Mapping[str, Any]) -> Stored:
