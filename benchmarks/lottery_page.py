@@ -21,12 +21,12 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 
 import lottery_facts  # noqa: E402
 from lottery import CONTROL_STOPS, PARTS, RECIPES, STEPS, STOPS, STORE, TRAINING, comparisons  # noqa: E402
-from lottery_claims import CONTROLS, SEEDS_FOR_AN_INTERVAL, below_zero, differences, lines, multipliers, told  # noqa: E402
+from lottery_claims import CONTROLS, SEEDS_FOR_AN_INTERVAL, below_zero, differences, is_ours, lines, multipliers, told  # noqa: E402
 from publish import fill, millions  # noqa: E402
 from speed import stand_alone  # noqa: E402
 
 from pochette.lab.compare import Point, Row, Spread, points_of, rows_of, spread, to_csv  # noqa: E402
-from pochette.lab.compare_report import AXES, figure  # noqa: E402
+from pochette.lab.compare_report import AXES, figure, sentences  # noqa: E402
 from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment, ancestors_of, name_of  # noqa: E402
 from pochette.lab.judge import TEST_SECONDS  # noqa: E402
 from pochette.lab.store import Result, Store  # noqa: E402
@@ -35,6 +35,11 @@ PAGE = ROOT / "docs" / "lottery.md"
 CSV = ROOT / "benchmarks" / "results" / "lottery.csv"
 IMAGES = ROOT / "docs" / "images"
 SEEDS = (0, 1, 2)
+DRAWN = {
+    "criteria": "error multiplier against weights removed, by what chooses the units",
+    "controls": "error multiplier against weights removed, beside the controls",
+}
+"""Figures of a model; one of all curves would be a thicket."""
 BAR = 0.15
 """How far below its anchor a dense error should be for multipliers to mean something."""
 ERRORS = {
@@ -245,7 +250,9 @@ def of_model(facts: Mapping[str, Any], results: Stored, rows: Sequence[Row], mod
     points = points_of(own)
     out = [f"### {model}", "", *anchors_of(facts, results, model)]
     if any(point.curve != "dense" for point in points):
-        out += [f"![{model}: error multiplier against weights removed](images/{image(model).name})", ""]
+        for part, title in DRAWN.items():
+            if shown_of(points, model, part):
+                out += [f"![{model}: {title}](images/{image(model, part).name})", ""]
         out += [*grids(points), *against_controls(own, model, behind)]
     return out
 
@@ -281,6 +288,8 @@ def content(facts: Mapping[str, Any], results: Stored) -> str:
     """All that stands between the markers."""
     rows = rows_of(results)
     out = [*about(facts, results), "## How to read it", "", *reading(rows, training_behind(results))]
+    found = sentences(points_of(rows))
+    out += ["## What was found", "", *(f"- {sentence}" for sentence in found or ["Nothing yet."]), ""]
     claimed = [[line.claim, line.theirs, line.model, line.here, _strong(line.verdict)]
                for line in lines(rows, list(RECIPES), STOPS)]  # fmt: skip
     out += ["## Which published claims hold", "",
@@ -302,23 +311,36 @@ def _strong(verdict: str) -> str:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def image(model: str) -> Path:
-    return IMAGES / f"lottery-{model}.svg"
+def image(model: str, part: str) -> Path:
+    """Where a figure is kept."""
+    return IMAGES / f"lottery-{model}-{part}.svg"
 
 
-def svg(points: Sequence[Point], model: str) -> str | None:
-    """A figure that stands alone, with a digest of what it shows; None if there is nothing to show."""
-    drawn = figure([point for point in points if point.model == model and not point.timed_on], AXES[0], model)
-    if drawn is None:
-        return None
-    return stand_alone(str(drawn), f'data-points="{digest(points, model)}"')
+def shown_of(points: Sequence[Point], model: str, part: str) -> list[Point]:
+    """What a figure shows, the dense model first; empty if there would be nothing but that."""
+    beside = ("magnitude, local", "random, local", *CONTROLS)
+    shown = [
+        point
+        for point in points
+        if point.model == model
+        and not point.timed_on
+        and (point.curve in beside if part == "controls" else is_ours(point.curve))
+    ]
+    if not shown or (part == "controls" and {point.curve for point in shown} <= {beside[0]}):
+        return []
+    return [*(point for point in points if point.model == model and point.curve == "dense"), *shown]
 
 
-def digest(points: Sequence[Point], model: str) -> str:
+def svg(shown: Sequence[Point], model: str) -> str:
+    """A figure that stands alone, with a digest of what it shows."""
+    return stand_alone(str(figure(shown, AXES[0], model)), f'data-points="{digest(shown)}"')
+
+
+def digest(shown: Sequence[Point]) -> str:
     """Of what a figure shows: drawing libraries differ in the last digit of a path, data do not."""
-    own = [(p.curve, p.removed.mean, p.multiplier) for p in points if p.model == model]
-    shown = [f"{curve} {removed:.6g} {m.mean:.6g} {m.low:.6g} {m.high:.6g}" for curve, removed, m in own]
-    return hashlib.sha256("\n".join(shown).encode()).hexdigest()[:16]
+    own = [(p.curve, p.removed.mean, p.multiplier) for p in shown]
+    text = "\n".join(f"{curve} {removed:.6g} {m.mean:.6g} {m.low:.6g} {m.high:.6g}" for curve, removed, m in own)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def load(facts: Mapping[str, Any]) -> Stored:
@@ -343,14 +365,14 @@ def main() -> int:
     points = points_of(rows)
     page = fill(PAGE.read_text(encoding="utf-8"), "lottery", content(facts, results))
     differing = [path.name for path, text in ((PAGE, page), (CSV, to_csv(rows))) if _read(path) != text]
-    stale = [m for m in RECIPES if any(p.model == m and p.curve != "dense" for p in points)
-             and f'data-points="{digest(points, m)}"' not in _read(image(m))]  # fmt: skip
+    drawn = {image(model, part): (shown_of(points, model, part), model) for model in RECIPES for part in DRAWN}
+    stale = [path for path, (shown, _) in drawn.items() if shown and digest(shown) not in _read(path)]
     if not asked.check:
         PAGE.write_text(page, encoding="utf-8")
         CSV.write_text(to_csv(rows), encoding="utf-8")
-        for model in stale:
-            image(model).write_text(svg(points, model) or "", encoding="utf-8")
-    differing += [image(model).name for model in stale]
+        for path in stale:
+            path.write_text(svg(*drawn[path]), encoding="utf-8")
+    differing += [path.name for path in stale]
     print("differs: " + ", ".join(differing) if differing else "up to date")
     return int(bool(differing) and asked.check)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
-from pochette.lab.compare import Row, Spread
-from pochette.lab.experiment import Anchor, Cut, Dense, Experiment
+from pochette.lab.compare import Row, Spread, points_of
+from pochette.lab.experiment import Anchor, Cut, Dense, Experiment, ancestors_of
 from pochette.lab.store import Result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def row(curve: str, stop: float, seed: int, multiplier: float, model: str = MODE
     )  # fmt: skip
 
 
-def rows(curve: str, at: dict[float, Sequence[float]], model: str = MODEL) -> list[Row]:
+def rows(curve: str, at: Mapping[float, Sequence[float]], model: str = MODEL) -> list[Row]:
     return [row(curve, stop, seed, m, model) for stop, found in at.items() for seed, m in enumerate(found)]
 
 
@@ -176,8 +177,26 @@ def test_the_training_behind_a_stop_is_that_of_its_whole_chain(scripts: dict[str
     wanted = page.planned(facts(page), MODEL)["first"]
     cuts = [e for e in wanted if isinstance(e, Cut) and e.criterion == "magnitude"]
     third = next(e for e in cuts if isinstance(e.parent, Cut) and isinstance(e.parent.parent, Dense))
-    chain = {third: result(1.0), third.parent: result(1.0), third.parent.parent: replace(result(1.0), steps=500)}
+    second, dense = ancestors_of(third)
+    chain = {third: result(1.0), second: result(1.0), dense: replace(result(1.0), steps=500)}
     assert max(page.training_behind(chain).values()) == 520
+
+
+def test_a_figure_stands_alone_and_knows_what_it_shows(scripts: dict[str, ModuleType]) -> None:
+    page = scripts["page"]
+    given = rows("dense", {0.0: (1.0,)}) + rows("magnitude, local", {0.5: (1.1,)}) + rows("reinit", {0.5: (1.3,)})
+    points = points_of(given)
+    assert [point.curve for point in page.shown_of(points, MODEL, "criteria")] == ["dense", "magnitude, local"]
+    assert {point.curve for point in page.shown_of(points, MODEL, "controls")} == {
+        "dense",
+        "magnitude, local",
+        "reinit",
+    }
+    assert page.shown_of(points, "wavenet", "criteria") == []
+    shown = page.shown_of(points, MODEL, "controls")
+    root = ElementTree.fromstring(page.svg(shown, MODEL))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("data-points") == page.digest(shown)
+    assert page.digest(shown) != page.digest(points_of([*given[:-1], replace(given[-1], multiplier=1.31)]))
 
 
 def test_numbers_say_how_many_seeds(scripts: dict[str, ModuleType]) -> None:
