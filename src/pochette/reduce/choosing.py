@@ -21,7 +21,7 @@ from pochette.errors import ReductionError
 from pochette.families import criteria
 from pochette.reduce.evidence import Evidence, FloatArray
 from pochette.reduce.scaling import scaled, weights_of_a_unit
-from pochette.reduce.selection import Survivors, by_budget, globally, local, removal_order
+from pochette.reduce.selection import Survivors, by_budget, check_scores, globally, local, removal_order
 from pochette.reduce.structure import Structure
 
 Scope = Literal["local", "global", "global_then_local"]
@@ -55,7 +55,7 @@ class Choice:
         _known(self.scope, get_args(Scope), "scope")
         _known(self.scaling, get_args(Scaling), "scaling")
         criteria[self.criterion]  # an unknown one raises with its remedy
-        if self.multiple_of < 1:
+        if not isinstance(self.multiple_of, int) or self.multiple_of < 1:
             raise ReductionError(f"multiple_of is {self.multiple_of}.", remedy="Give 1, 4 or 8.")
 
 
@@ -94,13 +94,26 @@ def choose(
     if keep is not None and not 0.0 < keep < 1.0:
         raise ReductionError(f"keep is {keep}.", remedy="Give the share of units to keep, between 0 and 1.")
     scores = {family.name: criteria[choice.criterion](family, evidence) for family in structure.families}
+    check_scores(scores)
+
+    def multiples(counts: Mapping[str, int]) -> dict[str, int]:
+        """Rounded up, as far as there are so many units."""
+        each = choice.multiple_of
+        return {name: min(len(scores[name]), -(-count // each) * each) for name, count in counts.items()}
+
+    def asked_for(size: Size) -> Size:
+        """A size that knows that counts will be multiples."""
+        return lambda counts: size(None if counts is None else multiples(counts))
+
     if keep is not None:
         survivors = _by_share(structure, evidence, choice, scores, keep)
     elif weights is not None:
-        survivors = _by_size(structure, evidence, choice, scores, structure.parameters, weights)
+        survivors = _by_size(structure, evidence, choice, scores, asked_for(structure.parameters), weights)
     else:
         assert macs is not None
-        survivors = _by_size(structure, evidence, choice, scores, structure.matrix_macs, macs)
+        survivors = _by_size(structure, evidence, choice, scores, asked_for(structure.matrix_macs), macs)
+    left = multiples({name: len(kept) for name, kept in survivors.items()})
+    survivors = {name: _best(scores[name], count) for name, count in left.items()}
     if all(len(survivors[family.name]) == family.units for family in structure.families):
         asked = f"{keep:.1%} of the units" if keep is not None else f"{weights or macs:g}"
         raise ReductionError(
@@ -211,7 +224,7 @@ def _per_cost(
             break
         name = min(heads, key=lambda key: heads[key])
         taken = min(stage, counts[name] - 1)
-        # Not past the next dearer family, and not past enough.
+        # The last stages are short, so that no unit goes that need not.
         while taken > 1 and enough({**counts, name: counts[name] - taken}):
             taken //= 2
         counts[name] -= taken

@@ -147,6 +147,18 @@ def _check(scores: Mapping[str, FloatArray], keep: float) -> None:
     """Refuse what would rank arbitrarily."""
     if not 0.0 <= keep <= 1.0:
         raise ReductionError(f"keep is {keep}.", remedy="Give the share of units to keep, between 0 and 1.")
+    check_scores(scores)
+
+
+def check_scores(scores: Mapping[str, FloatArray]) -> None:
+    """Refuse scores that cannot be ranked.
+
+    Args:
+        scores: family name to a score per unit.
+
+    Raises:
+        ReductionError: a score is not a number.
+    """
     for name, values in scores.items():
         if np.isnan(values).any():
             raise ReductionError(
