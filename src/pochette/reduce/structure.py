@@ -219,6 +219,31 @@ class Structure:
             removed[family.numbers[gone]] = True
         return Remains(self.units, removed)
 
+    def at(self, module: nn.Module, inputs: tuple[Any, ...], remains: Remains) -> tuple[Structure, Remains]:
+        """The same module on inputs of other shapes, and the same removal there.
+
+        Args:
+            module: the captured one.
+            inputs: positional arguments of a call.
+            remains: of this structure.
+
+        Returns:
+            its structure there, and what remains of it.
+
+        Raises:
+            ExportError: the module cannot be captured there.
+            ReductionError: its units are others there.
+        """
+        other = Structure.of(module, inputs)
+        if [(f.name, f.units) for f in other.families] != [(f.name, f.units) for f in self.families]:
+            raise ReductionError(
+                "The network has other units on inputs of this shape.", remedy="Give data of the example's shapes."
+            )
+        removed = np.zeros(int(other.units.unit.max()) + 1, np.bool_)
+        for mine, theirs in zip(self.families, other.families, strict=True):
+            removed[theirs.numbers[np.flatnonzero(remains.removed[mine.numbers])]] = True
+        return other, Remains(other.units, removed)
+
 
 def sources(graph: Graph) -> dict[int, str]:
     """What values that are parameters under another shape or norm come from.

@@ -7,7 +7,7 @@ Four questions stay apart: what is scored (a criterion), over which units (the f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -16,11 +16,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pochette.errors import PochetteError, ReductionError
+from pochette.errors import ReductionError
 from pochette.families import criteria
-from pochette.graph.graph import Graph
-from pochette.graph.rewrite import Remains, cut_graph, cut_tensors, masked, module_of
-from pochette.graph.run import run
+from pochette.graph.rewrite import Remains
 from pochette.graph.trim import Cuts, put
 from pochette.graph.units import Place
 from pochette.models.model import Model
@@ -29,11 +27,10 @@ from pochette.reduce.copying import copy_of
 from pochette.reduce.evidence import Evidence, needs_data
 from pochette.reduce.observed import Batch, Observed
 from pochette.reduce.structure import Structure
+from pochette.reduce.surgery import changed, smaller_module
 
 PREFIX = "model."
 """What the paths of a captured model's form carry in front of the model's own."""
-TOLERANCE = 1e-5
-"""Largest difference, relative to the largest output, that rounding may make between trimmed and masked."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,8 @@ class TrimReport:
     parameters_after: int = 0
     not_exact: tuple[str, ...] = ()
     """Layers that compute statistics over what was trimmed: outside them the result equals the masked network."""
+    recalibrated: tuple[str, ...] = ()
+    """Those of them whose gain and offset were fitted to data, so that what is left comes out as it did."""
     form: Literal["module", "graph"] = "module"
     """Whether the module itself was made smaller, or the captured graph was rewritten."""
     lengths: str = "any"
@@ -165,7 +164,7 @@ def trim_model(
     cuts = Cuts(structure.graph, remains, PREFIX)
     report = report_of(structure, counts, remains)
     smaller = copy_of(model)
-    put(smaller, _changed(model.state_dict(), cuts.apply(model.state_dict())))
+    put(smaller, changed(model.state_dict(), cuts.apply(model.state_dict())))
     return smaller, cuts, report  # type: ignore[return-value]
 
 
@@ -200,7 +199,8 @@ def trim(
         scope: "local" (each family on its own), "global" (all ranked together) or "global_then_local".
         scaling: how scores of families are made comparable for global ranking, see `pochette.reduce.choosing`.
         multiple_of: make what is left of every family a multiple, where it has so many; 4 or 8 suits vector units.
-        data: batches for criteria that need them: (inputs, target) pairs, inputs a tensor or a tuple.
+        data: batches for criteria that need them: (inputs, target) pairs, inputs a tensor or a tuple. On the first,
+            normalisations over trimmed units are also recalibrated; without data they are left and named.
         loss: output and target to a scalar, for criteria that need gradients.
         seed: for what criteria draw.
 
@@ -230,10 +230,18 @@ def trim(
     counts = {name: len(kept) for name, kept in survivors.items()}
     remains = structure.remains(survivors)
     report = report_of(structure, counts, remains)
-    result, form, lengths = _smaller(copied, structure, remains, example_inputs, exact=not report.not_exact)
-    result.train(module.training)
-    result.trim_report = replace(report, form=form, lengths=lengths)  # type: ignore[assignment]
-    return result
+    made = smaller_module(
+        copied,
+        structure,
+        remains,
+        example_inputs,
+        exact=not report.not_exact,
+        data=batches[0].inputs if batches else None,
+    )
+    made.module.train(module.training)
+    said = replace(report, form=made.form, lengths=made.lengths, recalibrated=made.recalibrated)
+    made.module.trim_report = said  # type: ignore[assignment]
+    return made.module
 
 
 def _batch(item: Any) -> Batch:
@@ -256,140 +264,3 @@ def _check(module: nn.Module, keep: float, choice: Choice, batches: list[Batch])
             f"The criterion {choice.criterion} looks at how the network behaves, and no data was given.",
             remedy="Pass data=[(inputs, target), ...], or choose a criterion of weights such as magnitude.",
         )
-
-
-def _smaller(
-    module: nn.Module, structure: Structure, remains: Remains, inputs: tuple[Any, ...], *, exact: bool
-) -> tuple[nn.Module, Literal["module", "graph"], str]:
-    """The smaller module in the better of two forms, checked against the masked graph."""
-    graph = structure.graph
-    tensors = cut_tensors(graph, remains)
-    trainable = frozenset(name for name, p in module.named_parameters(remove_duplicate=False) if p.requires_grad)
-    rewritten = module_of(cut_graph(graph, remains, tensors), module.state_dict(), trainable)
-    flat = [item for item in torch.utils._pytree.tree_leaves(inputs) if isinstance(item, Tensor)]
-    used = [item for item, value in zip(flat, graph.fed, strict=False) if value is not None]
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        aim = run(graph, used, alter=masked(structure.units, remains)).outputs
-        mine = _outputs(rewritten, inputs)
-    drawn = any(torch.Tag.nondeterministic_seeded in _tags(node.op) for node in graph.nodes)
-    if not drawn and (_shapes(aim) != _shapes(mine) or (exact and _apart(aim, mine) > TOLERANCE)):
-        raise ReductionError(
-            f"The trimmed network differs from the masked one by {_apart(aim, mine):.1e} of its largest output.",
-            where=type(module).__name__,
-            remedy="This is a defect of pochette: please report the network.",
-        )
-    itself = _itself(module, graph, tensors, mine, inputs, drawn=drawn)
-    if itself is not None:
-        return itself, "module", "any that the original runs at"
-    return rewritten, "graph", _lengths(module, structure, remains, rewritten, inputs)
-
-
-def _itself(
-    module: nn.Module, graph: Graph, tensors: dict[str, Tensor], aim: tuple[Tensor, ...], inputs: Any, *, drawn: bool
-) -> nn.Module | None:
-    """The module with smaller weights, if its forward then still does the same."""
-    smaller = copy_of(module)
-    changed = _changed(graph.tensors, {path: tensors[path] for path in graph.stored})
-    state = {path for path, value in graph.stored.items() if value.kind == "state"}
-    try:
-        put(smaller, changed)
-        tried = copy_of(smaller)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            found = _outputs(tried.eval(), inputs)
-            after = dict(tried.named_buffers())
-            same = _shapes(found) == _shapes(aim) and (drawn or _apart(aim, found) <= TOLERANCE)
-            same = same and all(after[path].shape == tensors[path].shape for path in state)
-    except Exception:  # whatever the forward raises when its weights are smaller than it wrote down
-        return None
-    return smaller if same else None
-
-
-def _changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those tensors that another shape or other values came out of."""
-    return {
-        path: tensor
-        for path, tensor in after.items()
-        if tensor.shape != before[path].shape or not torch.equal(tensor, before[path])
-    }
-
-
-def _outputs(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    copied = copy_of(module).eval()
-    found = copied(*inputs)
-    return tuple(item for item in torch.utils._pytree.tree_leaves(found) if isinstance(item, Tensor))
-
-
-def _shapes(tensors: tuple[Tensor, ...]) -> list[torch.Size]:
-    return [tensor.shape for tensor in tensors]
-
-
-def _apart(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> float:
-    """Largest difference of two calls' outputs, in shares of the largest output; infinite if one is no number."""
-    worst = 0.0
-    for pair in zip(left, right, strict=True):
-        a, b = (torch.view_as_real(x) if x.is_complex() else x.double() for x in pair)
-        if a.numel() == 0:
-            continue
-        gap = torch.where((a == b) | (a.isnan() & b.isnan()), 0.0, (a - b).abs()).max().item()
-        scale = a[a.isfinite()].abs().max().item() if a.isfinite().any() else 1.0
-        worst = max(worst, math.inf if math.isnan(gap) else gap / max(scale, 1e-12))
-    return worst
-
-
-def _tags(op: str) -> Any:
-    from pochette.graph.graph import function_of
-
-    return function_of(op).tags
-
-
-def _lengths(
-    module: nn.Module, structure: Structure, remains: Remains, rewritten: nn.Module, inputs: tuple[Any, ...]
-) -> str:
-    """Try the rewritten graph with each axis of its inputs doubled, and say where it holds."""
-    places = {(axis, size) for item in inputs if isinstance(item, Tensor) for axis, size in enumerate(item.shape)}
-    held: list[tuple[int, int]] = []
-    failed: list[tuple[int, int]] = []
-    for axis, size in sorted(places):
-        if size == 1:
-            continue
-        # Inputs that run along together (a pitch and a loudness curve) grow together.
-        longer = tuple(_doubled(item, axis, size) if isinstance(item, Tensor) else item for item in inputs)
-        try:
-            with torch.no_grad():
-                _outputs(module, longer)
-        except Exception:
-            continue  # the original does not run there either
-        (held if _holds(module, structure, remains, rewritten, longer) else failed).append((axis, size))
-    if not failed:
-        return "any that the original runs at" if held else "those of the example inputs"
-    fixed = ", ".join(f"axis {axis} ({size} long)" for axis, size in failed)
-    return f"inputs that keep the length of {fixed}" + ("; other axes may change" if held else "")
-
-
-def _holds(
-    module: nn.Module, structure: Structure, remains: Remains, rewritten: nn.Module, inputs: tuple[Any, ...]
-) -> bool:
-    """Whether the rewritten graph equals the masked original on other inputs."""
-    try:
-        longer = Structure.of(module, inputs)
-        families = {family.makers: family for family in longer.families}
-        removed = np.zeros(int(longer.units.unit.max()) + 1, np.bool_)
-        for family in structure.families:
-            gone = np.flatnonzero(remains.removed[family.numbers])
-            removed[families[family.makers].numbers[gone]] = True
-        there = Remains(longer.units, removed)
-        with torch.no_grad():
-            found = _outputs(rewritten, inputs)
-            flat = [item for item in torch.utils._pytree.tree_leaves(inputs) if isinstance(item, Tensor)]
-            aim = run(longer.graph, flat, alter=masked(longer.units, there)).outputs
-            # Statistics over trimmed units differ from masked ones; there only the shapes can be compared.
-            norms = any(family.norms for family in structure.families)
-            return _shapes(aim) == _shapes(found) and (norms or _apart(aim, found) <= TOLERANCE)
-    except (PochetteError, RuntimeError, KeyError, ValueError, AssertionError):
-        return False
-
-
-def _doubled(tensor: Tensor, axis: int, size: int) -> Tensor:
-    if axis < tensor.dim() and tensor.shape[axis] == size:
-        return torch.cat([tensor, tensor], dim=axis)
-    return tensor

@@ -1,0 +1,187 @@
+"""`trim` where it cannot do what is asked: it says why and what to do, and the module is as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pochette.errors import ExportError, PochetteError, ReductionError
+from pochette.families import criteria
+from pochette.reduce import trim
+from pochette.reduce.evidence import needs_data
+
+X = (torch.linspace(-1.0, 1.0, 24).reshape(2, 3, 4),)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv1d(3, 6, 1), nn.Dropout(0.5), nn.Tanh(), nn.Conv1d(6, 4, 1), nn.ReLU(), nn.Conv1d(4, 2, 1)
+    )
+
+
+class Branching(nn.Module):
+    """Does one thing or another by what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.head = nn.Conv1d(3, 6, 1), nn.Conv1d(6, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.first(x))
+        return self.head(y if y.sum() > 0 else -y)  # type: ignore[no-any-return]
+
+
+def state(module: nn.Module) -> tuple[list[Any], dict[str, Tensor]]:
+    """Mode, sizes and every tensor, gradients among them."""
+    parts = [(name, part.training, repr(part), sorted(vars(part))) for name, part in module.named_modules()]
+    tensors = {name: value.detach().clone() for name, value in module.state_dict().items()}
+    tensors |= {f"{n}.grad": p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+    return parts, tensors
+
+
+def refused(module: nn.Module, match: str, kind: type[PochetteError] = ReductionError, **asked: Any) -> PochetteError:
+    """What `trim` says; every part of the module must be as before, its dropouts still training."""
+    module.train()
+    for parameter in module.parameters():
+        parameter.grad = torch.full_like(parameter, 0.5)
+    parts, tensors = state(module)
+    with pytest.raises(kind, match=match) as caught:
+        trim(module, X, **asked)
+    assert caught.value.remedy
+    now, after = state(module)
+    assert now == parts
+    assert after.keys() == tensors.keys() and all(torch.equal(after[name], tensors[name]) for name in tensors)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ({"keep": 0}, "keep is 0"),
+        ({"keep": 1}, "keep is 1"),
+        ({"keep": 2}, "keep is 2"),
+        ({"keep": -0.5}, "keep is -0.5"),
+        ({"keep": float("nan")}, "keep is nan"),
+        ({"keep": "x"}, "keep is x"),
+        ({"keep": None}, "keep is None"),
+        ({"scope": "everywhere"}, "no scope called 'everywhere'"),
+        ({"scope": "global", "scaling": "loudness"}, "no scaling called 'loudness'"),
+        ({"multiple_of": 0}, "multiple_of is 0"),
+        ({"multiple_of": 1.5}, "multiple_of is 1.5"),
+        ({"keep": 0.99}, "removes none"),
+        ({"keep": 0.5, "multiple_of": 64}, "multiples of 64"),
+    ],
+    ids=str,
+)
+def test_impossible_requests(asked: dict[str, Any], match: str) -> None:
+    refused(network(), match, **asked)
+
+
+def test_an_unknown_criterion_names_those_there_are() -> None:
+    error = refused(network(), "beauty", PochetteError, criterion="beauty")
+    assert "magnitude" in str(error)
+
+
+@pytest.mark.parametrize("name", [name for name in criteria.names() if needs_data(criteria[name])])
+def test_criteria_of_data_without_data(name: str) -> None:
+    assert "data=" in refused(network(), "no data was given", criterion=name).remedy
+    refused(network(), "no data was given", criterion=name, data=[])
+
+
+def test_a_gradient_without_a_loss() -> None:
+    error = refused(network(), "gradient of a loss", criterion="gradient", data=[(X[0], torch.zeros(2, 2, 4))])
+    assert "loss=" in error.remedy
+
+
+def test_weights_that_are_not_numbers() -> None:
+    module = network()
+    with torch.no_grad():
+        module[0].weight[1] = float("inf")
+        module[0].weight[1, 0] = float("nan")
+    with pytest.raises(ReductionError, match="1 of 6 scores are not a number") as caught:
+        trim(module, X)
+    assert caught.value.where == "0" and caught.value.remedy
+
+
+def test_what_torch_export_refuses() -> None:
+    error = refused(Branching(), "torch.export cannot follow", ExportError)
+    assert "branches" in error.remedy
+
+
+def test_inputs_the_network_does_not_run_at() -> None:
+    module = network()
+    before = deepcopy(module.state_dict())
+    with pytest.raises(ExportError) as caught:
+        trim(module, (torch.zeros(2, 5, 4),))
+    assert caught.value.remedy
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize("thing", [torch.tanh, network().state_dict(), "network", None], ids=lambda x: type(x).__name__)
+def test_what_is_no_module(thing: Any) -> None:
+    with pytest.raises(ReductionError, match=r"is no torch\.nn\.Module") as caught:
+        trim(thing, X)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("made", [torch.jit.script, lambda m: torch.jit.trace(m.eval(), X)], ids=["script", "trace"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_scripted_module(made: Callable[[nn.Module], Any]) -> None:
+    scripted = made(network())
+    before = {name: tensor.clone() for name, tensor in scripted.state_dict().items()}
+    with pytest.raises(ReductionError, match="TorchScript") as caught:
+        trim(scripted, X)
+    assert "made from" in caught.value.remedy
+    assert all(torch.equal(tensor, before[name]) for name, tensor in scripted.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Conv1d(3, 8, 1)),
+        nn.Sequential(nn.Tanh()),
+        nn.Sequential(nn.Conv1d(3, 1, 1), nn.Conv1d(1, 2, 1)),
+    ],
+    ids=["one layer", "no weights", "one hidden unit"],
+)
+def test_nothing_to_remove(module: nn.Module) -> None:
+    refused(module, "No unit of this model can be removed")
+
+
+def test_what_was_refused_can_be_asked_for_better() -> None:
+    """The same module after a refusal: trimmed, in the mode it was in, the given one untouched."""
+    module = network()
+    refused(module, "keep is 2", keep=2)
+    parts, tensors = state(module)
+    smaller = trim(module, X, keep=0.5, multiple_of=2)
+    assert smaller.training and smaller[1].training  # type: ignore[index]
+    assert [tuple(p.shape) for p in smaller.parameters() if p.dim() > 1] == [(4, 3, 1), (2, 4, 1), (2, 2, 1)]
+    now, after = state(module)
+    assert now == parts and all(torch.equal(after[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("name", criteria.names())
+def test_every_criterion_with_data_and_loss(name: str) -> None:
+    """A frame or a tuple as inputs, and a network left as it was, gradients included."""
+    module = network()
+    parts, tensors = state(module)
+    target = torch.linspace(0.0, 1.0, 16).reshape(2, 2, 4)
+    generator = torch.Generator().manual_seed(0)
+    data = [
+        (torch.randn(2, 3, 4, generator=generator), target),
+        ((torch.randn(3, 3, 9, generator=generator),), torch.randn(3, 2, 9)),
+    ]
+    smaller = trim(module, X, 0.5, name, "global", data=data, loss=nn.functional.mse_loss)
+    assert smaller(X[0]).shape == (2, 2, 4)
+    assert sum(family.after for family in smaller.trim_report.families) == 5  # type: ignore[union-attr]
+    now, after = state(module)
+    assert now == parts and after.keys() == tensors.keys()
+    assert all(torch.equal(after[key], tensors[key]) for key in tensors)
