@@ -190,7 +190,7 @@ def test_the_structure_removes_what_does_not_survive() -> None:
 
 @torch.no_grad()
 def test_cutting_twice_is_cutting_once_in_any_order() -> None:
-    _, graph, units = ddsp(stack_layers=0)
+    _, graph, _ = ddsp(stack_layers=0)
     name = f"{NETWORK}.gru"
     generator = torch.Generator().manual_seed(3)
     inputs = [torch.rand(value.shape, generator=generator) + 1.0 for value in graph.inputs]
