@@ -103,7 +103,7 @@ class Structure:
         """
         if self.least_macs() > target_macs * (1 + 1e-9):
             raise ReductionError(
-                f"With one unit in every layer the network still needs {self.least_macs()} MACs a frame, "
+                f"With one unit in every layer the network still needs {self.least_macs()} MACs a call, "
                 f"more than the {target_macs:.0f} asked for.",
                 remedy="Ask for less reduction, or start from a smaller model.",
             )
@@ -129,6 +129,8 @@ class Structure:
 
     def matrix_macs(self, counts: Counts | None = None) -> int:
         """Multiply-accumulates of learnt weights in one call, with some units left.
+
+        One call of what was captured: a frame of DDSP, several hops of WaveNet. Shares of it mean the same for all.
 
         Args:
             counts: units left in each family; all by default.
