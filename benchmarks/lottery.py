@@ -3,7 +3,7 @@
 python benchmarks/lottery.py [--models ddsp sing-ae wavenet] [--seeds 0 1 2] [--workers 2] [--parts methods controls]
 
 Every experiment is stored under benchmarks/results/lottery and never repeated, so the comparison may be extended for
-days: call it again with more models, seeds or parts. `benchmarks/publish.py` writes docs/lottery.md from what is stored.
+days: call it again with more models, seeds or parts. `benchmarks/lottery_page.py` writes docs/lottery.md from it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TRAINING = {
     "sing-ae": Training(batch=32, excerpt_seconds=0.25, evaluate_steps=100, patience=10**6),
     "wavenet": Training(batch=2, excerpt_seconds=0.25, learning_rate=4e-3, evaluate_steps=100, patience=10**6),
 }
-STEPS = {"ddsp": (1000, 300), "sing-ae": (1500, 400), "wavenet": (2000, 400)}
+STEPS = {"ddsp": (1000, 300), "sing-ae": (4000, 800), "wavenet": (1000, 200)}
 """Of dense training, and at each stop of a path."""
 
 
@@ -56,8 +56,8 @@ def comparisons(model: str, corpus: str, seeds: tuple[int, ...], part: str) -> l
         "seeds": seeds,
         "training": TRAINING[model],
     }
-    if part == "first":
-        return [Comparison(**common, criteria=("magnitude", "random"))]
+    if part in ("magnitude", "random"):
+        return [Comparison(**common, criteria=(part,))]
     if part == "controls":
         kinds = ("reinit", "scratch_epochs", "scratch_compute")
         return [Comparison(**common, criteria=("magnitude",), controls=kinds, control_stops=CONTROL_STOPS)]
@@ -71,7 +71,7 @@ def comparisons(model: str, corpus: str, seeds: tuple[int, ...], part: str) -> l
     ]
 
 
-PARTS = ("first", "controls", "cost", "published", "more")
+PARTS = ("magnitude", "random", "controls", "cost", "published", "more")
 
 
 def main() -> int:

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pochette.errors import PochetteError, ReductionError
+from pochette.models.ddsp import Ddsp
 from pochette.reduce.choosing import Choice, choose
 from pochette.reduce.evidence import WeightsOnly
+from pochette.reduce.observed import Observed
 from pochette.reduce.structure import Structure
+from pochette.reduce.trimming import structure_of
 
 FIRST = [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
 SECOND = [0.5, 1.0, 0.25, 0.75]
@@ -282,3 +285,15 @@ def test_scores_that_are_no_numbers(choice: Choice) -> None:
 def test_multiples_that_leave_nothing_to_remove() -> None:
     with pytest.raises(ReductionError, match="multiples of 8"):
         chosen(layers(FIRST, SECOND), Choice(multiple_of=8), keep=0.2)
+
+
+def test_a_global_target_is_met_in_multiples_too() -> None:
+    """All families would be rounded up otherwise: of half the units two thirds would stay."""
+    model = Ddsp.sized("tiny", sample_rate_hz=8000).build()
+    for criterion in ("magnitude", "random"):
+        structure = structure_of(model)
+        evidence = Observed(model, structure.graph)
+        survivors = choose(structure, evidence, Choice(criterion, "global", multiple_of=8), keep=0.5)
+        total = sum(structure.whole.values())
+        assert all(len(kept) % 8 == 0 for kept in survivors.values())
+        assert abs(sum(map(len, survivors.values())) - total / 2) <= 8

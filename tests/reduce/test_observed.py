@@ -13,9 +13,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from pochette.errors import ReductionError
 from pochette.families import criteria, models
 from pochette.graph.capture import capture
+from pochette.graph.copying import copy_of
 from pochette.graph.units import UnitFamily, units_of
 from pochette.models.model import Excerpt
-from pochette.reduce.copying import copy_of
 from pochette.reduce.evidence import needs_data
 from pochette.reduce.observed import SAMPLES, Batch, Observed
 

@@ -14,6 +14,7 @@ from pochette.errors import ExportError, PochetteError, ReductionError
 from pochette.families import criteria
 from pochette.reduce import trim
 from pochette.reduce.evidence import needs_data
+from pochette.reduce.surgery import SteadyDraws
 
 X = (torch.linspace(-1.0, 1.0, 24).reshape(2, 3, 4),)
 
@@ -185,3 +186,48 @@ def test_every_criterion_with_data_and_loss(name: str) -> None:
     now, after = state(module)
     assert now == parts and after.keys() == tensors.keys()
     assert all(torch.equal(after[key], tensors[key]) for key in tensors)
+
+
+class Heads(nn.Module):
+    """Attention with its number of heads written down, by the fused operator, and noise where asked."""
+
+    def __init__(self, *, noise: bool) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+        self.out, self.noise = nn.Linear(16, 2), noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.noise:
+            x = x + torch.randn_like(x)
+        batch, time, width = x.shape
+        q, k, v = (part(x).view(batch, time, 4, width // 4).transpose(1, 2) for part in (self.q, self.k, self.v))
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.out(y.transpose(1, 2).reshape(batch, time, -1))
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_operators_that_may_draw_are_checked_like_all_others(noise: bool) -> None:
+    """The module with fewer rows would run, as four narrow heads in place of two: another function."""
+    torch.manual_seed(1)
+    network, x = Heads(noise=noise).eval(), torch.randn(2, 9, 16)
+    with torch.no_grad():
+        network.q.weight.mul_(4.0)
+    smaller = trim(network, (x,), keep=0.5)
+    kept = next(indices for place, indices in smaller.trim_report.survivors.items() if place.path == "v.weight")
+    readers = network.out.weight.detach().clone()
+    network.out.weight.data.zero_()[:, kept] = readers[:, kept]
+    with SteadyDraws(), torch.no_grad():
+        assert torch.allclose(smaller(x), network(x), atol=1e-6)
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
+    network[2].weight.data[0, 0] = float("nan")
+    with pytest.raises(ReductionError, match="not finite"):
+        trim(network, (torch.zeros(1, 3),))
+
+
+def test_inputs_that_the_module_itself_refuses_are_said_to_be_at_fault() -> None:
+    network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
+    with pytest.raises(ExportError, match="does not run on the example inputs"):
+        trim(network, (torch.zeros(1, 5),))

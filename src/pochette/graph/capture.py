@@ -11,6 +11,7 @@ from torch import nn
 from torch.export.graph_signature import InputKind, OutputKind
 
 from pochette.errors import ExportError
+from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Kind, Node, Value
 
 
@@ -30,6 +31,13 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
     Raises:
         ExportError: `torch.export` cannot follow the module; the message carries its reason.
     """
+    if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
+        raise ExportError(
+            f"{type(module).__name__} is no torch.nn.Module that can be captured.",
+            remedy="Give the network itself, an object and not its class, and not a TorchScript of it.",
+        )
+    if isinstance(example_inputs, torch.Tensor):
+        example_inputs = (example_inputs,)
     training = {part: part.training for part in module.modules()}
     try:
         with warnings.catch_warnings(), torch.no_grad():
@@ -47,6 +55,13 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
                 where=type(module).__name__,
                 remedy="Give that part another name: a captured module has one of its own under it.",
             ) from error
+        failure = _own_failure(module, example_inputs)
+        if failure:
+            raise ExportError(
+                f"The module does not run on the example inputs: {failure}",
+                where=type(module).__name__,
+                remedy="Give a tuple of the positional arguments of a call that works.",
+            ) from error
         raise ExportError(
             f"torch.export cannot follow this module: {reason[0]}",
             where=type(module).__name__,
@@ -56,6 +71,17 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
         for part, mode in training.items():
             part.training = mode
     return _translate(program)
+
+
+def _own_failure(module: nn.Module, example_inputs: tuple[Any, ...]) -> str:
+    """Why the module itself fails on inputs; empty if it does not."""
+    try:
+        copied = copy_of(module).eval()
+        with torch.no_grad():
+            copied(*example_inputs)
+    except Exception as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ""
 
 
 _RESERVED = {"code", "graph"}

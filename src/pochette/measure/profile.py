@@ -10,13 +10,15 @@ call, or an example that is so many seconds of audio, turns them into figures pe
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pochette.errors import ExportError
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph, Node, function_of
 from pochette.graph.operator import UNKNOWN, Cost, description_of
@@ -108,9 +110,18 @@ def profile(
         the profile.
 
     Raises:
-        ExportError: the module cannot be captured.
+        ExportError: the module cannot be captured, or the seconds are none.
     """
+    if seconds is not None and not 0.0 < seconds < math.inf:
+        raise ExportError(f"The example cannot be {seconds} seconds of audio.", remedy="Give seconds above 0.")
+    if isinstance(example_inputs, Tensor):
+        example_inputs = (example_inputs,)
     graph = capture(module, example_inputs)
+    rank = max((len(value.shape) for value in graph.inputs), default=0)
+    if time_axis is not None and not (isinstance(time_axis, int) and -rank <= time_axis < rank):
+        raise ExportError(
+            f"The inputs have no axis {time_axis}.", remedy="Give time_axis as one of theirs, or leave it."
+        )
     found = reach_of(module, graph, example_inputs, time_axis) if reach else Reach()
     return replace(profile_graph(graph, None if seconds is None else 1 / seconds), **asdict(found))
 

@@ -10,7 +10,6 @@ a comparison does not show.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, prod
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
+from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Node, Value
 from pochette.graph.run import run
 
@@ -104,7 +104,7 @@ def find_time(
         args, names = torch.utils._pytree.tree_unflatten(longer, form)
         try:
             with torch.no_grad():
-                said = tree_flatten(deepcopy(module).eval()(*args, **names))[0]
+                said = tree_flatten(copy_of(module).eval()(*args, **names))[0]
         except Exception:  # whatever a module says of a length that it cannot take
             continue
         before = graph.outputs[0].shape

@@ -148,6 +148,8 @@ class WavenetModel(Model):
     """
 
     feeds_back = True
+    split_by = "sound"
+    """Among few notes it learns each by heart; of a pitch that it never heard it then knows nothing."""
     levels: Tensor
     edges: Tensor
 

@@ -54,7 +54,7 @@ class Choice:
     def __post_init__(self) -> None:
         _known(self.scope, get_args(Scope), "scope")
         _known(self.scaling, get_args(Scaling), "scaling")
-        criteria[self.criterion]  # an unknown one raises with its remedy
+        criteria[str(self.criterion)]  # an unknown one raises with its remedy
         if not isinstance(self.multiple_of, int) or self.multiple_of < 1:
             raise ReductionError(f"multiple_of is {self.multiple_of}.", remedy="Give 1, 4 or 8.")
 
@@ -144,7 +144,43 @@ def _ranked(
         wanted = round(keep * total)
         return _per_cost(structure, choice, scores, lambda counts: sum(counts.values()) <= wanted)
     comparable = scaled(scores, choice.scaling, _unit_weights(structure, evidence))
-    return globally(comparable, keep, multiple_of=choice.multiple_of)
+    survivors = globally(comparable, keep)
+    if choice.multiple_of == 1:
+        return survivors
+    wanted = round(keep * sum(structure.whole.values()))
+    counts = _in_multiples(
+        {name: len(kept) for name, kept in survivors.items()}, comparable, wanted, choice.multiple_of
+    )
+    return {name: _best(scores[name], count) for name, count in counts.items()}
+
+
+def _in_multiples(
+    counts: Mapping[str, int], comparable: Mapping[str, FloatArray], wanted: int, each: int
+) -> dict[str, int]:
+    """Numbers rounded to multiples so that together they stay as near to what is wanted as that allows.
+
+    Args:
+        counts: units left in each family, as ranked.
+        comparable: scores.
+        wanted: units left in all.
+        each: of what the numbers become multiples; a family that has not so many units keeps all.
+
+    Returns:
+        family name to number.
+    """
+    ranked = {name: np.sort(values)[::-1] for name, values in comparable.items()}
+    rounded = {name: min(len(ranked[name]), max(each, count // each * each)) for name, count in counts.items()}
+    while sum(rounded.values()) < wanted:
+        # The block of units that is worth most is given back first, if it fits better than it misses.
+        blocks = {
+            name: float(ranked[name][count : count + each].mean())
+            for name, count in rounded.items()
+            if count + each <= len(ranked[name])
+        }
+        if not blocks or wanted - sum(rounded.values()) < each / 2:
+            break
+        rounded[max(blocks, key=lambda name: blocks[name])] += each
+    return rounded
 
 
 def _by_size(

@@ -16,10 +16,10 @@ from torch.utils._pytree import tree_leaves
 
 from pochette.errors import ReductionError
 from pochette.graph.capture import capture
+from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Value
 from pochette.graph.run import run
 from pochette.graph.units import Place, UnitFamily, Units, units_of
-from pochette.reduce.copying import copy_of
 from pochette.reduce.structure import sources
 
 FloatArray = npt.NDArray[np.float64]

@@ -13,14 +13,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pochette.errors import PochetteError, ReductionError
-from pochette.graph.graph import Graph, function_of
+from pochette.graph.copying import copy_of
+from pochette.graph.graph import Graph
 from pochette.graph.rewrite import Remains, cut_graph, cut_tensors, masked, module_of
 from pochette.graph.run import run
 from pochette.graph.trim import put
-from pochette.reduce.copying import copy_of
 from pochette.reduce.recalibration import recalibrated
 from pochette.reduce.structure import Structure
 
@@ -70,11 +71,10 @@ def smaller_module(
     tensors = cut_tensors(graph, remains)
     trainable = frozenset(name for name, p in module.named_parameters(remove_duplicate=False) if p.requires_grad)
     rewritten = module_of(cut_graph(graph, remains, tensors), module.state_dict(), trainable)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), SteadyDraws():
         aim = run(graph, _fed(graph, inputs), alter=masked(structure.units, remains)).outputs
         mine = _outputs(rewritten, inputs)
-    drawn = any(torch.Tag.nondeterministic_seeded in function_of(node.op).tags for node in graph.nodes)
-    if not drawn and (_shapes(aim) != _shapes(mine) or (exact and _apart(aim, mine) > TOLERANCE)):
+    if _shapes(aim) != _shapes(mine) or (exact and _apart(aim, mine) > TOLERANCE):
         raise ReductionError(
             f"The trimmed network differs from the masked one by {_apart(aim, mine):.1e} of its largest output.",
             where=type(module).__name__,
@@ -83,11 +83,11 @@ def smaller_module(
     layers: tuple[str, ...] = ()
     if data is not None and not exact:
         there, left = structure.at(module, data, remains)
-        with torch.no_grad():
+        with torch.no_grad(), SteadyDraws():
             tensors, layers = recalibrated(there, left, tensors, _fed(there.graph, data))
             rewritten = module_of(cut_graph(graph, remains, tensors), module.state_dict(), trainable)
             mine = _outputs(rewritten, inputs)
-    itself = _itself(module, graph, tensors, mine, inputs, drawn=drawn)
+    itself = _itself(module, graph, tensors, mine, inputs)
     if itself is not None:
         return Smaller(itself, "module", "any that the original runs at", layers)
     return Smaller(rewritten, "graph", _lengths(module, structure, remains, rewritten, inputs), layers)
@@ -99,7 +99,7 @@ def _fed(graph: Graph, inputs: tuple[Any, ...]) -> list[Tensor]:
 
 
 def _itself(
-    module: nn.Module, graph: Graph, tensors: dict[str, Tensor], aim: tuple[Tensor, ...], inputs: Any, *, drawn: bool
+    module: nn.Module, graph: Graph, tensors: dict[str, Tensor], aim: tuple[Tensor, ...], inputs: Any
 ) -> nn.Module | None:
     """The module with smaller weights, if its forward then still does the same."""
     smaller = copy_of(module)
@@ -108,14 +108,35 @@ def _itself(
     try:
         put(smaller, different)
         tried = copy_of(smaller)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), SteadyDraws():
             found = _outputs(tried.eval(), inputs)
             after = dict(tried.named_buffers())
-            same = _shapes(found) == _shapes(aim) and (drawn or _apart(aim, found) <= TOLERANCE)
+            same = _shapes(found) == _shapes(aim) and _apart(aim, found) <= TOLERANCE
             same = same and all(after[path].shape == tensors[path].shape for path in state)
     except Exception:  # whatever the forward raises when its weights are smaller than it wrote down
         return None
     return smaller if same else None
+
+
+class SteadyDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While it lasts, random numbers are all the same, so that networks that draw different ones can be compared."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func._schema.name.removeprefix("aten::").rstrip("_") in _DRAWS and isinstance(made, Tensor):
+            # Written into what was made, for operators that draw in place.
+            made.fill_(0 if not made.is_floating_point() else 0.5)
+        return made
+
+
+_LIKE = "rand_like randn_like randint_like"
+_PLACED = "normal normal_functional uniform bernoulli exponential cauchy log_normal geometric random"
+    "normal normal_functional uniform bernoulli exponential cauchy log_normal geometric random multinomial poisson"
+)
+_DRAWS = frozenset(f"rand randn randint {_LIKE} {_PLACED} multinomial poisson".split())
 
 
 def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -180,7 +201,7 @@ def _holds(
     """Whether the rewritten graph equals the masked original on other inputs."""
     try:
         longer, there = structure.at(module, inputs, remains)
-        with torch.no_grad():
+        with torch.no_grad(), SteadyDraws():
             found = _outputs(rewritten, inputs)
             aim = run(longer.graph, _fed(longer.graph, inputs), alter=masked(longer.units, there)).outputs
             # Statistics over trimmed units differ from masked ones; there only the shapes can be compared.

@@ -6,7 +6,6 @@ Four questions stay apart: what is scored (a criterion), over which units (the f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -18,12 +17,12 @@ from torch import Tensor, nn
 
 from pochette.errors import ReductionError
 from pochette.families import criteria
+from pochette.graph.copying import copy_of
 from pochette.graph.rewrite import Remains
 from pochette.graph.trim import Cuts, put
 from pochette.graph.units import Place
 from pochette.models.model import Model
 from pochette.reduce.choosing import Choice, choose
-from pochette.reduce.copying import copy_of
 from pochette.reduce.evidence import Evidence, needs_data
 from pochette.reduce.observed import Batch, Observed
 from pochette.reduce.structure import Structure
@@ -216,6 +215,8 @@ def trim(
     choice = Choice(criterion, scope, scaling, multiple_of, seed)  # type: ignore[arg-type]
     if isinstance(example_inputs, Tensor):
         example_inputs = (example_inputs,)
+    if data is not None and not isinstance(data, Iterable):
+        raise ReductionError(f"data is a {type(data).__name__}.", remedy="Give data=[(inputs, target), ...].")
     batches = [_batch(item) for item in data] if data is not None else []
     _check(module, keep, choice, batches)
     copied = copy_of(module)
@@ -223,7 +224,14 @@ def trim(
 
     def judged(network: nn.Module, batch: Batch) -> Tensor:
         assert loss is not None
-        return loss(network(*batch.inputs), batch.target)
+        try:
+            return loss(network(*batch.inputs), batch.target)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ReductionError(
+                f"The network or the loss fails on the data: {reason}",
+                remedy="Give data=[(inputs, target), ...] of the example's shapes, and a loss of output and target.",
+            ) from error
 
     evidence = Observed(copied, structure.graph, batches, judged if loss is not None else None, seed)
     survivors = choose(structure, evidence, choice, keep=keep)
@@ -247,6 +255,10 @@ def trim(
 def _batch(item: Any) -> Batch:
     if isinstance(item, Tensor):
         return Batch((item,))
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        raise ReductionError(
+            f"A batch of data is a {type(item).__name__}, not a pair.", remedy="Give data=[(inputs, target), ...]."
+        )
     inputs, target = item
     return Batch((inputs,) if isinstance(inputs, Tensor) else tuple(inputs), target)
 
@@ -257,8 +269,19 @@ def _check(module: nn.Module, keep: float, choice: Choice, batches: list[Batch])
         raise ReductionError(f"{type(module).__name__} is no torch.nn.Module.", remedy="Give the network itself.")
     if isinstance(module, torch.jit.ScriptModule):
         raise ReductionError("A TorchScript module cannot be trimmed.", remedy="Give the module it was made from.")
-    if not isinstance(keep, (int, float)) or math.isnan(keep) or not 0.0 < keep < 1.0:
-        raise ReductionError(f"keep is {keep}.", remedy="Give the share of units to keep, between 0 and 1.")
+    if isinstance(keep, bool) or not isinstance(keep, (int, float)) or not 0.0 < keep < 1.0:
+        raise ReductionError(
+            f"keep is {keep!r}.", remedy="Give the share of units to keep as a plain number between 0 and 1."
+        )
+    for name, parameter in module.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            continue  # the capture says it better
+        if parameter.is_meta:
+            raise ReductionError(f"{name} has no values (it is on the meta device).", remedy="Load the weights first.")
+        if parameter.dtype.is_floating_point and not parameter.isfinite().all():
+            raise ReductionError(
+                f"{name} holds numbers that are not finite.", remedy="Train with a lower rate, or mend the weights."
+            )
     if needs_data(criteria[choice.criterion]) and not batches:
         raise ReductionError(
             f"The criterion {choice.criterion} looks at how the network behaves, and no data was given.",

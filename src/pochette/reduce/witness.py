@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from pochette.families import criteria
 from pochette.graph.capture import capture
+from pochette.graph.copying import copy_of
 from pochette.models.model import Excerpt, Model
 from pochette.reduce.choosing import Choice
-from pochette.reduce.copying import copy_of
 from pochette.reduce.evidence import needs_data
 from pochette.reduce.observed import Batch, Observed
 

@@ -231,4 +231,9 @@ class Prelu(Elementwise):
 
 
 describe(ELEMENTWISE, operator=Elementwise())
+# What PyTorch forgot to declare, or names twice.
+describe("aten.hardswish.default", "aten.masked_fill.Tensor", "aten.where.Scalar", operator=Elementwise())
+describe("aten.absolute.default", "aten.negative.default", operator=Elementwise())
+for _name in ("multiply", "subtract", "divide", "true_divide"):
+    describe(f"aten.{_name}.Tensor", f"aten.{_name}.Scalar", operator=Elementwise())
 describe("aten.prelu.default", operator=Prelu())

@@ -6,7 +6,7 @@ import copy
 
 from torch import Tensor, nn
 
-from pochette.errors import ReductionError
+from pochette.errors import ExportError
 
 
 def copy_of(module: nn.Module) -> nn.Module:
@@ -22,7 +22,7 @@ def copy_of(module: nn.Module) -> nn.Module:
         the copy.
 
     Raises:
-        ReductionError: the module holds something that cannot be copied.
+        ExportError: the module holds something that cannot be copied.
     """
     known: dict[int, object] = {}
     for part in module.modules():
@@ -33,7 +33,7 @@ def copy_of(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module, known)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ReductionError(
+        raise ExportError(
             f"The module cannot be copied: {reason}",
             where=type(module).__name__,
             remedy="Take open files, locks and other foreign objects out of it.",
