@@ -134,8 +134,6 @@ class SteadyDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 _LIKE = "rand_like randn_like randint_like"
 _PLACED = "normal normal_functional uniform bernoulli exponential cauchy log_normal geometric random"
-    "normal normal_functional uniform bernoulli exponential cauchy log_normal geometric random multinomial poisson"
-)
 _DRAWS = frozenset(f"rand randn randint {_LIKE} {_PLACED} multinomial poisson".split())
 
 
