@@ -280,7 +280,9 @@ def _check(module: nn.Module, keep: float, choice: Choice, batches: list[Batch])
             raise ReductionError(f"{name} has no values (it is on the meta device).", remedy="Load the weights first.")
         if parameter.dtype.is_floating_point and not parameter.isfinite().all():
             raise ReductionError(
-                f"{name} holds numbers that are not finite.", remedy="Train with a lower rate, or mend the weights."
+                f"{name} holds numbers that are not finite.",
+                where=name.rpartition(".")[0],
+                remedy="Train with a lower rate, or mend the weights.",
             )
     if needs_data(criteria[choice.criterion]) and not batches:
         raise ReductionError(
