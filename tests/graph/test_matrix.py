@@ -39,8 +39,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+# Wrong today, and counted as wrong in the published table; strict, so that mending one is noticed.
+WRONG = {"outer product": "units of a flattened pair of axes go along one of them only: the ratio is missed"}
+
+
 def cases(chosen: list[Case]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("case", chosen, ids=[case.name for case in chosen])
+    def marks(case: Case) -> list[pytest.MarkDecorator]:
+        return [pytest.mark.xfail(reason=WRONG[case.name], strict=True)] if case.name in WRONG else []
+
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=marks(case)) for case in chosen])
 
 
 @dataclass(frozen=True)
