@@ -196,6 +196,24 @@ def read(path: Path, sample_rate_hz: int) -> FloatArray:
     return np.concatenate(list(read_blocks(path, sample_rate_hz)))
 
 
+def resampled(audio: FloatArray, ratio: float) -> FloatArray:
+    """Sound played faster or slower, as a tape is.
+
+    Args:
+        audio: (samples,).
+        ratio: of the speeds, > 0; 2 is an octave higher and half as long.
+
+    Returns:
+        (about samples / ratio,), without what would fold back from above the Nyquist frequency.
+
+    Raises:
+        ToolError: soxr is not installed.
+    """
+    _, soxr = _codec()
+    faster: FloatArray = soxr.resample(audio, ratio, 1.0, quality="HQ")
+    return faster
+
+
 def write_wav(path: Path, audio: FloatArray, sample_rate_hz: int) -> None:
     """Write a mono sound as 16-bit WAV; whoever looks finds the old file or the whole new one, never a part.
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pochette.corpus.folder import FolderCorpus
+from pochette.corpus.vary import varied_batch
 from pochette.errors import RunError
 from pochette.models.model import Excerpt, Model
 from pochette.recipe import check_ranges
@@ -38,6 +39,10 @@ class Training:
     """Steps between looks at held-out sound."""
     patience: int = 40
     """Looks without improvement by a thousandth after which training has settled."""
+    shift_semitones: float = 0.0
+    """Every training excerpt is transposed by up to so much, either way: few notes are soon learnt by heart."""
+    gain_db: float = 0.0
+    """And made so much louder or softer, at most."""
     seed: int = 0
     """Draws the weights, the excerpts, and each excerpt's phase and noise."""
 
@@ -51,6 +56,8 @@ class Training:
             anneal_from=(0.0, 1.0),
             evaluate_steps=(1, 10**6),
             patience=(1, 10**6),
+            shift_semitones=(0.0, 24.0),
+            gain_db=(0.0, 60.0),
             seed=(0, 2**31 - 1),
         )
 
@@ -148,7 +155,7 @@ class Trainer:
     def _step(self, used: float) -> float:
         # Each step draws from its own number, so a resumed training sees the excerpts it would have seen.
         draw = [self.training.seed, self.progress.steps]
-        excerpt = tensors_of(self.corpus.excerpt_batch(np.random.default_rng(draw), self.training.batch, self.frames))
+        excerpt = tensors_of(self._excerpts(np.random.default_rng(draw)))
         generator = torch.Generator().manual_seed(self.training.seed * 1_000_003 + self.progress.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = self.training.learning_rate * annealed(used, self.training.anneal_from)
@@ -170,6 +177,12 @@ class Trainer:
             )
         self.optimiser.step()
         return loss.item()
+
+    def _excerpts(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        how = self.training
+        return varied_batch(
+            self.corpus, rng, how.batch, self.frames, shift_semitones=how.shift_semitones, gain_db=how.gain_db
+        )
 
     def _look(self, training_loss: float) -> None:
         held_out = self.held_out_loss()
