@@ -54,13 +54,35 @@ def compile_host_library(
         ExportError: the code does not compile.
         ToolError: there is no compiler.
     """
+    return compile_host_files(source.name, source.files, out_dir, strict=strict, defines=defines)
+
+
+def compile_host_files(
+    name: str, files: dict[str, str], out_dir: Path, *, strict: bool = False, defines: tuple[str, ...] = ()
+) -> Path:
+    """C files as a shared library tuned to this very processor.
+
+    Args:
+        name: how the library's file name begins.
+        files: file name to text.
+        out_dir: where to put it; made if missing.
+        strict: forbid fusing multiply and add across roundings.
+        defines: macros, "NAME" or "NAME=VALUE".
+
+    Returns:
+        the library's path; its name holds a hash, so a changed engine never hides behind a loaded library.
+
+    Raises:
+        ExportError: the code does not compile.
+        ToolError: there is no compiler.
+    """
     compiler = host_compiler()
     position = () if sys.platform == "win32" else ("-fPIC",)
     # A library for "native" must not be found again on another machine that shares the cache.
     flags = ("-shared", "-march=native", *position, *_common(strict, defines))
     suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-    binary = compile_files(source.files, [*compiler, *flags], link=(), salt=platform.node() + platform.machine())
-    path = out_dir / f"{source.name}-{hashlib.sha256(binary).hexdigest()[:12]}{suffix}"
+    binary = compile_files(files, [*compiler, *flags], link=(), salt=platform.node() + platform.machine())
+    path = out_dir / f"{name}-{hashlib.sha256(binary).hexdigest()[:12]}{suffix}"
     _write_atomically(path, binary)
     return path
 

@@ -43,6 +43,8 @@ class Emitter:
     """
 
     graph: Graph
+    names: dict[int, str] = field(default_factory=dict)
+    """Id of an input to the C name of the array it comes in."""
     lines: list[tuple[str, str]] = field(default_factory=list)
     """(group, statement); addresses in the arena are still symbols."""
     headers: list[str] = field(default_factory=list)
@@ -249,7 +251,7 @@ class Emitter:
         if value.kind == "state":
             return f"s->{state_name(value)}"
         if value.kind == "input":
-            return "controls"
+            return self.names.get(id(value), value.name)
         if value.kind in ("parameter", "constant"):
             return self.constant(self.tensor(value))
         if value.dtype in (torch.int64, torch.int32):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
-
-import numpy as np
 
 from pochette.control import Control
-from pochette.engine.emitter import LANES, Emitter, group_of_nodes, state_name
+from pochette.engine.core import GUARD, Core, write_core
+from pochette.engine.emitter import Emitter
 from pochette.engine.source import EngineSource, glue
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
@@ -72,36 +70,20 @@ def write_engine(
     Raises:
         ExportError: an operator has no C.
     """
-    emitter = Emitter(graph)
-    emitter.run(group_of_nodes(graph))
-    # The sound first: it may be a state's old value.
-    emitter.copy("s->audio", emitter.ref(graph.outputs[0]), hop_samples)
-    emitter.carry()
-    arena_floats = emitter.plan()
+    core = write_core(graph, ("controls",), ("s->audio",))
     files = {
-        f"{name}.h": _header(graph, name, controls, sample_rate_hz, hop_samples, latency_samples, arena_floats),
-        f"{name}.c": _body(graph, emitter, name, controls, hop_samples),
-        f"{name}_weights.h": _weights(emitter),
+        f"{name}.h": _header(name, controls, sample_rate_hz, hop_samples, latency_samples, core),
+        f"{name}.c": _body(name, controls, hop_samples, core),
+        f"{name}_weights.h": core.weights,
         "glue.c": glue(name),
-        **_kernels(emitter.headers),
+        **core.kernels,
     }
     return EngineSource(name, files, controls, sample_rate_hz, hop_samples, latency_samples)
 
 
 def _header(
-    graph: Graph,
-    name: str,
-    controls: tuple[Control, ...],
-    sample_rate_hz: int,
-    hop_samples: int,
-    latency_samples: int,
-    arena_floats: int,
+    name: str, controls: tuple[Control, ...], sample_rate_hz: int, hop_samples: int, latency_samples: int, core: Core
 ) -> str:
-    fields = []
-    for value in graph.of_kind("state"):
-        kind = "float" if value.dtype.is_floating_point else "uint32_t"
-        fields.append(f"    {kind} {state_name(value)}[{value.size}];")
-    lines = "\n".join(fields)
     knobs = "\n".join(
         f"   {i}: {knob.name} ({knob.unit}, {knob.low:g} to {knob.high:g}, {knob.default:g} at rest): {knob.help}"
         for i, knob in enumerate(controls)
@@ -122,9 +104,8 @@ def _header(
 
 /* One voice. Owned by the caller, of constant size; its fields are private. */
 typedef struct {{
-    float arena[{max(arena_floats, 1)}];
     float audio[{hop_samples}];
-{lines}
+{core.fields}
     int position;
 }} {name}_state;
 
@@ -138,33 +119,27 @@ void {name}_process({name}_state *s, const float *controls, float *audio, int sa
 """
 
 
-def _body(graph: Graph, emitter: Emitter, name: str, controls: tuple[Control, ...], hop_samples: int) -> str:
-    includes = "\n".join(f'#include "{header}"' for header in ["pc_math.h", *_others(emitter.headers)])
-    integers = "".join(f"    uint32_t {n}[{size}] = {{0}};\n    (void){n};\n" for n, size in emitter.integers.items())
+def _body(name: str, controls: tuple[Control, ...], hop_samples: int, core: Core) -> str:
     clamps = "\n".join(
-        f"    controls[{i}] = pc_clamp(given[{i}], {emitter.number(knob.low)}, {emitter.number(knob.high)});"
+        f"    controls[{i}] = pc_clamp(given[{i}], {Emitter.number(knob.low)}, {Emitter.number(knob.high)});"
         for i, knob in enumerate(controls)
     )
-    resets = "\n".join(_reset(value, graph) for value in graph.of_kind("state"))
-    return f"""#if defined(__GNUC__) && !defined(__clang__)
-/* Small boards build with -Os, which halves the speed of the products below. */
-#pragma GCC optimize ("O3")
-#endif
+    return f"""{GUARD}
 #include "{name}.h"
-{includes}
+{core.includes}
 #include "{name}_weights.h"
 
 /* One frame: controls in, {hop_samples} samples into s->audio. */
 static void {name}_frame({name}_state *s, const float *given)
 {{
     float controls[{len(controls)}];
-{integers}{clamps}
-{_grouped(emitter)}
+{clamps}
+{core.body}
 }}
 
 void {name}_reset({name}_state *s)
 {{
-{resets}
+{core.reset}
     s->position = {name}_HOP_SAMPLES;
 }}
 
@@ -185,59 +160,3 @@ void {name}_process({name}_state *s, const float *controls, float *audio, int sa
     }}
 }}
 """
-
-
-def _others(headers: list[str]) -> list[str]:
-    return [header for header in headers if header != "pc_math.h"]
-
-
-def _grouped(emitter: Emitter) -> str:
-    """The statements; synthesis can be left out by a macro, so that the network's share can be measured."""
-    out, inside = [], False
-    for group, line in emitter.statements():
-        if (group == "synthesis") != inside:
-            out.append("#ifndef POCHETTE_NETWORK_ONLY" if not inside else "#endif")
-            inside = not inside
-        out.append(f"    {line}")
-    if inside:
-        out.append("#endif")
-    return "\n".join(out)
-
-
-def _reset(value: object, graph: Graph) -> str:
-    name, initial = state_name(value), graph.tensors[value.path].flatten()  # type: ignore[attr-defined,arg-type]
-    if bool((initial == 0).all()):
-        return f"    for (int i = 0; i < {len(initial)}; i++) s->{name}[i] = 0;"
-    if not initial.is_floating_point():
-        return "\n".join(f"    s->{name}[{i}] = {x % 2**32}u;" for i, x in enumerate(initial.tolist()))
-    return "\n".join(f"    s->{name}[{i}] = {Emitter.number(x)};" for i, x in enumerate(initial.tolist()))
-
-
-def _weights(emitter: Emitter) -> str:
-    # One block of zeros behind the last: compilers that check array bounds see whole vectors inside.
-    data = np.concatenate([*emitter.weights, np.zeros(LANES, np.float32)])
-    rows = []
-    for start in range(0, len(data), 8):
-        rows.append(", ".join(Emitter.number(float(x)) for x in data[start : start + 8]))
-    body = ",\n".join(rows)
-    return f"""/* Weights: matrices in blocks of 16 rows, column by column; vectors filled up to whole blocks. */
-#if defined(__GNUC__)
-__attribute__((aligned(64)))
-#endif
-static const float weights[{len(data)}] = {{
-{body}
-}};
-"""
-
-
-def _kernels(headers: list[str]) -> dict[str, str]:
-    """The kernel headers an engine needs, with those they include."""
-    folder = resources.files("pochette.engine").joinpath("kernels")
-    found: dict[str, str] = {}
-    queue = ["pc_math.h", *headers]
-    while queue:
-        header = queue.pop()
-        if header not in found:
-            found[header] = folder.joinpath(header).read_text(encoding="utf-8")
-            queue += re.findall(r'#include "(pc_\w+\.h)"', found[header])
-    return dict(sorted(found.items()))

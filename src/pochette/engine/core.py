@@ -1,0 +1,157 @@
+"""The part of every generated engine that does the arithmetic: one call of a captured graph, as C99 text.
+
+What is around it differs: `compiled` lets a host call it as it is, `export` wraps it in frames, controls and samples.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from importlib import resources
+
+import numpy as np
+import torch
+
+from pochette.engine.emitter import LANES, Emitter, group_of_nodes, state_name
+from pochette.errors import ExportError
+from pochette.graph.graph import Graph, Value
+
+GUARD = """#if defined(__GNUC__) && !defined(__clang__)
+/* Small boards build with -Os, which halves the speed of the products below. */
+#pragma GCC optimize ("O3")
+#endif"""
+"""What a generated file begins with."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """One call of a graph as C99: the pieces of text from which an engine's files are put together."""
+
+    fields: str = field(repr=False)
+    """Members of the engine's struct: the scratch arena and the state."""
+    body: str = field(repr=False)
+    """Statements of one call; they read the inputs' names and write the outputs', and reach the struct as `s`."""
+    reset: str = field(repr=False)
+    """Statements that set the state back to that at capture."""
+    includes: str = field(repr=False)
+    weights: str = field(repr=False)
+    """Text of the weights' header."""
+    kernels: dict[str, str] = field(repr=False)
+    """Kernel headers by file name."""
+    weight_bytes: int
+    state_bytes: int
+    scratch_bytes: int
+
+
+def write_core(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Core:
+    """Write one call of a graph.
+
+    Args:
+        graph: captured; its inputs and outputs hold floats.
+        inputs: C names of the arrays it reads, one for each input.
+        outputs: C names of the arrays it writes, one for each output.
+
+    Returns:
+        the text and its sizes.
+
+    Raises:
+        ExportError: an operator has no C, or an input or output is of whole numbers.
+    """
+    _check(graph)
+    emitter = Emitter(graph, names=dict(zip(map(id, graph.inputs), inputs, strict=True)))
+    emitter.run(group_of_nodes(graph))
+    # What is returned first: it may be a state's old value.
+    for name, value in zip(outputs, graph.outputs, strict=True):
+        emitter.copy(name, emitter.ref(value), value.size)
+    emitter.carry()
+    arena = emitter.plan()
+    states = graph.of_kind("state")
+    return Core(
+        fields="\n".join([f"    float arena[{max(arena, 1)}];", *map(_member, states)]),
+        body=_body(emitter),
+        reset="\n".join(_reset(value, graph) for value in states),
+        includes="\n".join(f'#include "{header}"' for header in ["pc_math.h", *_others(emitter.headers)]),
+        weights=_weights(emitter),
+        kernels=kernels_of(emitter.headers),
+        weight_bytes=sum(weight.nbytes for weight in emitter.weights),
+        state_bytes=sum(value.bytes for value in states),
+        scratch_bytes=4 * arena,
+    )
+
+
+def _check(graph: Graph) -> None:
+    for value in (*graph.inputs, *graph.outputs):
+        if not value.dtype.is_floating_point or value.dtype == torch.float64:
+            raise ExportError(
+                f"The engine's inputs and outputs are 32-bit floats; {value.name} is {value.dtype}.",
+                remedy="Convert it inside the module, or keep it as a constant of the module.",
+            )
+
+
+def _member(value: Value) -> str:
+    kind = "float" if value.dtype.is_floating_point else "uint32_t"
+    return f"    {kind} {state_name(value)}[{max(value.size, 1)}];"
+
+
+def _body(emitter: Emitter) -> str:
+    """The statements; synthesis can be left out by a macro, so that the network's share can be measured."""
+    out = [f"    uint32_t {n}[{size}] = {{0}};\n    (void){n};" for n, size in emitter.integers.items()]
+    inside = False
+    for group, line in emitter.statements():
+        if (group == "synthesis") != inside:
+            out.append("#ifndef POCHETTE_NETWORK_ONLY" if not inside else "#endif")
+            inside = not inside
+        out.append(f"    {line}")
+    if inside:
+        out.append("#endif")
+    return "\n".join(out)
+
+
+def _reset(value: Value, graph: Graph) -> str:
+    name, initial = state_name(value), graph.tensors[value.path].flatten()
+    if bool((initial == 0).all()):
+        return f"    for (int i = 0; i < {len(initial)}; i++) s->{name}[i] = 0;"
+    if not initial.is_floating_point():
+        return "\n".join(f"    s->{name}[{i}] = {x % 2**32}u;" for i, x in enumerate(initial.tolist()))
+    return "\n".join(f"    s->{name}[{i}] = {Emitter.number(x)};" for i, x in enumerate(initial.tolist()))
+
+
+def _others(headers: list[str]) -> list[str]:
+    return [header for header in headers if header != "pc_math.h"]
+
+
+def _weights(emitter: Emitter) -> str:
+    # One block of zeros behind the last: compilers that check array bounds see whole vectors inside.
+    data = np.concatenate([*emitter.weights, np.zeros(LANES, np.float32)])
+    rows = []
+    for start in range(0, len(data), 8):
+        rows.append(", ".join(Emitter.number(float(x)) for x in data[start : start + 8]))
+    body = ",\n".join(rows)
+    return f"""/* Weights: matrices in blocks of 16 rows, column by column; vectors filled up to whole blocks. */
+#if defined(__GNUC__)
+__attribute__((aligned(64)))
+#endif
+static const float weights[{len(data)}] = {{
+{body}
+}};
+"""
+
+
+def kernels_of(headers: list[str]) -> dict[str, str]:
+    """The kernel headers an engine needs, with those they include.
+
+    Args:
+        headers: file names of those it includes itself.
+
+    Returns:
+        file name to text.
+    """
+    folder = resources.files("pochette.engine").joinpath("kernels")
+    found: dict[str, str] = {}
+    queue = ["pc_math.h", *headers]
+    while queue:
+        header = queue.pop()
+        if header not in found:
+            found[header] = folder.joinpath(header).read_text(encoding="utf-8")
+            queue += re.findall(r'#include "(pc_\w+\.h)"', found[header])
+    return dict(sorted(found.items()))
