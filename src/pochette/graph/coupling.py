@@ -53,6 +53,8 @@ class Coupling:
     _frozen: list[tuple[Labels, str]] = field(default_factory=list)
     _norms: list[tuple[Labels, str]] = field(default_factory=list)
     _makers: list[tuple[Labels, int]] = field(default_factory=list)
+    made_with: list[tuple[Value, Labels]] = field(default_factory=list)
+    """Learnt weights as they were used, and what they make."""
     _readers: list[tuple[Labels, int]] = field(default_factory=list)
     _grids: list[Grid] = field(default_factory=list)
     _learnt: set[int] = field(default_factory=set)
@@ -133,6 +135,7 @@ class Coupling:
         """A node makes these indices from data with a weight; says nothing if the weight is not learnt."""
         if self.learnt(weight):
             self._makers.append((labels.ravel(), id(node)))
+            self.made_with.append((weight, labels))
 
     def reads(self, node: Node, value: Value, axis: int, weight: Value | None = None, *, within: bool = False) -> None:
         """A node sums over an axis of one of its arguments.

@@ -122,7 +122,7 @@ def units_of(graph: Graph) -> Units:
         if not readers[number] - nodes:
             reasons.setdefault(number, "read by no learnt weight")
     owned = _owned_indices(graph, coupling, unit)
-    made = _maker_places(graph, coupling)
+    made = _maker_places(graph, coupling) | _concatenated_makers(graph, coupling, unit)
     kept: dict[str, str] = {}
     grouped: dict[tuple[tuple[Place, int], ...], list[int]] = defaultdict(list)
     for number, places in owned.items():
@@ -180,6 +180,23 @@ def _maker_places(graph: Graph, coupling: Coupling) -> set[Place]:
         for axis, labels in enumerate(coupling.axes(value))
         if len(value.shape) > 1 and len(labels) and int(labels[0]) in rows
     }
+
+
+def _concatenated_makers(graph: Graph, coupling: Coupling, unit: Labels) -> set[Place]:
+    """The same where weights are laid side by side before they are used: each of them makes the units."""
+    origin = {id(node.output): node for node in graph.nodes if node.op in ("aten.cat.default", "aten.stack.default")}
+    places: set[Place] = set()
+    for weight, labels in coupling.made_with:
+        units, parts = set(unit[labels].ravel().tolist()), [weight]
+        while parts:
+            part = parts.pop()
+            if id(part) in origin:
+                parts += list(origin[id(part)].inputs())
+            elif part is not weight and part.kind == "parameter" and len(part.shape) > 1:
+                axes = [a for a, own in enumerate(coupling.axes(part)) if units.issuperset(unit[own].tolist())]
+                # Of a square matrix that units make and read, both axes are theirs; its rows make them.
+                places.update(Place(part.path, axis) for axis in axes[:1])
+    return places
 
 
 def _names(grouped: Iterable[tuple[tuple[Place, int], ...]], made: set[Place]) -> list[str]:
