@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pochette.graph.coupling import Coupling
-from pochette.graph.graph import Node
+from pochette.graph.graph import Node, Value
+from pochette.graph.loops import Operand, loop, move, strides_of
 from pochette.graph.operator import Cost, Operator, Survivors, describe
 
 if TYPE_CHECKING:
@@ -60,17 +61,24 @@ class Slice(Operator):
     def emit(self, node: Node, emitter: Emitter) -> None:
         """A pointer into the source where its elements stand side by side, a copy otherwise."""
         axis, start, end, step = _span(node)
-        x, length = node.args[0], end - start
-        if step != 1:
-            emitter.refuse("a slice with a step")
-        inner = prod(x.shape[axis + 1 :])
-        outer = prod(x.shape[:axis])
-        if outer == 1:
-            emitter.alias(node.output, x, start * inner)
-            return
-        for row in range(outer):
-            source = emitter.ref(x, (row * x.shape[axis] + start) * inner)
-            emitter.copy(emitter.ref(node.output, row * length * inner), source, length * inner)
+        _take(node.output, node.args[0], axis, start, len(range(start, end, step)), emitter, step)
+
+
+def _take(out: Value, x: Value, axis: int, start: int, length: int, emitter: Emitter, step: int = 1) -> None:
+    """So many indices of an axis."""
+    inner, outer = prod(x.shape[axis + 1 :]), prod(x.shape[:axis])
+    if (outer == 1 and (step == 1 or length == 1)) or out.size == x.size:
+        emitter.alias(out, x, start * inner * (2 if x.dtype.is_complex else 1))
+        return
+    to, out_of = [length * inner, inner, 1], [x.shape[axis] * inner, step * inner, 1]
+    move(emitter, out, x, [outer, length, inner], to, out_of, start=start * inner)
+
+
+def _put(out: Value, x: Value, axis: int, start: int, emitter: Emitter, length: int = 1, step: int = 1) -> None:
+    """A tensor written over so many indices of an axis of another."""
+    inner, outer = prod(out.shape[axis + 1 :]), prod(out.shape[:axis])
+    to, out_of = [out.shape[axis] * inner, step * inner, 1], [length * inner, inner, 1]
+    move(emitter, out, x, [outer, length, inner], to, out_of, to_start=start * inner)
 
 
 class Select(Slice):
@@ -103,6 +111,14 @@ class Unbind(Operator):
         coupling.freeze_labels(axes.pop(axis), "unbound one by one")
         for output in node.outputs:
             coupling.set(output, axes)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One index after the other."""
+        x = node.args[0]
+        axis = node.args[1] % len(x.shape)
+        for index, output in enumerate(node.outputs):
+            if emitter.is_used(output):
+                _take(output, x, axis, index, 1, emitter)
 
 
 class Split(Operator):
@@ -137,17 +153,11 @@ class Split(Operator):
         """Pointers into the source where elements stand side by side, copies otherwise."""
         x = node.args[0]
         axis = node.args[2] % len(x.shape)
-        outer, inner = prod(x.shape[:axis]), prod(x.shape[axis + 1 :])
         start = 0
         for output in node.outputs:
-            length = output.shape[axis]
-            if outer == 1:
-                emitter.alias(output, x, start * inner)
-            else:
-                for row in range(outer):
-                    source = emitter.ref(x, (row * x.shape[axis] + start) * inner)
-                    emitter.copy(emitter.ref(output, row * length * inner), source, length * inner)
-            start += length
+            if emitter.is_used(output):
+                _take(output, x, axis, start, output.shape[axis], emitter)
+            start += output.shape[axis]
 
 
 class Concatenate(Operator):
@@ -167,15 +177,12 @@ class Concatenate(Operator):
         coupling.set(node.output, axes)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """Copies, row by row."""
-        parts, axis = node.args[0], (node.args[1] or 0) % len(node.output.shape)
-        outer = prod(node.output.shape[:axis])
-        offset = 0
-        for row in range(outer):
-            for part in parts:
-                length = part.size // outer
-                emitter.copy(emitter.ref(node.output, offset), emitter.ref(part, row * length), length)
-                offset += length
+        """Copies, one part after the other."""
+        axis, start = (node.args[1] or 0) % len(node.output.shape), 0
+        for part in node.args[0]:
+            if part.size:
+                _put(node.output, part, axis, start, emitter, part.shape[axis])
+                start += part.shape[axis]
 
 
 class Stack(Operator):
@@ -192,6 +199,12 @@ class Stack(Operator):
         axes.insert(axis, coupling.fresh(len(labelled)))
         coupling.freeze_labels(axes[axis], "stacked from a list")
         coupling.set(node.output, axes)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Copies, one index after the other."""
+        axis = (node.args[1] or 0) % len(node.output.shape)
+        for index, part in enumerate(node.args[0]):
+            _put(node.output, part, axis, index, emitter)
 
 
 class Scatter(Operator):
@@ -211,6 +224,15 @@ class Scatter(Operator):
                 coupling.tie(labels, theirs[number])
         coupling.set(node.output, axes)
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """A copy of all, then the range over it."""
+        x, source = node.args[:2]
+        out, sizes = node.output, strides_of(x.shape)
+        move(emitter, out, x, x.shape, sizes, sizes)
+        name = "select.int" if "select" in node.op else "slice.Tensor"
+        axis, start, end, step = _span(Node(f"aten.{name}", (x, *node.args[2:]), (out,), node.layer))
+        _put(out, source, axis, start, emitter, len(range(start, end, step)), step)
+
 
 class Glu(Operator):
     """The first half of an axis, each times the sigmoid of its partner in the second."""
@@ -227,6 +249,20 @@ class Glu(Operator):
         coupling.tie(axes[axis][:half], axes[axis][half:])
         axes[axis] = axes[axis][:half]
         coupling.set(node.output, axes)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Both halves are read where they are."""
+        x, out = node.args[0], node.output
+        axis = node.args[1] % len(x.shape)
+        inner, outer = prod(out.shape[axis:]), prod(out.shape[:axis])
+        y, source = emitter.ref(out), emitter.ref(x)
+        emitter.need("pc_math.h")
+        loop(
+            emitter,
+            [outer, inner],
+            [Operand(y, (inner, 1)), Operand(source, (2 * inner, 1)), Operand(source, (2 * inner, 1), inner)],
+            lambda i, a, b: f"({y})[{i}] = ({source})[{a}] * pc_sigmoid(({source})[{b}]);",
+        )
 
 
 describe("aten.slice.Tensor", operator=Slice())

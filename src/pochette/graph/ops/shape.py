@@ -6,9 +6,11 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
+from pochette.graph.loops import Operand, broadcast_strides, fill, lay, loop, move, strides_of, whole
 from pochette.graph.operator import Operator, Survivors, describe
 
 if TYPE_CHECKING:
@@ -135,8 +137,48 @@ class Same(Operator):
         coupling.set(node.output, coupling.axes(node.args[0]))
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """The same memory."""
-        emitter.alias(node.output, node.args[0], 0)
+        """The same memory, unless it holds another kind of number."""
+        x, out = node.args[0], node.output
+        if out.dtype.is_complex and not x.dtype.is_complex:
+            self._to_complex(node, emitter)
+        elif _kind(x.dtype) == _kind(out.dtype):
+            emitter.alias(out, x, 0)
+        else:
+            _convert(out, x, emitter)
+
+    def _to_complex(self, node: Node, emitter: Emitter) -> None:
+        fill(emitter, node.output, 0.0)
+        write = Operand(emitter.ref(node.output), (2,))
+        lay(emitter, [node.output.size], write, Operand(emitter.ref(node.args[0]), (1,)))
+
+
+def _kind(dtype: torch.dtype) -> str:
+    if dtype == torch.bool:
+        return "flag"
+    if dtype.is_complex:
+        return "complex"
+    return "real" if dtype.is_floating_point else "whole"
+
+
+def _convert(out: Value, x: Value, emitter: Emitter) -> None:
+    """Other numbers of the same value: towards zero to whole ones, 0 and 1 from and to flags."""
+    if x.dtype.is_complex:
+        emitter.refuse("a complex number taken for a real one")
+    mine, theirs = emitter.ref(out), emitter.ref(x)
+    kinds = _kind(x.dtype), _kind(out.dtype)
+    reading = f"({theirs})[{{0}}]"
+    if kinds[1] == "flag":
+        reading = f"({theirs})[{{0}}] != 0 ? 1.0f : 0.0f"
+    elif kinds[1] == "whole":
+        reading = f"(uint32_t)(int)({theirs})[{{0}}]"
+    elif kinds[0] == "whole" and whole(emitter, x):
+        reading = f"(float)(int)({theirs})[{{0}}]"
+    loop(
+        emitter,
+        [out.size],
+        [Operand(mine, (1,)), Operand(theirs, (1,))],
+        lambda i, j: f"({mine})[{i}] = {reading.format(j)};",
+    )
 
 
 class Permute(Operator):
@@ -148,12 +190,14 @@ class Permute(Operator):
         coupling.set(node.output, [axes[axis] for axis in _order(node)])
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """The same memory, where only axes of length 1 change places."""
-        x = node.args[0]
-        long = [axis for axis in _order(node) if x.shape[axis] > 1]
-        if long != sorted(long):
-            emitter.refuse(f"a transposition of {x.shape}")
-        emitter.alias(node.output, x, 0)
+        """The same memory, where only axes of length 1 change places; else a copy in the new order."""
+        x, order = node.args[0], _order(node)
+        long = [axis for axis in order if x.shape[axis] > 1]
+        if long == sorted(long):
+            emitter.alias(node.output, x, 0)
+            return
+        own = strides_of(x.shape)
+        move(emitter, node.output, x, node.output.shape, strides_of(node.output.shape), [own[axis] for axis in order])
 
 
 def _order(node: Node) -> list[int]:
@@ -194,6 +238,14 @@ class Expand(Operator):
         """The new lengths."""
         return (node.op, node.args) if isinstance(node.args[1], Value) else sized(node, survivors, 1)
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Copies side by side; the same memory where nothing is repeated."""
+        x, out = node.args[0], node.output
+        if x.size == out.size:
+            emitter.alias(out, x, 0)
+        else:
+            move(emitter, out, x, out.shape, strides_of(out.shape), broadcast_strides(x.shape, out.shape))
+
 
 class Repeat(Operator):
     """Whole axes laid side by side several times."""
@@ -208,6 +260,15 @@ class Repeat(Operator):
         axes += [np.tile(axis, count) for axis, count in zip(labels, times[new:], strict=True)]
         coupling.set(node.output, axes)
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Each axis twice: over its copies, and within one."""
+        x, out = node.args[0], node.output
+        old = (1,) * (len(out.shape) - len(x.shape)) + x.shape
+        steps, own = strides_of(out.shape), broadcast_strides(x.shape, out.shape)
+        times = [size // once if once else 0 for size, once in zip(out.shape, old, strict=True)]
+        between = [step * once for step, once in zip(steps, old, strict=True)]
+        move(emitter, out, x, [*times, *old], [*between, *steps], [0] * len(times) + own)
+
 
 class Fresh(Operator):
     """A tensor that is the same everywhere (zeros, ones, noise): it can be made at any size.
@@ -218,6 +279,18 @@ class Fresh(Operator):
 
     def __init__(self, place: int) -> None:
         self.place = place
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """The one number everywhere."""
+        name = node.op.split(".")[1]
+        if name.startswith("rand"):
+            emitter.refuse("random numbers of torch; `layers.generator.uniform_noise` is the same everywhere")
+        given = node.args[2 if name == "new_full" else 1] if "full" in name or name == "fill" else "ones" in name
+        if isinstance(given, Value):
+            none = [0] * len(node.output.shape)
+            move(emitter, node.output, given, node.output.shape, strides_of(node.output.shape), none)
+        else:
+            fill(emitter, node.output, float(given))
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """New labels; whatever it meets decides over them."""
