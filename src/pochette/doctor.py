@@ -51,6 +51,7 @@ def doctor() -> list[Check]:
         _package("soundfile", "soundfile", "Sound files other than WAV cannot be read.", extra("train")),
         _compiler(),
         _package("ziglang", "ziglang", "Nothing can be built for boards or web pages.", extra("compile")),
+        _package("capstone", "capstone", "Instructions cannot be turned into cycles here.", extra("compile")),
         _package("unicorn", "unicorn", "Boards' code cannot be run or counted here.", extra("compile")),
         _package("elftools", "pyelftools", "Firmwares cannot be sized, nor run in the emulator.", extra("compile")),
         _program(["qemu-system-arm"], "No second opinion on whole Cortex-M firmwares.", "qemu-system-arm"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pochette.boards.board import Board, Demand
+from pochette.boards.cycles import cycles
 from pochette.engine.build import compile_elf, compile_host_library, compile_wasm
 from pochette.engine.emulate import EmulatedRunner, workload
-from pochette.engine.firmware import compile_firmware, firmware_size
+from pochette.engine.firmware import compile_firmware, firmware_size, run_qemu
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import Runner, run_frames
 from pochette.engine.wasm import WasmRunner
@@ -55,24 +57,36 @@ def test_the_toy_sounds_the_same(board: Board, tmp_path: Path) -> None:
         pytest.importorskip("ziglang")
         pytest.importorskip("unicorn")
         elf = compile_elf(toy_source(), board.target, strict=True)
-        if board.emulator is None:
-            pytest.skip(f"there is no emulator of {board.title}")
-        runner = EmulatedRunner(elf, board.emulator)
+        if board.machine is None:
+            pytest.skip(f"{board.title} runs in QEMU alone")
+        runner = EmulatedRunner(elf, board.machine)
     assert np.array_equal(run_frames(runner, CURVE), toy_audio(CURVE))
 
 
 @every_board
 def test_the_toy_fits(board: Board) -> None:
-    if board.target is None or board.emulator in (None, "wasm"):
+    if board.target is None or board.machine is None:
         pytest.skip(f"{board.title} is timed, not counted")
     pytest.importorskip("ziglang")
     pytest.importorskip("unicorn")
-    counted = workload(
-        compile_elf(toy_source(), board.target), board.emulator, CURVE, block_samples=board.block_samples
-    )
+    counted = workload(compile_elf(toy_source(), board.target), board.machine, CURVE, block_samples=board.block_samples)
     flash_bytes = ram_bytes = 100_000
     if board.memory is not None:
         size = firmware_size(compile_firmware(toy_source(), CURVE, board.memory, target=board.target), board.memory)
         flash_bytes, ram_bytes = size.flash_bytes, size.ram_bytes
-    verdict = board.fits(Demand(flash_bytes, ram_bytes, 48_000, counted.instructions_per_second))
+    band = cycles(counted.mix, board.target) * (counted.sample_rate_hz / counted.samples)
+    assert 0 < band.low <= band.high < 20 * counted.instructions_per_second
+    verdict = board.fits(Demand(flash_bytes, ram_bytes, 48_000, counted.instructions_per_second, band))
     assert verdict.fits, verdict.reasons
+
+
+@every_board
+def test_qemu_agrees(board: Board) -> None:
+    """The whole board, from reset on, where QEMU imitates it."""
+    if not board.qemu_machine or board.memory is None or board.target is None:
+        pytest.skip(f"QEMU imitates no {board.title}")
+    if shutil.which("qemu-system-arm") is None:
+        pytest.skip("qemu-system-arm is not installed")
+    pytest.importorskip("ziglang")
+    elf = compile_firmware(toy_source(), CURVE, board.memory, target=board.target, strict=True)
+    assert np.array_equal(run_qemu(elf, board.qemu_machine), toy_audio(CURVE))

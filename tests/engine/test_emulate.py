@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from pochette.boards import target
+from pochette.boards.board import Machine
+from pochette.boards.cycles import Mix
 from pochette.engine import build, emulate
-from pochette.engine.emulate import EmulatedRunner, Machine, thumb_instructions, workload
+from pochette.engine.emulate import EmulatedRunner, mix_of, thumb_instructions, workload
 from pochette.engine.runner import FloatArray, run_frames
 from pochette.errors import InstrumentError, ToolError
 from tests.toy import HOP, RATE, toy_audio, toy_source
@@ -18,7 +20,13 @@ from tests.toy import HOP, RATE, toy_audio, toy_source
 unicorn = pytest.importorskip("unicorn")
 pytest.importorskip("ziglang")
 
-MACHINES: dict[Machine, target.Target] = {"aarch64": target.CORTEX_A72, "cortex-m7": target.CORTEX_M7}
+MACHINES: dict[Machine, target.Target] = {
+    "aarch64": target.CORTEX_A72,
+    "armv7": target.CORTEX_A8,
+    "cortex-m4": target.CORTEX_M4F,
+    "cortex-m7": target.CORTEX_M7,
+    "cortex-m33": target.CORTEX_M33,
+}
 
 
 @pytest.fixture(scope="session", params=MACHINES)
@@ -90,7 +98,7 @@ def test_thumb_has_two_and_four_bytes() -> None:
 
 
 def test_what_is_no_engine_is_refused(elf: bytes, machine: Machine) -> None:
-    other: Machine = "aarch64" if machine == "cortex-m7" else "cortex-m7"
+    other: Machine = "cortex-m7" if machine == "aarch64" else "aarch64"
     with pytest.raises(InstrumentError, match="image is for"):
         EmulatedRunner(elf, other)
     with pytest.raises(InstrumentError, match="no ELF"):
@@ -123,3 +131,19 @@ def test_missing_packages_are_named(elf: bytes, machine: Machine, monkeypatch: p
     monkeypatch.setattr(emulate.importlib, "import_module", absent)
     with pytest.raises(ToolError, match=r"pochette\[compile\]"):
         EmulatedRunner(elf, machine)
+
+
+@pytest.mark.parametrize(
+    ("machine_name", "code", "mix"),
+    [
+        # vdiv.f32 s0, s1, s2; vldr s0, [r0]; vfma.f32 s0, s1, s2; add r0, r1; ldr r0, [r1]
+        ("cortex-m7", "80ee810a 90ed000a a0ee810a 0844 0868", Mix(5, 2, 2, 1)),
+        # fmla v0.4s, v1.4s, v2.4s; ldr q0, [x0]; add x0, x1, x2; fdiv s0, s1, s2
+        ("aarch64", "20cc224e 0000c03d 2000028b 2018221e", Mix(4, 1, 2, 1)),
+        # vmla.f32 q0, q1, q2; vld1.32 {d0, d1}, [r0]; add r0, r1, r2
+        ("armv7", "540d02f2 8f0a20f4 020081e0", Mix(3, 1, 1, 0)),
+    ],
+)
+def test_instructions_are_sorted_by_what_they_wait_for(machine_name: Machine, code: str, mix: Mix) -> None:
+    pytest.importorskip("capstone")
+    assert mix_of(bytes.fromhex(code), machine_name) == mix

@@ -15,6 +15,10 @@ class Target:
     """Architecture, system and binary interface of code that runs without an operating system."""
     cpu: str
     """Value of `-mcpu`. A Cortex-M's FPU must be named here: the bare name means software floating point."""
+    issue: int = 1
+    """Instructions that can begin in one cycle."""
+    division_cycles: int = 14
+    """Of one floating-point division."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,13 @@ class MemoryMap:
 
 
 WASM = Target("wasm", "wasm32-freestanding", "generic+simd128+bulk_memory")
-CORTEX_A53 = Target("cortex-a53", "aarch64-freestanding-none", "cortex_a53")
-CORTEX_A72 = Target("cortex-a72", "aarch64-freestanding-none", "cortex_a72")
-CORTEX_A76 = Target("cortex-a76", "aarch64-freestanding-none", "cortex_a76")
-CORTEX_M7 = Target("cortex-m7", "thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16")
+# Issue widths and division times: Arm's technical reference manuals and software optimisation guides, recalled.
+CORTEX_A8 = Target("cortex-a8", "arm-freestanding-eabihf", "cortex_a8", issue=2, division_cycles=37)
+CORTEX_A53 = Target("cortex-a53", "aarch64-freestanding-none", "cortex_a53", issue=2, division_cycles=13)
+CORTEX_A57 = Target("cortex-a57", "aarch64-freestanding-none", "cortex_a57", issue=3, division_cycles=11)
+CORTEX_A72 = Target("cortex-a72", "aarch64-freestanding-none", "cortex_a72", issue=3, division_cycles=10)
+CORTEX_A76 = Target("cortex-a76", "aarch64-freestanding-none", "cortex_a76", issue=4, division_cycles=9)
+CORTEX_M4F = Target("cortex-m4", "thumb-freestanding-eabihf", "cortex_m4+vfp4d16sp")
+CORTEX_M7 = Target("cortex-m7", "thumb-freestanding-eabihf", "cortex_m7+fp_armv8d16", issue=2)
+CORTEX_M33 = Target("cortex-m33", "thumb-freestanding-eabihf", "cortex_m33+fp_armv8d16sp")
+CORTEX_M55 = Target("cortex-m55", "thumb-freestanding-eabihf", "cortex_m55+mve_fp+fp_armv8d16")

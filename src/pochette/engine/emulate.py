@@ -5,8 +5,9 @@ time: no pipeline, cache, wait states or interrupts. What it gives is the audio,
 instructions that is the same on every run, which is worth more than a stopwatch for comparing two engines, and only
 bounds what a board will need: see `pochette.boards`.
 
-A Cortex-M7 is emulated as an Arm of the largest kind in Thumb state, because the emulator's own Cortex-M cannot switch
-its floating-point unit on; the instructions executed are the same.
+A Cortex-M is emulated as an Arm of the largest kind in Thumb state, because the emulator's own Cortex-M cannot switch
+its floating-point unit on; the instructions executed are the same. Helium, the vector unit of a Cortex-M55, it does not
+know: QEMU's whole boards do (`engine.firmware`).
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import bisect
 import importlib
 import io
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 import numpy as np
 
+from pochette.boards.board import Machine
+from pochette.boards.cycles import Mix
 from pochette.engine.interface import BlockRunner, read_info
 from pochette.engine.runner import FloatArray
 from pochette.engine.source import BLOCK_SAMPLES, EXPORTS
 from pochette.errors import InstrumentError, ToolError
-
-Machine = Literal["aarch64", "cortex-m7"]
 
 _PAGE_BYTES = 4096
 _STACK_TOP, _STACK_BYTES = 0x7000_0000, 1 << 20
@@ -50,6 +51,8 @@ class Workload:
     """Samples asked for in a call."""
     by_function: dict[str, int] = field(repr=False)
     """Instructions inside each function, largest first; what the compiler inlined counts for its caller."""
+    mix: Mix = field(default_factory=Mix)
+    """The instructions by what they wait for."""
 
     @property
     def instructions_per_second(self) -> float:
@@ -84,8 +87,8 @@ class EmulatedRunner(BlockRunner):
             raise ToolError(
                 f"There is no emulator for {machine!r}.", remedy=f"Choose one of {', '.join(get_args(Machine))}."
             )
-        self.kind = machine
-        self._thumb = machine == "cortex-m7"
+        self.kind, self._machine = machine, machine
+        self._thumb = machine.startswith("cortex-m")
         unicorn = _package("unicorn", "unicorn")
         self._core, self._registers = _make_core(unicorn, machine)
         self._failure = unicorn.UcError
@@ -97,6 +100,7 @@ class EmulatedRunner(BlockRunner):
         self._core.mem_map(_RETURN, _PAGE_BYTES)
         self._blocks: Counter[tuple[int, int]] = Counter()
         self._lengths: dict[tuple[int, int], int] = {}
+        self._mixes: dict[tuple[int, int], Mix] = {}
         if counting:
             self._core.hook_add(unicorn.UC_HOOK_BLOCK, self._enter_block)
         super().__init__(read_info(lambda key: _signed(self._call("pochette_info", int(key))), f"the {machine} engine"))
@@ -110,6 +114,24 @@ class EmulatedRunner(BlockRunner):
     def instructions(self) -> int:
         """Count the instructions executed since the runner was made; 0 unless it counts."""
         return sum(self._length(block) * times for block, times in self._blocks.items())
+
+    def mix(self) -> Mix:
+        """Sort the instructions executed since the runner was made by what they wait for.
+
+        Returns:
+            the counts.
+
+        Raises:
+            ToolError: `capstone` is not installed.
+        """
+        total = Mix()
+        for block, times in self._blocks.items():
+            if block not in self._mixes:
+                address, size_bytes = block
+                code = bytes(self._core.mem_read(address, size_bytes))
+                self._mixes[block] = replace(mix_of(code, self._machine), instructions=self._length(block))
+            total += self._mixes[block] * times
+        return total
 
     def instructions_by_function(self) -> Counter[str]:
         """Count the instructions inside each function."""
@@ -170,6 +192,43 @@ def thumb_instructions(code: bytes) -> int:
     return count
 
 
+_LOADS = ("ldr", "ldm", "ldp", "ldur", "ld1", "ld2", "ld3", "ld4", "vldr", "vldm", "vld", "pop", "vpop")
+_DIVISIONS = ("vdiv", "vsqrt", "fdiv", "fsqrt")
+_VECTOR_MEMORY = ("vldr", "vldm", "vld", "vstr", "vstm", "vst", "vpush", "vpop")
+
+
+def mix_of(code: bytes, machine: Machine) -> Mix:
+    """Sort the instructions of a stretch of code.
+
+    Args:
+        code: whole instructions.
+        machine: the processor.
+
+    Returns:
+        the counts.
+
+    Raises:
+        ToolError: `capstone` is not installed.
+    """
+    capstone = _package("capstone", "capstone")
+    if machine == "aarch64":
+        decoder = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+    else:
+        mode = capstone.CS_MODE_ARM if machine == "armv7" else capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
+        decoder = capstone.Cs(capstone.CS_ARCH_ARM, mode)
+    # What it cannot decode is counted as an instruction, of no kind.
+    decoder.skipdata = True
+    mix = Mix()
+    for _, _, name, operands in decoder.disasm_lite(code, 0):
+        if machine == "aarch64":
+            # Both units have the same names of instructions; what works on v, q, d or s registers is the vector unit's.
+            on_vectors = operands[:1] in ("v", "q", "d", "s") and operands[:2] != "sp" and name[:2] not in ("ld", "st")
+        else:
+            on_vectors = name.startswith("v") and not name.startswith(_VECTOR_MEMORY)
+        mix += Mix(1, name.startswith(_LOADS), on_vectors, name.startswith(_DIVISIONS))
+    return mix
+
+
 def workload(
     elf: bytes, machine: Machine, controls: FloatArray, *, block_samples: int = 64, warm_up_frames: int = 4
 ) -> Workload:
@@ -193,7 +252,7 @@ def workload(
     block_samples = min(block_samples, BLOCK_SAMPLES)
     if warm_up_frames:
         runner.process(controls[0], warm_up_frames * runner.hop_samples)
-    before, functions_before = runner.instructions(), runner.instructions_by_function()
+    before, functions_before, mix_before = runner.instructions(), runner.instructions_by_function(), runner.mix()
     last, peak = before, 0
     blocks = max(len(controls) * runner.hop_samples // block_samples, 1)
     for block in range(blocks):
@@ -209,6 +268,7 @@ def workload(
         peak_instructions=peak,
         block_samples=block_samples,
         by_function=dict(by_function.most_common()),
+        mix=runner.mix() - mix_before,
     )
 
 
@@ -246,14 +306,14 @@ def _make_core(unicorn: Any, machine: Machine) -> tuple[Any, tuple[int, ...]]:
         core.reg_write(names.UC_ARM64_REG_CPACR_EL1, core.reg_read(names.UC_ARM64_REG_CPACR_EL1) | fpen)
         special = (names.UC_ARM64_REG_PC, names.UC_ARM64_REG_SP, names.UC_ARM64_REG_LR)
         return core, (*special, *(names.UC_ARM64_REG_X0 + number for number in range(4)))
-    thumb = _package("unicorn.arm_const", "unicorn")
-    core = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
-    core.ctl_set_cpu_model(thumb.UC_CPU_ARM_MAX)
+    arm = _package("unicorn.arm_const", "unicorn")
+    core = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_ARM if machine == "armv7" else unicorn.UC_MODE_THUMB)
+    core.ctl_set_cpu_model(arm.UC_CPU_ARM_MAX)
     full_access = 0xF << 20  # coprocessors 10 and 11, which are the FPU
-    core.reg_write(thumb.UC_ARM_REG_C1_C0_2, core.reg_read(thumb.UC_ARM_REG_C1_C0_2) | full_access)
-    core.reg_write(thumb.UC_ARM_REG_FPEXC, 1 << 30)
-    special = (thumb.UC_ARM_REG_PC, thumb.UC_ARM_REG_SP, thumb.UC_ARM_REG_LR)
-    return core, (*special, *(thumb.UC_ARM_REG_R0 + number for number in range(4)))
+    core.reg_write(arm.UC_ARM_REG_C1_C0_2, core.reg_read(arm.UC_ARM_REG_C1_C0_2) | full_access)
+    core.reg_write(arm.UC_ARM_REG_FPEXC, 1 << 30)
+    special = (arm.UC_ARM_REG_PC, arm.UC_ARM_REG_SP, arm.UC_ARM_REG_LR)
+    return core, (*special, *(arm.UC_ARM_REG_R0 + number for number in range(4)))
 
 
 def _load(elf: bytes, machine: Machine, core: Any) -> dict[str, int]:
@@ -261,7 +321,7 @@ def _load(elf: bytes, machine: Machine, core: Any) -> dict[str, int]:
     elffile = _package("elftools.elf.elffile", "pyelftools")
     try:
         image = elffile.ELFFile(io.BytesIO(elf))
-        expected = {"aarch64": "EM_AARCH64", "cortex-m7": "EM_ARM"}[machine]
+        expected = "EM_AARCH64" if machine == "aarch64" else "EM_ARM"
         found = image["e_machine"]
         if found != expected:
             raise InstrumentError(f"The image is for {found}, not for {machine} ({expected}).", remedy=_REMEDY)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pochette.boards.target import CORTEX_A72, CORTEX_M7
+from pochette.boards.board import Machine
+from pochette.boards.target import CORTEX_A8, CORTEX_A72, CORTEX_M4F, CORTEX_M7, CORTEX_M33, Target
 from pochette.engine.build import compile_elf, compile_host_library
 from pochette.engine.emulate import EmulatedRunner
 from pochette.engine.native import NativeRunner
@@ -20,8 +21,18 @@ from pochette.errors import ToolError
 
 TOLERANCE = 1e-4
 """Largest accepted error, of full scale."""
-ENGINES = ("c", "wasm", "aarch64", "cortex-m7")
+PROCESSORS: dict[Machine, Target] = {
+    "aarch64": CORTEX_A72,
+    "armv7": CORTEX_A8,
+    "cortex-m4": CORTEX_M4F,
+    "cortex-m7": CORTEX_M7,
+    "cortex-m33": CORTEX_M33,
+}
+"""What is emulated, and what it is compiled for."""
+ENGINES = ("c", "wasm", *PROCESSORS)
 """Where golden vectors can be played."""
+USUAL: tuple[str, ...] = ("c", "wasm", "aarch64", "cortex-m7")
+"""Where they are played unless told otherwise: one of each kind."""
 SHORT_BLOCKS = (1, 7, 64, BLOCK_SAMPLES)
 """Ways to cut the calls, tried on the first half second besides whole frames."""
 
@@ -69,10 +80,8 @@ def runner_for(engine: str, source: EngineSource, wasm: bytes) -> Runner:
         from pathlib import Path
 
         return NativeRunner(compile_host_library(source, Path(tempfile.mkdtemp(prefix="pochette-"))))
-    if engine == "aarch64":
-        return EmulatedRunner(compile_elf(source, CORTEX_A72), "aarch64")
-    if engine == "cortex-m7":
-        return EmulatedRunner(compile_elf(source, CORTEX_M7), "cortex-m7")
+    if engine in PROCESSORS:
+        return EmulatedRunner(compile_elf(source, PROCESSORS[engine]), engine)
     raise ToolError(f"There is no engine {engine!r}.", remedy=f"Use one of {', '.join(ENGINES)}.")
 
 
@@ -81,7 +90,7 @@ def verify(
     wasm: bytes,
     controls: FloatArray,
     audio: FloatArray,
-    engines: Sequence[str] = ENGINES,
+    engines: Sequence[str] = USUAL,
     report: Callable[[Check], None] | None = None,
 ) -> list[Check]:
     """Play golden vectors on every engine this machine can run or emulate.

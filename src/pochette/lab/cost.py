@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pochette.boards.board import Board, Demand, Verdict
-from pochette.boards.target import CORTEX_M7
+from pochette.boards.cycles import Band, cycles
 from pochette.engine.build import compile_elf, compile_host_library
 from pochette.engine.emulate import EmulatedRunner, workload
 from pochette.engine.firmware import compile_firmware, firmware_size
@@ -33,6 +33,10 @@ class EngineCost:
     instructions_per_second: float | None = None
     """Per second of audio, emulated and counted."""
     network_instructions_per_second: float | None = None
+    cycles_per_second_low: float | None = None
+    """What the instructions take at best, see `boards.cycles`."""
+    cycles_per_second_high: float | None = None
+    """And at worst."""
     flash_bytes: int | None = None
     """Program, weights, tables."""
     ram_bytes: int | None = None
@@ -56,7 +60,12 @@ class EngineCost:
             ram_bytes=self.ram_bytes or self.state_bytes or 0,
             sample_rate_hz=sample_rate_hz,
             instructions_per_second=self.instructions_per_second,
+            cycles_per_second=self._band(),
         )
+
+    def _band(self) -> Band | None:
+        low, high = self.cycles_per_second_low, self.cycles_per_second_high
+        return None if low is None or high is None else Band(low, high)
 
     def verdict(self, board: Board, sample_rate_hz: int) -> Verdict:
         """Whether the engine fits the board, with reasons."""
@@ -78,13 +87,17 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
         ExportError: the source does not compile.
     """
     figures: dict[str, Any] = {"board": board.name}
-    if board.target is not None and board.emulator in ("aarch64", "cortex-m7"):
+    machine = board.machine
+    if board.target is not None and machine is not None:
         try:
             elf = compile_elf(source, board.target)
-            figures["state_bytes"] = EmulatedRunner(elf, board.emulator).state_bytes
-            figures["instructions_per_second"] = workload(elf, board.emulator, curve).instructions_per_second
+            figures["state_bytes"] = EmulatedRunner(elf, machine).state_bytes
+            work = workload(elf, machine, curve)
+            band = cycles(work.mix, board.target) * (work.sample_rate_hz / work.samples)
+            figures["instructions_per_second"] = work.instructions_per_second
+            figures["cycles_per_second_low"], figures["cycles_per_second_high"] = band.low, band.high
             part = compile_elf(source, board.target, defines=NETWORK_ONLY)
-            figures["network_instructions_per_second"] = workload(part, board.emulator, curve).instructions_per_second
+            figures["network_instructions_per_second"] = workload(part, machine, curve).instructions_per_second
         except ToolError:
             pass
     return EngineCost(**figures, **_bytes(source, board, curve, figures.get("state_bytes") or 0))
@@ -93,13 +106,13 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
 def _bytes(source: EngineSource, board: Board, curve: FloatArray, state_bytes: int) -> dict[str, Any]:
     """What has to be stored and held, as far as this machine can tell."""
     weights = weight_bytes(source)
-    if board.memory is None:
+    if board.memory is None or board.target is None:
         if not state_bytes:
             return {}
         said = "weights, and weights and state: the program itself is small beside them"
         return {"flash_bytes": weights, "ram_bytes": weights + state_bytes, "bytes_obtained": said}
     try:
-        size = firmware_size(compile_firmware(source, curve[:1], board.memory, target=CORTEX_M7), board.memory)
+        size = firmware_size(compile_firmware(source, curve[:1], board.memory, target=board.target), board.memory)
     except FitError:
         said = "at least: weights, and weights and state; the firmware does not link"
         return {"flash_bytes": weights, "ram_bytes": weights + state_bytes, "bytes_obtained": said}

@@ -253,7 +253,7 @@ def _plan(model: Model, board: Board, tell: Tell) -> float:
     total = structure.matrix_macs()
     # A network that is small from the start cannot lose nineteen in twenty.
     aims = list(dict.fromkeys(max(keep, structure.least_macs() / total) for keep in KEEPS))
-    if board.emulator not in ("aarch64", "cortex-m7"):
+    if board.machine is None:
         return aims[0]
     for number, keep in enumerate(aims):
         tell("plan", number / len(aims), f"{keep:.0%} of the network on {board.title}")

@@ -80,6 +80,10 @@ class EngineFacts:
     instructions_per_second_before: float | None = None
     network_instructions_per_second: float | None = None
     network_instructions_per_second_before: float | None = None
+    cycles_per_second_low: float | None = None
+    """What the instructions take at best (`boards.cycles`)."""
+    cycles_per_second_high: float | None = None
+    """And at worst; the verdict goes by this."""
     host_real_time_factor: float | None = None
     """CPU seconds per second of audio, on the machine that made this; below 1 it keeps up."""
     host_real_time_factor_before: float | None = None

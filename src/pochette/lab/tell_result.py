@@ -46,7 +46,10 @@ ENGINE_TITLES = {
     "c": "C on this machine",
     "wasm": "WebAssembly",
     "aarch64": "aarch64, emulated",
+    "armv7": "Cortex-A8, emulated",
+    "cortex-m4": "Cortex-M4F, emulated",
     "cortex-m7": "Cortex-M7, emulated",
+    "cortex-m33": "Cortex-M33, emulated",
 }
 
 
@@ -199,6 +202,8 @@ def _engine(found: Findings, counted: Profile) -> EngineFacts:
         instructions_per_second_before=before.instructions_per_second,
         network_instructions_per_second=after.network_instructions_per_second,
         network_instructions_per_second_before=before.network_instructions_per_second,
+        cycles_per_second_low=after.cycles_per_second_low,
+        cycles_per_second_high=after.cycles_per_second_high,
         host_real_time_factor=after.host_real_time_factor,
         host_real_time_factor_before=before.host_real_time_factor,
         host_network_share=share(after),

@@ -173,11 +173,13 @@ def board_of(result: MakeResult) -> Board | None:
 def bars(result: MakeResult) -> list[Bar]:
     """What the instrument takes of its board."""
     board, engine = board_of(result), result.engine
-    limits = (None, None, None) if board is None else (board.ram_bytes, board.flash_bytes, board.instruction_budget)
+    limits = (None, None, None) if board is None else (board.ram_bytes, board.flash_bytes, board.cycle_budget)
+    # Results of before the band have instructions only: one a cycle.
+    spent = engine.cycles_per_second_high or engine.instructions_per_second
     rows = [
         ("Memory (RAM)", engine.ram_bytes, words.size, COUNTED),
         ("Storage (flash)", engine.flash_bytes, words.size, COUNTED),
-        ("Instructions per second", engine.instructions_per_second, words.amount, EMULATED),
+        ("Cycles per second, at worst", spent, words.amount, EMULATED),
     ]
     made = []
     for (name, used, show, obtained), limit in zip(rows, limits, strict=True):
@@ -220,7 +222,7 @@ def slices(result: MakeResult) -> list[Slice]:
 def verdict(result: MakeResult) -> str:
     """Whether it fits, and if its speed is open, no more than is known."""
     board = board_of(result)
-    open_ = result.engine.instructions_per_second is None and (board is None or board.instruction_budget is not None)
+    open_ = result.engine.instructions_per_second is None and (board is None or board.cycle_budget is not None)
     return DOES_NOT_FIT if not result.verdict.fits else FITS_IN_MEMORY if open_ else FITS
 
 

@@ -1,0 +1,39 @@
+"""Arm MPS2 with AN500."""
+
+from pochette.boards.board import Board
+from pochette.boards.target import CORTEX_M7, MemoryMap, Region
+from pochette.families import boards
+
+CODE = Region("SSRAM1", 0x0, 4 << 20)
+DATA = Region("SSRAM2 and 3", 0x20000000, 4 << 20)
+
+boards.add(
+    "mps2-an500",
+    Board(
+        name="mps2-an500",
+        title="Arm MPS2 with AN500",
+        description="""Arm's FPGA board with a Cortex-M7, as QEMU imitates it: a second opinion.
+
+        Nobody makes instruments of it. It is a board here because a whole machine can be run without one:
+        reset, memory map and floating-point unit are those of the silicon.
+        """,
+        cpu="Cortex-M7 (FPGA)",
+        clock_hz=25e6,
+        cores=1,
+        ram_bytes=DATA.size_bytes,
+        flash_bytes=CODE.size_bytes,
+        fpu="FPv5, double precision",
+        sample_rates_hz=(48_000, 16_000, 8_000),
+        block_samples=64,
+        os="no operating system",
+        target=CORTEX_M7,
+        emulator="cortex-m7",
+        qemu_machine="mps2-an500",
+        memory=MemoryMap(code=CODE, data=DATA),
+        sources=(
+            "Arm Application Note 500, table 3-1 (memory map and clock, recalled); run under qemu-system-arm's "
+            "machine of that name",
+            "sample rates: those of the board's codec, recalled",
+        ),
+    ),
+)
