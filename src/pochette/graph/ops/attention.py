@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from pochette.graph.coupling import Coupling, Labels
-from pochette.graph.graph import Node
+from pochette.graph.graph import Node, Value
+from pochette.graph.loops import Operand, broadcast_strides, lay, loop, strides_of
 from pochette.graph.operator import Cost, Operator, Survivors, describe
 from pochette.graph.ops.products import meet
+
+if TYPE_CHECKING:
+    from pochette.engine.emitter import Emitter
 
 
 class Softmax(Operator):
@@ -33,6 +40,15 @@ class Softmax(Operator):
         if axes:
             coupling.normalised(axes[node.args[1]], node.layer)
         coupling.set(node.output, axes)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One kernel call."""
+        x = node.args[0]
+        axis = node.args[1] % len(x.shape) if x.shape else 0
+        sizes = prod(x.shape[:axis]), x.shape[axis] if x.shape else 1, prod(x.shape[axis + 1 :])
+        kernel = "pc_log_softmax" if self.logarithm else "pc_softmax"
+        emitter.need("pc_softmax.h")
+        emitter.line(f"{kernel}({emitter.ref(node.output)}, {emitter.ref(x)}, {', '.join(map(str, sizes))});")
 
 
 class ScaledDotProduct(Operator):
@@ -79,6 +95,52 @@ class ScaledDotProduct(Operator):
         if scale is None and survivors.shape(query)[-1] != query.shape[-1]:
             scale = query.shape[-1] ** -0.5
         return node.op, (*given, scale, grouped)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One kernel call a head, in loops over the leading axes, along which keys, values and mask may be shared."""
+        query, key, value, mask, _, causal, scale, grouped = node.args
+        *lead, queries, width = query.shape
+        keys, depth = value.shape[-2:]
+        sharing = lead[-1] // key.shape[-3] if grouped else 1
+        sizes = [*lead[:-1], lead[-1] // sharing, sharing] if lead else []
+
+        def strides(x: Value) -> tuple[int, ...]:
+            own = list(x.shape[:-2])
+            if sizes and own and own[-1] == lead[-1]:
+                own = [*own[:-1], *sizes[-2:]]
+            elif sizes and own:
+                own.append(1)
+            return tuple(stride * prod(x.shape[-2:]) for stride in broadcast_strides(own, sizes))
+
+        operands = [Operand(emitter.ref(x), strides(x)) for x in (node.output, query, key, value)]
+        masks = ["0", "0"]
+        if mask is not None:
+            operands.append(self._mask(mask, queries, keys, sizes, strides, emitter))
+        emitter.need("pc_attention.h")
+        scores = emitter.scratch(keys)
+        factor = emitter.number(width**-0.5 if scale is None else scale)
+
+        def statement(*indices: str) -> str:
+            places = [f"{operand.base} + {index}" for operand, index in zip(operands, indices, strict=True)]
+            if mask is not None:
+                masks[mask.dtype == torch.bool] = places.pop()
+            tail = f"{queries}, {keys}, {width}, {depth}, {factor}, {int(causal)}, {scores}"
+            return f"pc_attention({', '.join((*places, *masks))}, {tail});"
+
+        loop(emitter, sizes, operands, statement)
+
+    def _mask(
+        self, mask: Value, queries: int, keys: int, sizes: list[int], strides: Callable[[Value], tuple[int, ...]],
+        emitter: Emitter,
+    ) -> Operand:  # fmt: skip
+        """The mask, with a row for every query."""
+        if mask.shape[-2:] == (queries, keys):
+            return Operand(emitter.ref(mask), strides(mask))
+        shape = (*mask.shape[:-2], queries, keys)
+        base = emitter.scratch(prod(shape))
+        own = Operand(emitter.ref(mask), tuple(broadcast_strides(mask.shape, shape)))
+        lay(emitter, shape, Operand(base, tuple(strides_of(shape))), own)
+        return Operand(base, strides(Value("", shape, mask.dtype, "computed")))
 
 
 def _meet_mask(coupling: Coupling, mask: list[Labels], scores: list[Labels]) -> None:

@@ -58,15 +58,29 @@ class LayerNorm(NormOfLast):
     """Mean and variance over the last axes taken out, then a learnt gain and offset."""
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """One kernel call a row."""
+        """One kernel call for all rows."""
         x, shape, weight, bias, epsilon, *_ = node.args
         width = prod(shape)
-        emitter.need("pc_layer_norm.h")
-        for row in range(x.size // width):
-            emitter.line(
-                f"pc_layer_norm({emitter.ref(node.output, row * width)}, {emitter.ref(x, row * width)}, "
-                f"{emitter.ref_or_null(weight)}, {emitter.ref_or_null(bias)}, {width}, {emitter.number(epsilon)});"
-            )
+        emitter.need("pc_norms.h")
+        emitter.line(
+            f"pc_norm_rows({emitter.ref(node.output)}, {emitter.ref(x)}, {emitter.ref_or_null(weight)}, "
+            f"{emitter.ref_or_null(bias)}, {x.size // width}, {width}, {emitter.number(epsilon)});"
+        )
+
+
+class RmsNorm(NormOfLast):
+    """The root of the mean square over the last axes divided out, then a learnt gain."""
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One kernel call for all rows; without an epsilon it is float32's."""
+        x, shape, weight, epsilon = node.args
+        width = prod(shape)
+        epsilon = float(np.finfo(np.float32).eps) if epsilon is None else epsilon
+        emitter.need("pc_norms.h")
+        emitter.line(
+            f"pc_rms_rows({emitter.ref(node.output)}, {emitter.ref(x)}, {emitter.ref_or_null(weight)}, "
+            f"{x.size // width}, {width}, {emitter.number(epsilon)});"
+        )
 
 
 class GroupNorm(Operator):
@@ -99,6 +113,11 @@ class GroupNorm(Operator):
         x, groups, *rest = node.args
         return node.op, (x, survivors.shape(x)[1] if groups == x.shape[1] else groups, *rest)
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One kernel call."""
+        x, groups, gain, offset, epsilon, *_ = node.args
+        _norm_groups(node.output, x, gain, offset, groups, epsilon, emitter)
+
 
 class ChannelNorm(Operator):
     """Batch and instance normalisation: each channel by statistics of its own, stored or taken from what is given.
@@ -130,6 +149,47 @@ class ChannelNorm(Operator):
             sizes = output.shape
             coupling.set(output, [axes[1] if size == len(axes[1]) else coupling.fresh(size) for size in sizes])
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """With stored statistics a product and a sum a channel, folded together; else those of every instance."""
+        x, gain, offset, *rest = node.args
+        if any(emitter.is_used(output) for output in node.outputs[1:]):
+            emitter.refuse("statistics as results")
+        epsilon = next(arg for arg in reversed(rest) if isinstance(arg, float))
+        mean, variance = (None, None) if self.stored is None else node.args[self.stored : self.stored + 2]
+        taken = bool(node.args[self.given]) if self.given is not None else self.stored is None
+        if not taken and mean is not None:
+            self._stored(node, (gain, offset, mean, variance), epsilon, emitter)
+        elif self.instances or x.shape[0] == 1:
+            _norm_groups(node.output, x, gain, offset, x.shape[1], epsilon, emitter)
+        else:
+            emitter.refuse("a batch normalisation by what is in the batch")
+
+    def _stored(self, node: Node, learnt: tuple[Value | None, ...], epsilon: float, emitter: Emitter) -> None:
+        x = node.args[0]
+        if any(value is not None and value.kind not in ("parameter", "constant") for value in learnt):
+            emitter.refuse("a normalisation whose statistics are computed")
+        numbers = (None if v is None else emitter.tensor(v).astype(np.float64) for v in learnt)
+        gain, offset, mean, variance = numbers
+        assert mean is not None and variance is not None
+        scale = (1.0 if gain is None else gain) / np.sqrt(variance + epsilon)
+        shift = (0.0 if offset is None else offset) - mean * scale
+        emitter.need("pc_norms.h")
+        emitter.line(
+            f"pc_scale_channels({emitter.ref(node.output)}, {emitter.ref(x)}, {emitter.constant(scale)}, "
+            f"{emitter.constant(shift)}, {x.shape[0]}, {x.shape[1]}, {prod(x.shape[2:])});"
+        )
+
+
+def _norm_groups(
+    out: Value, x: Value, gain: Value | None, offset: Value | None, groups: int, epsilon: float, emitter: Emitter
+) -> None:
+    emitter.need("pc_norms.h")
+    emitter.line(
+        f"pc_norm_groups({emitter.ref(out)}, {emitter.ref(x)}, {emitter.ref_or_null(gain)}, "
+        f"{emitter.ref_or_null(offset)}, {x.shape[0]}, {x.shape[1]}, {prod(x.shape[2:])}, {groups}, "
+        f"{emitter.number(epsilon)});"
+    )
+
 
 def _tie_learnt(coupling: Coupling, channels: Labels, stored: tuple[Value | None, ...]) -> None:
     for value in stored:
@@ -160,6 +220,16 @@ class WeightNorm(Operator):
                 if number != axis:
                     coupling.normalised(labels, node.layer)
         coupling.set(node.output, axes)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One kernel call, where the weight is computed; stored ones are normalised at export."""
+        v, g, axis = node.args
+        axis %= len(v.shape)
+        emitter.need("pc_norms.h")
+        emitter.line(
+            f"pc_weight_norm({emitter.ref(node.output)}, {emitter.ref(v)}, {emitter.ref(g)}, {prod(v.shape[:axis])}, "
+            f"{v.shape[axis]}, {prod(v.shape[axis + 1 :])});"
+        )
 
     def mend(self, node: Node, survivors: Survivors, before: Mapping[str, Tensor], after: dict[str, Tensor]) -> None:
         """Give g the lengths that leave what is kept of w as it was: g |kept v| / |v|.
@@ -193,7 +263,7 @@ def _norm(tensor: Tensor, axis: int) -> Tensor:
 
 describe("aten.layer_norm.default", operator=LayerNorm())
 # Squares, their sum, scale: there is no mean.
-describe("aten.rms_norm.default", operator=NormOfLast(each=3))
+describe("aten.rms_norm.default", operator=RmsNorm(each=3))
 describe("aten.group_norm.default", operator=GroupNorm())
 describe("aten._native_batch_norm_legit_no_training.default", operator=ChannelNorm(3, None))
 describe(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from math import log2, prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node
+from pochette.graph.loops import whole
 from pochette.graph.operator import Cost, Operator, describe
 from pochette.graph.ops.pointwise import Elementwise
+
+if TYPE_CHECKING:
+    from pochette.engine.emitter import Emitter
 
 
 def fourier_operations(points: int, *, real: bool) -> float:
@@ -94,6 +98,22 @@ class Cumulative(Transformed):
             coupling.freeze_labels(axes[axis], "added up in its order")
         for output in node.outputs:
             coupling.set(output, axes)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One kernel call."""
+        x, out, name = node.args[0], node.output, node.op.split(".")[1]
+        counted = whole(emitter, x)
+        kernel = {"cumsum": "pc_running_count" if counted else "pc_running_sum", "cumprod": "pc_running_product"}
+        kernel |= {"cummax": "pc_running_largest", "cummin": "pc_running_largest"}
+        if name not in kernel or counted != whole(emitter, out) or (counted and name != "cumsum"):
+            emitter.refuse(f"{name} of {x.dtype} to {out.dtype}")
+        axis = self.axes(node)[0] if x.shape else 0
+        sizes = (prod(x.shape[:axis]), x.shape[axis] if x.shape else 1, prod(x.shape[axis + 1 :]))
+        arguments = [emitter.ref(output) for output in node.outputs] + [emitter.ref(x), *map(str, sizes)]
+        if kernel[name] == "pc_running_largest":
+            arguments.append("-1.0f" if name == "cummin" else "1.0f")
+        emitter.need("pc_running.h")
+        emitter.line(f"{kernel[name]}({', '.join(arguments)});")
 
 
 class ShortTime(Operator):
