@@ -203,6 +203,8 @@ def _body(name: str, graph: Graph, core: Core) -> str:
 {core.includes}
 #include "{name}_weights.h"
 
+{core.functions}
+
 void {name}_init({name}_state *s)
 {{
     {name}_reset(s);

@@ -34,6 +34,8 @@ class Core:
     reset: str = field(repr=False)
     """Statements that set the state back to that at capture."""
     includes: str = field(repr=False)
+    functions: str = field(repr=False)
+    """Kernels with their sizes filled in."""
     weights: str = field(repr=False)
     """Text of the weights' header."""
     kernels: dict[str, str] = field(repr=False)
@@ -71,6 +73,7 @@ def write_core(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...]) 
         body=_body(emitter),
         reset="\n".join(_reset(value, graph) for value in states),
         includes="\n".join(f'#include "{header}"' for header in ["pc_math.h", *_others(emitter.headers)]),
+        functions="\n\n".join(emitter.functions.values()),
         weights=_weights(emitter),
         kernels=kernels_of(emitter.headers),
         weight_bytes=sum(weight.nbytes for weight in emitter.weights),
@@ -89,8 +92,10 @@ def _check(graph: Graph) -> None:
 
 
 def _member(value: Value) -> str:
-    kind = "float" if value.dtype.is_floating_point else "uint32_t"
-    return f"    {kind} {state_name(value)}[{max(value.size, 1)}];"
+    if not value.dtype.is_floating_point:
+        return f"    uint32_t {state_name(value)}[{max(value.size, 1)}];"
+    # Filled up, so that kernels may work on whole vectors.
+    return f"    float {state_name(value)}[{max(Emitter.rounded(value.size), LANES)}];"
 
 
 def _body(emitter: Emitter) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pochette.engine import packing
 from pochette.errors import ExportError
 from pochette.graph.graph import Graph, Node, Value
 from pochette.graph.operator import description_of
 
-LANES = 16
-"""Outputs of a matrix that one pass of the product kernel makes; weights are packed in blocks of so many rows."""
+LANES = packing.ROWS
+"""Buffers and weights begin at multiples of so many floats, a cache line."""
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -56,15 +58,34 @@ class Emitter:
     _shared: dict[Any, str] = field(default_factory=dict)
     _weight_count: int = 0
     _uses: Counter[int] = field(default_factory=Counter)
+    _origin: dict[int, Value] = field(default_factory=dict)
+    """Id of a view to the value whose memory it shares."""
+    _last_read: dict[int, int] = field(default_factory=dict)
+    """Id of a value to the number of the last node that reads it or a view of it."""
+    _number: int = 0
     _node: Node | None = None
     _made_in: dict[int, str] = field(default_factory=dict)
     """Id of a value to the group of the node that made it."""
     group: str = ""
+    functions: dict[str, str] = field(default_factory=dict)
+    """Name of a kernel with all its sizes filled in to its text."""
 
     def __post_init__(self) -> None:
         for node in self.graph.nodes:
             self._uses.update(id(value) for value in node.inputs())
+        self._follow_views()
         self._uses.update(id(value) for value in [*self.graph.outputs, *self.graph.mutations.values()])
+
+    def _follow_views(self) -> None:
+        """Note whose memory each view is, and which node reads that memory last."""
+        for number, node in enumerate(self.graph.nodes):
+            inputs = list(node.inputs())
+            for value in inputs:
+                self._last_read[id(self._origin.get(id(value), value))] = number
+            if description_of(node).view and inputs:
+                self._origin[id(node.output)] = self._origin.get(id(inputs[0]), inputs[0])
+        for value in (*self.graph.outputs, *self.graph.mutations.values()):
+            self._last_read[id(self._origin.get(id(value), value))] = len(self.graph.nodes)
 
     # -- what operators ask for ------------------------------------------------------------------------------------
 
@@ -104,14 +125,104 @@ class Emitter:
 
     def copy(self, target: str, source: str, length: int) -> None:
         """Write a copy of floats."""
-        if target != source:
-            self.need("pc_math.h")
-            self.line(f"pc_copy({target}, {source}, {length});")
+        if target != source and length:
+            self.need("pc_simd.h")
+            self.line(f"pc_move({target}, {source}, {length});")
 
     def copy_integers(self, target: Value, source: Value) -> None:
         """Write a copy of phases or counters."""
         for index in range(source.size):
             self.line(f"({self.ref(target)})[{index}] = ({self.ref(source)})[{index}];")
+
+    def call(self, kernel: str, written: int, pointers: Sequence[str], sizes: Sequence[int | str]) -> None:
+        """Write a call of a kernel with fixed sizes, as a function of its own that all calls of these sizes share.
+
+        Args:
+            kernel: name of an inline function that takes pointers and then sizes.
+            written: how many of the pointers, the first ones, it writes through.
+            pointers: addresses.
+            sizes: numbers, or C constants.
+        """
+        name = "_".join([kernel.removeprefix("pc_"), *(re.sub(r"\W", "_", str(size)) for size in sizes)])
+        if name not in self.functions:
+            letters = [f"p{i}" for i in range(len(pointers))]
+            kinds = ["float *" if i < written else "const float *" for i in range(len(pointers))]
+            takes = ", ".join(kind + letter for kind, letter in zip(kinds, letters, strict=True))
+            given = ", ".join([*letters, *map(str, sizes)])
+            self.functions[name] = f"PC_KERNEL void {name}({takes})\n{{\n    {kernel}({given});\n}}"
+        self.line(f"{name}({', '.join(pointers)});")
+
+    def own(self, value: Value, extra: int = 0) -> None:
+        """Give a value memory of its own with room behind it, unless it has a place already.
+
+        Args:
+            value: computed by this node.
+            extra: floats behind its last element that a kernel may write.
+        """
+        if id(value) not in self._places:
+            self._places[id(value)] = (self.scratch(value.size + extra), 0)
+
+    def has_room(self, value: Value, offset: int, length: int) -> bool:
+        """Whether so many floats from an element on may be read, though some belong to nobody."""
+        base, start = self._place(value)
+        if base.startswith("@"):
+            size = self.rounded(self.buffers[int(base[1:-1])].size)
+        elif base.startswith("s->"):
+            size = next(
+                self.rounded(state.size) for state in self.graph.of_kind("state") if f"s->{state_name(state)}" == base
+            )
+        else:
+            return base.startswith("weights")
+        return start + offset + length <= size
+
+    def is_scratch(self, value: Value) -> bool:
+        """Whether a value lies in the arena, where kernels may write up to the next multiple of 16 floats."""
+        return self._place(value)[0].startswith("@")
+
+    def replaces(self, value: Value, state: Value) -> bool:
+        """Let a value be computed in the very memory of the state that it becomes, if nothing else reads that later.
+
+        Args:
+            value: computed by this node.
+            state: read by this node.
+
+        Returns:
+            whether it could be done; the two then have the same address.
+        """
+        path = next((path for path, new in self.graph.mutations.items() if new is value), None)
+        source = self._origin.get(id(state), state)
+        if path is None or source is not self.graph.stored.get(path) or id(value) in self._places:
+            return False
+        if self._last_read.get(id(source), -1) > self._number or self._place(state) != self._place(source):
+            return False
+        self._places[id(value)] = self._place(source)
+        return True
+
+    def vector(self, value: Value, offset: int, length: int) -> str:
+        """Address of a stretch of a value that may be read up to the next multiple of 16 floats, copied if need be."""
+        if self.has_room(value, offset, self.rounded(length)):
+            return self.ref(value, offset)
+        room = self.scratch(self.rounded(length))
+        self.copy(room, self.ref(value, offset), length)
+        return room
+
+    def working(self, new: Value, old: Value, offset: int, length: int) -> str:
+        """Address of a stretch of an old value, to be worked upon until it is the new one.
+
+        Args:
+            new: what it becomes; where it is the state itself, so is the address.
+            old: what it is.
+            offset: of the stretch in both.
+            length: of the stretch; up to the next multiple of 16 floats more may be written.
+
+        Returns:
+            the address.
+        """
+        if length == new.size and self.replaces(new, old):
+            return self.ref(new)
+        room = self.scratch(self.rounded(length))
+        self.copy(room, self.ref(old, offset), length)
+        return room
 
     def scratch(self, floats: int) -> str:
         """Working memory for the statements about to be written; its address."""
@@ -137,23 +248,43 @@ class Emitter:
 
     def packed(self, weight: Value) -> str:
         """Store a matrix in blocks of `LANES` rows, column by column, the last block filled up with zeros."""
-        matrix = self.tensor(weight)
-        rows, columns = matrix.shape
-        blocks = np.zeros((-(-rows // LANES), LANES, columns), np.float32)
-        blocks.reshape(-1, columns)[:rows] = matrix
-        return self.constant(blocks.transpose(0, 2, 1))
+        return self.constant(packing.pack_rows(self.tensor(weight), LANES))
 
     def padded(self, vector: Value | None, length: int) -> str:
         """Store a vector filled up with zeros to whole blocks; zeros where there is none."""
-        out = np.zeros(self.rounded(length), np.float32)
-        if vector is not None:
-            out[:length] = self.tensor(vector)
-        return self.constant(out)
+        return self.padded_numbers(np.zeros(length, np.float32) if vector is None else self.tensor(vector))
+
+    def padded_numbers(self, vector: FloatArray) -> str:
+        """Store numbers filled up with zeros to whole blocks."""
+        flat = vector.ravel()
+        return self.constant(packing.filled(flat, self.rounded(len(flat))))
+
+    def packed_whole(self, weight: Value) -> str:
+        """Store a matrix in one block, column by column; its address."""
+        matrix = self.tensor(weight)
+        return self.constant(packing.pack_rows(matrix, self.rounded(len(matrix))))
+
+    def packed_blocks(self, weight: Value) -> tuple[str, int]:
+        """Store a matrix in blocks of as many rows as are best made at once.
+
+        Args:
+            weight: (row, column).
+
+        Returns:
+            its address and the rows of a block.
+        """
+        matrix = self.tensor(weight).reshape(-1, weight.shape[-1])
+        block = packing.block_rows(len(matrix))
+        return self.constant(packing.pack_rows(matrix, block)), block
+
+    def packed_gates(self, w_input: Value, w_state: Value, biases: FloatArray, gates: int) -> str:
+        """Store a recurrent layer as `packing.pack_gates` lays it out; its address."""
+        return self.constant(packing.pack_gates(self.tensor(w_input), self.tensor(w_state), biases, gates))
 
     @staticmethod
     def rounded(length: int) -> int:
         """Length in whole blocks."""
-        return -(-length // LANES) * LANES
+        return packing.rounded(length)
 
     @staticmethod
     def number(value: float | int | None) -> str:
@@ -190,13 +321,17 @@ class Emitter:
             groups: id of a node to the name of the part it belongs to.
         """
         graph = self.graph
-        for node in graph.nodes:
+        for self._number, node in enumerate(graph.nodes):
             self._node, self.group = node, groups.get(id(node), "")
             self._made_in.update((id(value), self.group) for value in node.outputs)
             if all(value.kind in ("parameter", "constant") for value in node.inputs()):
                 self._fold(node)
             else:
+                self.line(_comment(node))
+                written = len(self.lines)
                 description_of(node).emit(node, self)
+                if len(self.lines) == written:
+                    self.lines.pop()
 
     def carry(self) -> None:
         """Write the new state over the old, after everything else that reads the old one."""
@@ -293,6 +428,13 @@ class Emitter:
             return f"s->arena + {offset}" if offset else "s->arena"
 
         return [(group, re.sub(r"@(\d+)@", address, line)) for group, line in self.lines]
+
+
+def _comment(node: Node) -> str:
+    """What a node does, for the reader of the C."""
+    shapes = " ".join(str(list(value.shape)) for value in node.inputs() if value.kind in ("computed", "input", "state"))
+    made = " ".join(str(list(value.shape)) for value in node.outputs)
+    return f"/* {node.layer or 'step'}: {node.op.split('.')[1]} {shapes} -> {made} */"
 
 
 def state_name(value: Value) -> str:

@@ -129,6 +129,8 @@ def _body(name: str, controls: tuple[Control, ...], hop_samples: int, core: Core
 {core.includes}
 #include "{name}_weights.h"
 
+{core.functions}
+
 /* One frame: controls in, {hop_samples} samples into s->audio. */
 static void {name}_frame({name}_state *s, const float *given)
 {{

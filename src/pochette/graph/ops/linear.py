@@ -26,17 +26,23 @@ class Linear(Product):
         return Equation((x, weight), ((*lead, "sum"), (*rows, "sum")), (*lead, *rows), bias)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """One matrix-vector product a row, on packed weights."""
+        """One matrix-vector product a row, on packed weights; scalar products where rows are few and long."""
         x, weight, bias = node.args
-        outputs, inputs = weight.shape
+        outputs, inputs = weight.shape if len(weight.shape) > 1 else (1, *weight.shape)
         emitter.need("pc_linear.h")
-        packed = emitter.packed(weight)
         offset = emitter.padded(bias, outputs)
+        few = outputs < _FEW_ROWS and inputs >= _MANY_COLUMNS
+        packed, block = (emitter.ref(weight), 0) if few else emitter.packed_blocks(weight)
         for row in range(prod(x.shape[:-1])):
-            emitter.line(
-                f"pc_linear({emitter.ref(node.output, row * outputs)}, {packed}, {offset}, "
-                f"{emitter.ref(x, row * inputs)}, {inputs}, {outputs});"
-            )
+            pointers = (emitter.ref(node.output, row * outputs), packed, offset, emitter.ref(x, row * inputs))
+            if few:
+                emitter.call("pc_dots", 1, pointers, (inputs, outputs))
+            else:
+                pairs = int(outputs <= _TWO_SUMS_ROWS and inputs >= _MANY_COLUMNS)
+                emitter.call("pc_product", 1, pointers, (inputs, outputs, block, pairs))
 
 
+_FEW_ROWS, _MANY_COLUMNS = 6, 8
+_TWO_SUMS_ROWS = 64
+"""Matrices up to so many rows have two sums a row, lest each addition wait for the one before."""
 describe("aten.linear.default", operator=Linear())

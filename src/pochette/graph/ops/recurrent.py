@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pochette.errors import ExportError
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
 from pochette.graph.operator import Cost, Operator, describe
@@ -26,6 +25,8 @@ class Gates:
     Plain: h' = tanh(W x + U h), or relu.
     """
 
+    kernel: str
+    """"gru", "lstm", or what a plain layer is shaped by: "tanh" or "relu"."""
     rows: int
     """Rows of both matrices that one unit owns."""
     pointwise: int
@@ -85,6 +86,57 @@ class Gates:
         for labels, owned in zip(states, (given, units), strict=False):
             coupling.tie(labels, owned)
         return given
+
+    def pack(self, layer: Layer, emitter: Emitter) -> list[str]:
+        """Store a layer's weights as its kernel reads them.
+
+        Args:
+            layer: its weights.
+            emitter: that stores them.
+
+        Returns:
+            addresses, in the kernel's order.
+        """
+        units = layer.w_ih.shape[0] // self.rows
+        given = [emitter.tensor(bias).reshape(self.rows, units) for bias in layer.biases]
+        of_input, of_state = given or [np.zeros((self.rows, units), np.float32)] * 2
+        if self.rows == 1:
+            return [
+                *map(emitter.packed_whole, (layer.w_ih, layer.w_hh)),
+                emitter.padded_numbers((of_input + of_state)[0]),
+            ]
+        both = of_input + of_state
+        if self.kernel == "gru":
+            # The new gate's two biases stay apart: one of them is within the product with the reset gate.
+            both = np.concatenate([both[:2], of_input[2:], of_state[2:]])
+        return [emitter.packed_gates(layer.w_ih, layer.w_hh, both, self.rows)]
+
+    def step(self, layer: Layer, weights: list[str], out: str, cell: str, h: str, x: str, emitter: Emitter) -> None:
+        """Write one step of a layer.
+
+        Args:
+            layer: its weights.
+            weights: their addresses.
+            out: where the new output goes; room for a multiple of 16 floats, not that of `h`.
+            cell: an LSTM's cells, which are replaced.
+            h: the old output.
+            x: what is fed.
+            emitter: that writes.
+        """
+        emitter.need("pc_rnn.h")
+        units, state, inputs = layer.w_ih.shape[0] // self.rows, layer.w_hh.shape[1], layer.w_ih.shape[1]
+        if self.kernel == "gru":
+            emitter.call("pc_gru", 1, (out, h, x, *weights), (inputs, units))
+        elif self.kernel != "lstm":
+            emitter.call("pc_rnn", 1, (out, h, x, *weights), (inputs, units, int(self.kernel == "relu")))
+        elif layer.w_hr is None:
+            emitter.call("pc_lstm", 2, (out, cell, h, x, *weights), (inputs, units, state))
+        else:
+            wide = emitter.scratch(emitter.rounded(units))
+            emitter.call("pc_lstm", 2, (wide, cell, h, x, *weights), (inputs, units, state))
+            packed, block = emitter.packed_blocks(layer.w_hr)
+            zeros = emitter.padded(None, state)
+            emitter.call("pc_product", 1, (out, packed, zeros, wide), (units, state, block, int(state <= 64)))
 
 
 @dataclass(frozen=True)
@@ -170,44 +222,63 @@ class Recurrent(Operator):
             found.append(Layer(w_ih, w_hh, tuple(rest[: 2 * has_biases]), (*rest[2 * has_biases :], None)[0]))
         return found
 
-
-class Gru(Recurrent):
-    """Gated recurrent units, in PyTorch's gate order reset, update, new."""
-
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """One packed product each for input and state, then the gates, step by step.
+        """Layer by layer, direction by direction, voice by voice, step by step."""
+        x, batch_first, directions = node.args[0], node.args[-1], 2 if node.args[-2] else 1
+        batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+        layers = self.layers(node)
+        sequence = node.outputs[0]
+        emitter.own(sequence, emitter.rounded(1))
+        source, width = emitter.ref(x), x.shape[2]
+        made, feature = "", 0
+        for number, layer in enumerate(layers):
+            wide, direction = layer.w_hh.shape[1], number % directions
+            if direction == 0:
+                source, width = (made, feature) if number else (source, width)
+                last = number + directions == len(layers)
+                made = emitter.ref(sequence) if last else emitter.scratch(batch * steps * directions * wide + 16)
+                feature = directions * wide
+            weights = self.gates.pack(layer, emitter)
+            for voice in range(batch):
+                order = range(steps - 1, -1, -1) if direction else range(steps)
+                places = [voice * steps + t if batch_first else t * batch + voice for t in order]
+                run = [(f"{source} + {at * width}", f"{made} + {at * feature + direction * wide}") for at in places]
+                # Whole vectors may be written where what lies behind is written later.
+                exact = (directions > 1 or batch > 1) and wide % 16 > 0
+                self._run(node, layer, weights, number * batch + voice, run, exact, emitter)
+
+    def _run(
+        self, node: Node, layer: Layer, weights: list[str], index: int, run: list[tuple[str, str]], exact: bool,
+        emitter: Emitter,
+    ) -> None:  # fmt: skip
+        """The steps of one layer, direction and voice.
 
         Args:
-            node: one operator applied to values.
-            emitter: collects the statements.
-
-        Raises:
-            ExportError: more than one layer or direction.
+            node: the operator.
+            layer: its weights.
+            weights: their addresses.
+            index: of the state, among those of all layers, directions and voices.
+            run: for each step in order where what is fed lies and where the output goes.
+            exact: whether nothing may be written behind an output.
+            emitter: that writes.
         """
-        x, h0, params, has_biases, n_layers, _, _, bidirectional, batch_first = node.args
-        batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
-        if n_layers > 1 or bidirectional or batch != 1:
-            raise ExportError(
-                "The engine plays recurrent layers of one layer, one direction and one voice.",
-                where=node.layer,
-                remedy="Stack single-layer modules instead.",
-            )
-        w_ih, w_hh, *biases = params
-        units, inputs = w_hh.shape[1], w_ih.shape[1]
-        b_ih, b_hh = biases if has_biases else (None, None)
-        emitter.need("pc_gru.h")
-        sequence, last = node.outputs
-        previous = emitter.ref(h0)
-        gates = emitter.scratch(2 * emitter.rounded(3 * units))
-        weights = (emitter.packed(w_ih), emitter.padded(b_ih, 3 * units), emitter.packed(w_hh))
-        for step in range(steps):
-            emitter.line(
-                f"pc_gru({emitter.ref(sequence, step * units)}, {previous}, {emitter.ref(x, step * inputs)}, "
-                f"{', '.join(weights)}, {emitter.padded(b_hh, 3 * units)}, {inputs}, {units}, {gates});"
-            )
-            previous = emitter.ref(sequence, step * units)
-        if emitter.is_used(last):
-            emitter.copy(emitter.ref(last), previous, units)
+        olds, finals = self.states(node), node.outputs[1:]
+        wide, alone, cell = layer.w_hh.shape[1], olds[0].size == layer.w_hh.shape[1], ""
+        h = emitter.vector(olds[0], index * wide, wide)
+        if len(finals) > 1:
+            units = layer.w_ih.shape[0] // self.gates.rows
+            cell = emitter.working(finals[1], olds[1], index * units, units)
+        for x, out in run:
+            target = emitter.scratch(emitter.rounded(wide)) if exact else out
+            self.gates.step(layer, weights, target, cell, h, x, emitter)
+            emitter.copy(out, target, wide)
+            h = target
+        if alone and not exact:
+            emitter.alias(finals[0], node.outputs[0], node.outputs[0].size - wide)
+        elif emitter.is_used(finals[0]):
+            emitter.copy(emitter.ref(finals[0], index * wide), h, wide)
+        if cell and emitter.is_used(finals[1]):
+            emitter.copy(emitter.ref(finals[1], index * units), cell, units)
 
 
 class Cell(Operator):
@@ -235,15 +306,31 @@ class Cell(Operator):
         for output, axes in zip(node.outputs, states, strict=True):
             coupling.set(output, [batch, axes[1]])
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One step for every row of the batch."""
+        x, layer = node.args[0], self._layer(node)
+        given = node.args[1] if isinstance(node.args[1], (list, tuple)) else [node.args[1]]
+        wide, weights = layer.w_hh.shape[1], self.gates.pack(layer, emitter)
+        batch = x.size // x.shape[-1]
+        emitter.own(node.output, emitter.rounded(1))
+        for row in range(batch):
+            h, cell = emitter.vector(given[0], row * wide, wide), ""
+            if len(given) > 1:
+                cell = emitter.working(node.outputs[1], given[1], row * wide, wide)
+            out = emitter.ref(node.output, row * wide)
+            self.gates.step(layer, weights, out, cell, h, emitter.ref(x, row * x.shape[-1]), emitter)
+            if cell and emitter.is_used(node.outputs[1]):
+                emitter.copy(emitter.ref(node.outputs[1], row * wide), cell, wide)
+
     def _layer(self, node: Node) -> Layer:
         w_ih, w_hh, *biases = node.args[2:]
         return Layer(w_ih, w_hh, tuple(bias for bias in biases if bias is not None))
 
 
-_GRU = Gates(rows=3, pointwise=7, transcendental=3)
-_LSTM = Gates(rows=4, pointwise=8, transcendental=5)
-_TANH, _RELU = Gates(rows=1, pointwise=1, transcendental=1), Gates(rows=1, pointwise=2, transcendental=0)
-describe("aten.gru.input", operator=Gru(_GRU))
+_GRU = Gates("gru", rows=3, pointwise=7, transcendental=3)
+_LSTM = Gates("lstm", rows=4, pointwise=8, transcendental=5)
+_TANH, _RELU = Gates("tanh", 1, pointwise=1, transcendental=1), Gates("relu", 1, pointwise=2, transcendental=0)
+describe("aten.gru.input", operator=Recurrent(_GRU))
 describe("aten.lstm.input", operator=Recurrent(_LSTM))
 describe("aten.rnn_tanh.input", operator=Recurrent(_TANH))
 describe("aten.rnn_relu.input", operator=Recurrent(_RELU))

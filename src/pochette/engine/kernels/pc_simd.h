@@ -1,0 +1,139 @@
+/* Vectors of floats, as wide as the processor's registers: GCC's and Clang's vector extension, one float elsewhere.
+
+   Every kernel is written once, for vectors of PC_WIDTH floats. On a processor without vector registers (Cortex-M) the
+   width is 1 and the same text is plain C with as many independent sums as there are registers to hold them. */
+#ifndef PC_SIMD_H
+#define PC_SIMD_H
+#include "pc_math.h"
+
+/* The widest vector for which memory was laid out: buffers are filled up to multiples of it. */
+#ifndef PC_MAX_WIDTH
+#define PC_MAX_WIDTH 16
+#endif
+
+/* PC_SUMS: sums that a kernel keeps in registers at once. */
+#if defined(__GNUC__) && defined(__AVX512F__) && PC_MAX_WIDTH >= 16
+#define PC_WIDTH 16
+#define PC_SUMS 24
+#elif defined(__GNUC__) && defined(__AVX__) && PC_MAX_WIDTH >= 8
+#define PC_WIDTH 8
+#define PC_SUMS 12
+#elif defined(__GNUC__) && defined(__aarch64__) && PC_MAX_WIDTH >= 4
+#define PC_WIDTH 4
+#define PC_SUMS 24
+#elif defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__)) && PC_MAX_WIDTH >= 4
+#define PC_WIDTH 4
+#define PC_SUMS 12
+#else
+#define PC_WIDTH 1
+#define PC_SUMS 16
+#endif
+
+#if defined(__clang__)
+#define PC_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define PC_UNROLL _Pragma("GCC unroll 64")
+#else
+#define PC_UNROLL
+#endif
+
+#if PC_WIDTH > 1
+/* Less strictly aligned than its size, and allowed to alias the floats it is loaded from. */
+typedef float pc_v __attribute__((vector_size(PC_WIDTH * 4), aligned(4), may_alias));
+typedef int32_t pc_i __attribute__((vector_size(PC_WIDTH * 4), aligned(4), may_alias));
+
+PC_INLINE pc_v pc_load(const float *p) { return *(const pc_v *)p; }
+PC_INLINE void pc_store(float *p, pc_v x) { *(pc_v *)p = x; }
+PC_INLINE pc_v pc_splat(float x) { return x - (pc_v){0}; }
+/* where c (all bits of a lane set or none) a, elsewhere b */
+PC_INLINE pc_v pc_pick(pc_i c, pc_v a, pc_v b) { return (pc_v)(((pc_i)a & c) | ((pc_i)b & ~c)); }
+PC_INLINE pc_i pc_to_int(pc_v x) { return __builtin_convertvector(x, pc_i); }
+PC_INLINE pc_v pc_to_float(pc_i x) { return __builtin_convertvector(x, pc_v); }
+PC_INLINE pc_v pc_as_float(pc_i x) { return (pc_v)x; }
+PC_INLINE pc_i pc_as_int(pc_v x) { return (pc_i)x; }
+
+/* a > b ? a : b and a < b ? a : b, lane by lane; NaN in a gives b. Clang sees the one instruction in it, GCC is told. */
+#if defined(__clang__) || !defined(__x86_64__)
+PC_INLINE pc_v pc_vmax(pc_v a, pc_v b) { return pc_pick(a > b, a, b); }
+PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return pc_pick(a < b, a, b); }
+#elif PC_WIDTH == 16
+PC_INLINE pc_v pc_vmax(pc_v a, pc_v b) { return __builtin_ia32_maxps512_mask(a, b, a, -1, 4); }
+PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return __builtin_ia32_minps512_mask(a, b, a, -1, 4); }
+#elif PC_WIDTH == 8
+PC_INLINE pc_v pc_vmax(pc_v a, pc_v b) { return __builtin_ia32_maxps256(a, b); }
+PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return __builtin_ia32_minps256(a, b); }
+#else
+PC_INLINE pc_v pc_vmax(pc_v a, pc_v b) { return __builtin_ia32_maxps(a, b); }
+PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return __builtin_ia32_minps(a, b); }
+#endif
+#else
+typedef float pc_v;
+typedef int32_t pc_i;
+
+PC_INLINE pc_v pc_load(const float *p) { return *p; }
+PC_INLINE void pc_store(float *p, pc_v x) { *p = x; }
+PC_INLINE pc_v pc_splat(float x) { return x; }
+PC_INLINE pc_v pc_pick(pc_i c, pc_v a, pc_v b) { return c ? a : b; }
+PC_INLINE pc_i pc_to_int(pc_v x) { return (pc_i)x; }
+PC_INLINE pc_v pc_to_float(pc_i x) { return (pc_v)x; }
+PC_INLINE pc_v pc_as_float(pc_i x) { return pc_bits_to_float((uint32_t)x); }
+PC_INLINE pc_i pc_as_int(pc_v x) { return (pc_i)pc_float_to_bits(x); }
+PC_INLINE pc_v pc_vmax(pc_v a, pc_v b) { return a > b ? a : b; }
+PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return a < b ? a : b; }
+#endif
+
+/* The vector twins of pc_math.h: the same operations in the same order, so the same numbers. NaN comes out finite. */
+PC_INLINE pc_v pc_vclamp(pc_v x, float low, float high) { return pc_vmin(pc_vmax(x, pc_splat(low)), pc_splat(high)); }
+
+PC_INLINE pc_v pc_vtanh(pc_v x)
+{
+    x = pc_vclamp(x, -8.0f, 8.0f);
+    const pc_v s = x * x;
+    const pc_v p = (((PC_TANH_P4 * s + PC_TANH_P3) * s + PC_TANH_P2) * s + PC_TANH_P1) * s + 1.0f;
+    const pc_v q = (((PC_TANH_Q4 * s + PC_TANH_Q3) * s + PC_TANH_Q2) * s + PC_TANH_Q1) * s + 1.0f;
+    return x * p / q;
+}
+
+/* The logistic function by tanh: absolute error 3e-7, for gates. */
+PC_INLINE pc_v pc_vgate(pc_v x) { return 0.5f * pc_vtanh(0.5f * x) + 0.5f; }
+
+PC_INLINE pc_v pc_vexp(pc_v x)
+{
+    x = pc_vclamp(x, -87.0f, 88.0f);
+    /* rounding to the nearest whole number by adding and taking away what leaves no fraction */
+    const pc_v n = pc_to_float(pc_to_int(x * 1.44269504f + 127.5f)) - 127.0f;
+    const pc_v r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    pc_v p = 1.9875691500e-4f * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * pc_as_float(pc_to_int(n + 127.0f) * 8388608);
+}
+
+PC_INLINE pc_v pc_vsigmoid(pc_v x) { return 1.0f / (1.0f + pc_vexp(-x)); }
+
+/* A vector's first n floats from memory, zeros behind them; and the way back. */
+PC_INLINE pc_v pc_load_part(const float *p, int n)
+{
+    float part[PC_WIDTH] = {0};
+    for (int i = 0; i < n; i++) part[i] = p[i];
+    return pc_load(part);
+}
+PC_INLINE void pc_store_part(float *p, pc_v x, int n)
+{
+    float part[PC_WIDTH];
+    pc_store(part, x);
+    for (int i = 0; i < n; i++) p[i] = part[i];
+}
+
+/* Copy forwards, a vector at a time: the target may lie before the source, not behind it. */
+PC_INLINE void pc_move(float *to, const float *from, int n)
+{
+    int i = 0;
+    for (; i + PC_WIDTH <= n; i += PC_WIDTH) pc_store(to + i, pc_load(from + i));
+    for (; i < n; i++) to[i] = from[i];
+}
+
+#endif
