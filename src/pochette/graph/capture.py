@@ -13,6 +13,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from pochette.errors import ExportError
 from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Kind, Node, Value
+from pochette.graph.program import program_of
 
 
 def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
@@ -42,8 +43,7 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            # An empty table decomposes nothing; it only turns writes to buffers into outputs.
-            program = torch.export.export(module.eval(), example_inputs, strict=False).run_decompositions({})
+            program = program_of(module.eval(), example_inputs)
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         reserved = sorted(
