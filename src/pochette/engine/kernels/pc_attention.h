@@ -1,17 +1,8 @@
 /* softmax(q k^T scale + mask) v of one head, a query after the other. */
 #ifndef PC_ATTENTION_H
 #define PC_ATTENTION_H
+#include "pc_multiply.h"
 #include "pc_softmax.h"
-
-PC_INLINE float pc_inner(const float *a, const float *b, int n)
-{
-    float lane[PC_STRIP] = {0.0f};
-    int i = 0;
-    for (; i + PC_STRIP <= n; i += PC_STRIP)
-        for (int l = 0; l < PC_STRIP; l++) lane[l] += a[i + l] * b[i + l];
-    for (int l = 0; i < n; i++, l++) lane[l] += a[i] * b[i];
-    return pc_sum(lane, PC_STRIP);
-}
 
 /* q: (queries, width), k: (keys, width), v: (keys, depth), y: (queries, depth). added, allowed: (queries, keys) of
    numbers added to the scores, or of flags, 0 where a key must not be attended to; or null. A causal query sees the keys

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pochette.graph.contraction import Contraction, term_of
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
+from pochette.graph.loops import Operand, broadcast_strides, loop, strides_of, whole
 from pochette.graph.operator import Cost, Operator, describe
+
+if TYPE_CHECKING:
+    from pochette.engine.emitter import Emitter
 
 Letters = tuple[str, ...]
 """One name for each axis."""
@@ -141,6 +146,36 @@ class Product(Operator):
         labels = [axes[letter] for letter in equation.output]
         add_to(coupling, equation.added, labels)
         coupling.set(node.output, labels)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Products of two matrices at a time, then what is added."""
+        equation, out = self.equation(node), node.output
+        if any(value.dtype.is_complex or whole(emitter, value) for value in node.inputs()):
+            emitter.refuse("products of complex or whole numbers")
+        if len(set(equation.output)) < len(equation.output):
+            emitter.refuse("a product written along a diagonal")
+        sizes = equation.sizes
+        terms = [
+            term_of(emitter, value, letters, sizes)
+            for value, letters in zip(equation.operands, equation.letters, strict=True)
+        ]
+        output = term_of(emitter, out, equation.output, sizes)
+        Contraction(emitter, sizes).product(terms, output, equation.output)
+        if equation.added is not None or equation.scales:
+            _add(node, equation.added, emitter)
+
+
+def _add(node: Node, added: Value | None, emitter: Emitter) -> None:
+    """Write alpha times the products plus beta times what is added, broadcast."""
+    out, base = node.output, emitter.ref(node.output)
+    beta, alpha = node.args[3:5] if len(node.args) == 5 else (1, 1)
+    scaled = f"({base})[{{0}}]" if alpha == 1 else f"{emitter.number(alpha)} * ({base})[{{0}}]"
+    operands = [Operand(base, tuple(strides_of(out.shape)))]
+    if added is not None and beta != 0:
+        own = emitter.ref(added)
+        operands.append(Operand(own, tuple(broadcast_strides(added.shape, out.shape))))
+        scaled += f" + ({own})[{{1}}]" if beta == 1 else f" + {emitter.number(beta)} * ({own})[{{1}}]"
+    loop(emitter, out.shape, operands, lambda i, *more: f"({base})[{i}] = {scaled.format(i, *more)};")
 
 
 def _contract(node: Node, coupling: Coupling, places: list[tuple[Value, int]]) -> None:
