@@ -34,13 +34,13 @@ class UnitFamily:
 
     name: str
     """Path of the parameter that makes the units, without its last part."""
-    indices: dict[Place, Indices]
+    indices: dict[Place, Indices] = field(repr=False)
     """For each place, (unit, indices a unit owns there)."""
     norms: tuple[str, ...]
     """Layers that normalise over these units: removing some changes the others' statistics."""
     makers: tuple[Place, ...] = ()
     """The places whose weights make the units (their rows), as opposed to those that read them."""
-    numbers: Indices = field(default_factory=lambda: np.zeros(0, np.int64))
+    numbers: Indices = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
     """The units' numbers in `Units.unit`."""
 
     @property
@@ -56,8 +56,8 @@ class Units:
     families: tuple[UnitFamily, ...]
     kept: dict[str, str]
     """Parameter axis ("path:axis") to the reason why it stays whole."""
-    coupling: Coupling
-    unit: Labels
+    coupling: Coupling = field(repr=False)
+    unit: Labels = field(repr=False)
     """(label,) number of its unit."""
 
     def indices(self, value: Value, axis: int, removed: npt.NDArray[np.bool_]) -> Indices:

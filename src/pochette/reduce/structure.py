@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +29,7 @@ Survivors = Mapping[str, npt.NDArray[np.int64]]
 class Structure:
     """A captured network and its units."""
 
-    graph: Graph
+    graph: Graph = field(repr=False)
     units: Units
 
     @classmethod
