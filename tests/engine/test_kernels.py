@@ -24,7 +24,16 @@ from pochette.layers.synthesis import CYCLE, filtered_noise, hann_ramp, harmonic
 
 Array = npt.NDArray[np.float32]
 
-HEADERS = ("pc_math.h", "pc_noise.h", "pc_harmonics.h", "pc_linear.h", "pc_rnn.h", "pc_layer_norm.h", "pc_reverb.h")
+HEADERS = (
+    "pc_math.h",
+    "pc_simd.h",
+    "pc_noise.h",
+    "pc_harmonics.h",
+    "pc_linear.h",
+    "pc_rnn.h",
+    "pc_layer_norm.h",
+    "pc_reverb.h",
+)
 UNARY = ("pc_exp", "pc_log", "pc_log2", "pc_tanh", "pc_sigmoid", "pc_rsqrt")
 WRAPPERS = (
     "\n".join(f'#include "{header}"' for header in HEADERS)
