@@ -1,0 +1,64 @@
+"""Sound in C: pooling, interpolation, Fourier transforms, look-up and draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch.nn.functional as F
+
+from tests.engine.operator_cases import IN_C, Table, compiled, error_of, not_shown
+
+
+def interpolated(mode: str, **given: Any) -> Any:
+    return lambda x: F.interpolate(x, mode=mode, **given)
+
+
+RESAMPLING: Table = {
+    "max pool": (lambda x: F.max_pool1d(x, 3), (2, 3, 11)),
+    "max pool, padded": (lambda x: F.max_pool1d(x, 4, 2, 2), (2, 3, 11)),
+    "max pool, dilated": (lambda x: F.max_pool1d(x, 3, 1, 1, 3), (2, 3, 11)),
+    "max pool, beginning in the padding": (lambda x: F.max_pool1d(x, 4, 1, 2, 2), (2, 3, 11)),
+    "max pool, last window cut": (lambda x: F.max_pool1d(x, 4, 3, ceil_mode=True), (2, 3, 12)),
+    "max pool of a plane": (lambda x: F.max_pool2d(x, (2, 3), (1, 2), (1, 1)), (2, 3, 5, 8)),
+    "mean pool": (lambda x: F.avg_pool1d(x, 4), (2, 3, 12)),
+    "mean pool, padded": (lambda x: F.avg_pool1d(x, 4, 3, 2), (2, 3, 12)),
+    "mean pool, padding not counted": (lambda x: F.avg_pool1d(x, 4, 3, 2, count_include_pad=False), (2, 3, 12)),
+    "mean pool, last window cut": (lambda x: F.avg_pool1d(x, 4, 3, 1, ceil_mode=True), (2, 3, 12)),
+    "mean pool of a plane": (lambda x: F.avg_pool2d(x, (2, 3), padding=1), (2, 3, 5, 8)),
+    "mean pool, divided by 5": (lambda x: F.avg_pool2d(x, 2, divisor_override=5), (2, 3, 4, 8)),
+    "adaptive mean": (lambda x: F.adaptive_avg_pool1d(x, 5), (2, 3, 12)),
+    "adaptive mean of a plane": (lambda x: F.adaptive_avg_pool2d(x, (2, 3)), (2, 3, 5, 7)),
+    "adaptive max": (lambda x: F.adaptive_max_pool1d(x, 5), (2, 3, 12)),
+    "nearest": (interpolated("nearest", scale_factor=3), (2, 3, 7)),
+    "nearest, to a size": (interpolated("nearest", size=11), (2, 3, 7)),
+    "nearest, fewer": (interpolated("nearest", scale_factor=0.5), (2, 3, 8)),
+    "nearest, exact": (interpolated("nearest-exact", size=11), (2, 3, 7)),
+    "nearest of a plane": (interpolated("nearest", scale_factor=(2, 1)), (2, 3, 4, 5)),
+    "linear": (interpolated("linear", scale_factor=4), (2, 3, 7)),
+    "linear, corners aligned": (interpolated("linear", size=20, align_corners=True), (2, 3, 7)),
+    "linear, fewer": (interpolated("linear", size=3), (2, 3, 7)),
+    "linear, long": (interpolated("linear", scale_factor=8), (1, 1, 300)),
+    "linear of a plane": (interpolated("bilinear", scale_factor=(2, 3)), (2, 3, 4, 5)),
+    "linear of a plane along one axis": (interpolated("bilinear", size=(4, 9), align_corners=True), (2, 3, 4, 5)),
+    "cubic": (interpolated("bicubic", scale_factor=2), (1, 2, 5, 6)),
+    "linear of a space": (interpolated("trilinear", scale_factor=2), (1, 2, 3, 2, 4)),
+    "nearest of a space": (interpolated("nearest", scale_factor=2), (1, 2, 3, 2, 4)),
+    "nearest of a space, exact": (interpolated("nearest-exact", scale_factor=1.5), (1, 2, 4, 2, 4)),
+    "no other size": (interpolated("nearest", size=7), (2, 3, 7)),
+}
+CASES: Table = {**RESAMPLING}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return compiled(CASES, tmp_path_factory.mktemp("signal"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_c_says_what_torch_says(name: str, made: Any) -> None:
+    assert error_of(CASES[name], made[name]) <= 1e-6
+
+
+def test_no_c_lacks_a_case(made: Any) -> None:
+    assert not_shown(IN_C["test_ops_signal"], made) == []
