@@ -47,6 +47,7 @@ def compile_together(
     found: dict[str, Any] = {}
     texts: list[str] = []
     kernels: dict[str, str] = {}
+    functions: dict[str, None] = {}
     for number, (name, (module, example)) in enumerate(modules.items()):
         try:
             graph = capture(module, example)
@@ -57,9 +58,11 @@ def compile_together(
             found[name] = error
             continue
         found[name] = (graph, f"step{number}")
-        texts.append(_function(f"step{number}", core, inputs, outputs))
+        texts.append(_step(f"step{number}", core, inputs, outputs))
         kernels |= core.kernels
-    files = {"all.c": "\n".join(texts), **kernels}
+        functions |= dict.fromkeys(core.functions.split("\n\n"))
+    includes = "".join(f'#include "{header}"\n' for header in kernels)
+    files = {"all.c": "\n".join([includes, *functions, *texts]), **kernels}
     flags = [*WARNINGS, "-O1", "-shared", "-fPIC", "-Wno-unused-function"]
     path = folder / "all.so"
     path.write_bytes(compile_files(files, command or [*host_compiler(), *flags], link=()))
@@ -67,13 +70,12 @@ def compile_together(
     return {n: f if isinstance(f, ExportError) else Step(f[0], library, f[1]) for n, f in found.items()}
 
 
-def _function(name: str, core: Core, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
+def _step(name: str, core: Core, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> str:
     arguments = ", ".join([*(f"const float *{x}" for x in inputs), *(f"float *{y}" for y in outputs)])
     comma = ", " if arguments else ""
     unused = "".join(f"    (void){x};\n" for x in inputs)
     process = f"void {name}_process({name}_state *s{comma}{arguments})"
-    return f"""{core.includes}
-#define weights {name}_weights
+    return f"""#define weights {name}_weights
 {core.weights}
 typedef struct {{
 {core.fields}
