@@ -5,9 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from tests.engine.operator_cases import IN_C, Table, compiled, error_of, not_shown
+
+TABLE = torch.arange(12.0).view(4, 3)
+
+
+def places(x: Tensor, count: int) -> Tensor:
+    """Whole numbers below a count."""
+    return (torch.sigmoid(x) * count).long()
 
 
 def interpolated(mode: str, **given: Any) -> Any:
@@ -47,7 +56,32 @@ RESAMPLING: Table = {
     "nearest of a space, exact": (interpolated("nearest-exact", scale_factor=1.5), (1, 2, 4, 2, 4)),
     "no other size": (interpolated("nearest", size=7), (2, 3, 7)),
 }
-CASES: Table = {**RESAMPLING}
+LOOK_UP: Table = {
+    "embedding": (lambda x, w: F.embedding(places(x, 7), w), (2, 5), (7, 3)),
+    "embedding of a stored table": (lambda x: F.embedding(places(x, 4), TABLE), (2, 5)),
+    "index": (lambda x, w: w[places(x, 7)], (2, 5), (7, 3)),
+    "index by stored numbers": (lambda x: x[:, torch.tensor([2, 0, -1])], (2, 5, 3)),
+    "index inside": (lambda x, y: x[:, places(y, 5)], (2, 5, 3), (4,)),
+    "index of two axes": (lambda x, y: x[:, places(y, 5), places(y, 3)], (2, 5, 3, 2), (4,)),
+    "index of two axes apart": (lambda x, y: x[places(y, 2), :, places(y, 3)], (2, 5, 3), (4,)),
+    "index of numbers that meet": (lambda x, y: x[places(y, 2), places(y[:, :1], 5)], (2, 5, 3), (4, 6)),
+    "index_select": (lambda x, y: x.index_select(1, places(y, 5)), (2, 5, 3), (4,)),
+    "gather": (lambda x, y: x.gather(1, places(y, 5)), (2, 5, 3), (2, 4, 3)),
+    "gather of the last": (lambda x, y: x.gather(-1, places(y, 5)), (2, 5), (2, 4)),
+    "take": (lambda x, y: x.take(places(y, 10)), (2, 5), (2, 4)),
+    "take_along_dim": (lambda x: torch.take_along_dim(x, x.argsort(-1), -1), (2, 5)),
+    "one_hot": (lambda x: F.one_hot(places(x, 4), 4).float(), (2, 5)),
+    "bucketize": (lambda x: torch.bucketize(x, torch.linspace(-1, 1, 7)).float(), (3, 20)),
+    "bucketize, right": (lambda x: torch.bucketize(x.long().float(), torch.arange(-1.0, 2), right=True).float(), (3, 20)),
+    "sort": (lambda x: x.sort(dim=1)[0], (2, 7, 3)),
+    "sort, falling": (lambda x: x.sort(descending=True)[0], (2, 7)),
+    "places of sort": (lambda x: x.sort(dim=0, stable=True)[1].float(), (7, 2)),
+    "argsort": (lambda x: x.argsort(-1, descending=True).float(), (2, 7)),
+    "distances": (torch.cdist, (2, 3, 4), (2, 5, 4)),
+    "distances, broadcast": (torch.cdist, (2, 3, 4), (5, 4)),
+    "nearest of a codebook": (lambda x, w: w[torch.cdist(x, w).argmin(-1)], (3, 4), (6, 4)),
+}
+CASES: Table = {**RESAMPLING, **LOOK_UP}
 
 
 @pytest.fixture(scope="module")
