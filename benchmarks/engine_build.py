@@ -89,6 +89,29 @@ def harness(name: str, **options: Any) -> ctypes.CDLL:
     return load({name: (HERE / name).read_text(encoding="utf-8")}, **options)
 
 
+def cplusplus(name: str, flags: Sequence[str], libraries: Sequence[Path]) -> ctypes.CDLL:
+    """A C++ file of benchmarks/engine as a library, loaded.
+
+    Args:
+        name: of the file.
+        flags: beyond the ordinary ones.
+        libraries: to be linked, all of one folder; whole, even if nothing seems to need them.
+
+    Raises:
+        MissingError: no compiler, or it refuses the file.
+    """
+    if shutil.which("c++") is None:
+        raise MissingError("no system compiler `c++` (on Debian: apt install g++)")
+    made = scratch() / f"{name}.so"
+    if not made.exists():
+        link = ["-Wl,--no-as-needed", *map(str, libraries), f"-Wl,-rpath,{libraries[0].parent}"]
+        words = ["c++", "-std=c++17", "-O3", "-w", "-shared", "-fPIC", *flags, str(HERE / name), "-o", str(made), *link]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise MissingError(f"{name} does not compile: {done.stderr.strip()[:200]}")
+    return ctypes.CDLL(str(made))
+
+
 @cache
 def _timer() -> Any:
     run = harness("timer.c").timer_run

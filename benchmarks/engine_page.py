@@ -23,10 +23,9 @@ STORED = ROOT / "benchmarks" / "results" / "engine.json"
 PAGE = ROOT / "docs" / "engine.md"
 IMAGE = ROOT / "docs" / "images" / "engine.svg"
 TITLES = {peer.name: peer.title for peer in PEERS} | {"sketch": "by hand"}
-OTHERS = ("onnxruntime", "openvino", "torchscript", "torch", "sketch")
-"""Peers that are not builds of ours."""
 LOOKS = {"cc": (BRASS, "o"), "clang": (BRASS, "D"), "sketch": ("#2f6678", "x"), "onnxruntime": (WINE, "s"),
-         "openvino": ("#4d6b3c", "v"), "torchscript": (SOFT, "<"), "torch": (SOFT, "^")}  # fmt: skip
+         "openvino": ("#4d6b3c", "v"), "executorch": ("#5b4a8a", "P"),
+         "torchscript": (SOFT, "<"), "torch": (SOFT, "^")}  # fmt: skip
 
 
 def title(row: Row) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -14,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from engine_build import GLUE, SMALL, MissingError, Native, _address, harness, load, native, scratch
+from engine_build import GLUE, SMALL, MissingError, Native, _address, cplusplus, harness, load, native, scratch
 from engine_nets import FloatArray, Net, Streaming
 from torch import Tensor, nn
 
@@ -231,6 +234,54 @@ def open_vino(made: Candidate) -> Runner:
     return _opened(library, "ov", context, made)
 
 
+def execu_torch(made: Candidate) -> Runner:
+    """ExecuTorch with the XNNPACK backend through its C++ interface; the state lies in the program."""
+    folder = _folder("executorch")
+    # What no release before had: a wheel with the runtime's own libraries.
+    names = ["", "_threadpool", "_backend_xnnpack", "_kernels_optimized"]
+    libraries = [folder / "lib" / f"libexecutorch{name}.so" for name in names]
+    if not all(map(Path.exists, libraries)):
+        raise MissingError("this wheel of executorch holds no library of its runtime (1.5 does)")
+    types = folder / "include" / "executorch" / "runtime" / "core" / "portable_type" / "c10"
+    flags = ["-DC10_USING_CUSTOM_GENERATED_MACROS", f"-I{folder / 'include'}", f"-I{types}"]
+    shape = made.net.shape
+    with _silence():
+        program = str(_export_executorch(made)).encode()
+        library = cplusplus("executorch.cpp", flags, libraries)
+        library.et_open.restype = ctypes.c_void_p
+        context = library.et_open(program, (ctypes.c_int64 * len(shape))(*shape), ctypes.c_size_t(len(shape)))
+    return _opened(library, "et", context, made)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing reaches the standard error, from C++ neither: the runtime tells there how it counted the cores."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    sys.stderr.flush()
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def _export_executorch(made: Candidate) -> Path:
+    """The network as a program of ExecuTorch."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    path = scratch() / f"{made.net.name}.pte"
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        exported = torch.export.export(made.module, (torch.zeros(made.net.shape),))
+        lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+        path.write_bytes(lowered.to_executorch().buffer)
+    return path
+
+
 @dataclass(frozen=True)
 class Peer:
     """A column of the benchmark."""
@@ -249,6 +300,7 @@ PEERS = [
     Peer("clang-os", "ours, clang -Os", ours("clang", SMALL)),
     Peer("onnxruntime", "ONNX Runtime", onnx_runtime, "onnxruntime"),
     Peer("openvino", "OpenVINO", open_vino, "openvino"),
+    Peer("executorch", "ExecuTorch", execu_torch, "executorch"),
     Peer("torchscript", "TorchScript", Script, "torch"),
     Peer("torch", "PyTorch", Eager, "torch"),
 ]
