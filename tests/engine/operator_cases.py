@@ -19,8 +19,8 @@ Table = dict[str, tuple[Any, ...]]
 
 IN_C: dict[str, tuple[str, ...]] = {
     "test_ops_shape": ("shape", "ranges", "places"),
-    "test_ops_numbers": ("reduction", "normalisation", "attention", "spectral", "products"),
-    "test_ops_signal": ("resampling", "lookup", "order"),
+    "test_ops_numbers": ("reduction", "normalisation", "attention", "products"),
+    "test_ops_signal": ("resampling", "lookup", "order", "spectral"),
 }
 """Test file to the files of `pochette.graph.ops` whose C it holds against torch, all of it."""
 

@@ -82,13 +82,6 @@ SEVERAL: Table = {
     "statistics of the only one": (lambda x: F.batch_norm(x, None, None, training=True), (1, 6, 5)),
     "weight norm": (lambda v, g: torch._weight_norm(v, g, 0), (4, 3, 5), (4, 1, 1)),
     "weight norm of columns": (lambda v, g: torch._weight_norm(v, g, 1), (4, 3, 5), (1, 3, 1)),
-    "cumsum": (lambda x: x.cumsum(-1), (2, 1000)),
-    "cumsum inside": (lambda x: x.cumsum(1), (2, 50, 19)),
-    "cumsum of a long phase": (lambda x: (0.01 * torch.sigmoid(x)).cumsum(-1), (1, 48000)),
-    "cumprod": (lambda x: (1 + 0.1 * x).cumprod(1), (2, 9, 3)),
-    "cummax": (lambda x: x.cummax(1)[0] + x.cummin(1)[0], (2, 9, 3)),
-    "places of cummax": (lambda x: x.cummax(-1)[1].float(), (2, 9)),
-    "running sum of whole numbers": (lambda x: (3 * x).long().cumsum(1).float(), (2, 9, 3)),
 }
 ATTENTION: Table = {
     "attention": (F.scaled_dot_product_attention, (2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 20)),

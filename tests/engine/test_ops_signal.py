@@ -11,12 +11,17 @@ from torch import Tensor
 
 from tests.engine.operator_cases import IN_C, Table, compiled, error_of, not_shown
 
-TABLE = torch.arange(12.0).view(4, 3)
+TABLE, STEPS = torch.arange(12.0).view(4, 3), torch.arange(-1.0, 2)
 
 
 def places(x: Tensor, count: int) -> Tensor:
     """Whole numbers below a count."""
     return (torch.sigmoid(x) * count).long()
+
+
+def pairs(x: Tensor) -> Tensor:
+    """Complex numbers of the pairs along the last axis."""
+    return torch.view_as_complex(x.contiguous())
 
 
 def interpolated(mode: str, **given: Any) -> Any:
@@ -72,7 +77,10 @@ LOOK_UP: Table = {
     "take_along_dim": (lambda x: torch.take_along_dim(x, x.argsort(-1), -1), (2, 5)),
     "one_hot": (lambda x: F.one_hot(places(x, 4), 4).float(), (2, 5)),
     "bucketize": (lambda x: torch.bucketize(x, torch.linspace(-1, 1, 7)).float(), (3, 20)),
-    "bucketize, right": (lambda x: torch.bucketize(x.long().float(), torch.arange(-1.0, 2), right=True).float(), (3, 20)),
+    "bucketize, right": (
+        lambda x: torch.bucketize(x.long().float(), torch.arange(-1.0, 2), right=True).float(),
+        (3, 20),
+    ),
     "sort": (lambda x: x.sort(dim=1)[0], (2, 7, 3)),
     "sort, falling": (lambda x: x.sort(descending=True)[0], (2, 7)),
     "places of sort": (lambda x: x.sort(dim=0, stable=True)[1].float(), (7, 2)),
@@ -81,7 +89,45 @@ LOOK_UP: Table = {
     "distances, broadcast": (torch.cdist, (2, 3, 4), (5, 4)),
     "nearest of a codebook": (lambda x, w: w[torch.cdist(x, w).argmin(-1)], (3, 4), (6, 4)),
 }
-CASES: Table = {**RESAMPLING, **LOOK_UP}
+RUNNING: Table = {
+    "cumsum": (lambda x: x.cumsum(-1), (2, 1000)),
+    "cumsum inside": (lambda x: x.cumsum(1), (2, 50, 19)),
+    "cumsum of a long phase": (lambda x: (0.01 * torch.sigmoid(x)).cumsum(-1), (1, 48000)),
+    "cumprod": (lambda x: (1 + 0.1 * x).cumprod(1), (2, 9, 3)),
+    "cummax": (lambda x: x.cummax(1)[0] + x.cummin(1)[0], (2, 9, 3)),
+    "places of cummax": (lambda x: x.cummax(-1)[1].float(), (2, 9)),
+    "running sum of whole numbers": (lambda x: (3 * x).long().cumsum(1).float(), (2, 9, 3)),
+}
+real, fft = torch.view_as_real, torch.fft
+WINDOW = torch.hann_window(16)
+SPECTRA: Table = {
+    **{f"rfft of {n}": (lambda x: real(fft.rfft(x)), (2, n)) for n in (1, 2, 3, 8, 15, 30, 64, 127, 480, 1000)},
+    **{f"irfft to {n}": (lambda x, n=n: fft.irfft(pairs(x), n), (2, n // 2 + 1, 2)) for n in (2, 3, 8, 15, 30, 480)},
+    **{f"fft of {n}": (lambda x: real(fft.fft(pairs(x))), (2, n, 2)) for n in (1, 4, 7, 24, 125)},
+    "fft of real numbers": (lambda x: real(fft.fft(x)), (2, 24)),
+    "ifft": (lambda x: real(fft.ifft(pairs(x), norm="ortho")), (2, 24, 2)),
+    "rfft, cut": (lambda x: real(fft.rfft(x, 16)), (2, 24)),
+    "rfft, filled up": (lambda x: real(fft.rfft(x, 32, norm="forward")), (2, 23)),
+    "rfft along another axis": (lambda x: real(fft.rfft(x, dim=1)), (2, 24, 3)),
+    "irfft along another axis": (lambda x: fft.irfft(pairs(x), dim=0, norm="ortho"), (13, 3, 2)),
+    "irfft, filled up": (lambda x: fft.irfft(pairs(x), 64), (2, 13, 2)),
+    "long rfft": (lambda x: real(fft.rfft(x)), (1, 16384)),
+    "there and back": (lambda x: fft.irfft(fft.rfft(x)), (3, 100)),
+    "parts": (lambda x: pairs(x).real + pairs(x).imag, (3, 5, 2)),
+    "complex": (lambda x, y: real(torch.complex(x, y).transpose(0, 1)), (3, 5), (3, 5)),
+    "complex cat and slice": (lambda x: real(torch.cat([pairs(x), pairs(x)[:, 1:3]], dim=1)[1:]), (3, 5, 2)),
+    "a spectrum filled up": (lambda x: real(F.pad(fft.rfft(x), (1, 2))), (3, 8)),
+    "zero phase": (lambda x: fft.irfft(torch.complex(x, torch.zeros_like(x))), (2, 65)),
+    "stft": (lambda x: real(torch.stft(x, 16, 4, window=WINDOW, return_complex=True)), (2, 64)),
+    "stft, short window": (
+        lambda x: real(torch.stft(x, 20, 5, 16, WINDOW, center=False, normalized=True, return_complex=True)), (64,),
+    ),
+    "stft and back": (
+        lambda x: torch.istft(torch.stft(x, 16, 4, window=WINDOW, return_complex=True), 16, 4, window=WINDOW), (2, 64),
+    ),
+    "istft": (lambda x: torch.istft(pairs(x), 16, 8, window=WINDOW, length=70), (2, 9, 10, 2)),
+}  # fmt: skip
+CASES: Table = {**RESAMPLING, **LOOK_UP, **RUNNING, **SPECTRA}
 
 
 @pytest.fixture(scope="module")

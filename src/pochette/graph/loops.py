@@ -12,6 +12,7 @@ from math import prod
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from pochette.graph.graph import Value
@@ -144,11 +145,27 @@ def move(
     """
     parts = 2 if target.dtype.is_complex else 1
     if parts == 2:
+        emitter.own(target, target.size)
         lengths, to, out_of = [*lengths, 2], [*(2 * step for step in to), 1], [*(2 * step for step in out_of), 1]
     write = Operand(emitter.ref(target), tuple(to), parts * to_start)
-    read = Operand(emitter.ref(source), tuple(out_of), parts * start)
+    read = Operand(parted(emitter, source), tuple(out_of), parts * start)
     cast = "(uint32_t)(int)" if whole(emitter, target) and not whole(emitter, source) else ""
     lay(emitter, lengths, write, read, cast)
+
+
+def parted(emitter: Emitter, value: Value) -> str:
+    """Where a tensor lies; complex numbers are pairs of floats, stored ones too.
+
+    Args:
+        emitter: knows the memory.
+        value: of the graph.
+
+    Returns:
+        an address.
+    """
+    if value.dtype.is_complex and value.kind in ("parameter", "constant"):
+        return emitter.constant(np.ascontiguousarray(emitter.tensor(value), np.complex64).view(np.float32))
+    return emitter.ref(value)
 
 
 def lay(emitter: Emitter, lengths: Sequence[int], write: Operand, read: Operand, cast: str = "") -> None:
@@ -172,6 +189,8 @@ def fill(emitter: Emitter, value: Value, number: float) -> None:
         value: written.
         number: what they become.
     """
+    if value.dtype.is_complex:
+        emitter.own(value, value.size)
     literal = f"{int(number) % 2**32}u" if whole(emitter, value) else emitter.number(number)
     base, parts = emitter.ref(value), 2 if value.dtype.is_complex else 1
     loop(emitter, [value.size * parts], [Operand(base, (1,))], lambda i: f"({base})[{i}] = {literal};")

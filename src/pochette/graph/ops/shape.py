@@ -10,7 +10,7 @@ import torch
 
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
-from pochette.graph.loops import Operand, broadcast_strides, fill, lay, loop, move, strides_of, whole
+from pochette.graph.loops import Operand, broadcast_strides, fill, lay, loop, move, parted, strides_of, whole
 from pochette.graph.operator import Operator, Survivors, describe
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Same(Operator):
 
     def _to_complex(self, node: Node, emitter: Emitter) -> None:
         fill(emitter, node.output, 0.0)
-        write = Operand(emitter.ref(node.output), (2,))
+        write = Operand(parted(emitter, node.output), (2,))
         lay(emitter, [node.output.size], write, Operand(emitter.ref(node.args[0]), (1,)))
 
 

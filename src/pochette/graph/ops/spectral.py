@@ -5,14 +5,19 @@ from __future__ import annotations
 from math import log2, prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from pochette.graph.coupling import Coupling, Labels
-from pochette.graph.graph import Node
-from pochette.graph.loops import whole
+from pochette.graph.graph import Node, Value
+from pochette.graph.loops import Operand, broadcast_strides, lay, loop, parted, strides_of, whole
 from pochette.graph.operator import Cost, Operator, describe
 from pochette.graph.ops.pointwise import Elementwise
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def fourier_operations(points: int, *, real: bool) -> float:
@@ -83,6 +88,74 @@ class Fourier(Transformed):
         rows = x.size // prod(x.shape[axis] for axis in axes)
         return Cost(fft=round(rows * fourier_operations(prod(lengths), real=real)))
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One kernel call a row; an axis that is not the last is brought there and back."""
+        x, out, name = node.args[0], node.output, node.op.split(".")[1].removeprefix("fft_")
+        if name not in ("fft", "ifft", "rfft", "irfft"):
+            emitter.refuse(f"Fourier transforms of the kind {name}")
+        (axis,), wanted = self.axes(node), {"irfft": out}.get(name, x)
+        n = node.args[1] or (out.shape[axis] if name in ("irfft", "ifft", "fft") else wanted.shape[axis])
+        if out.dtype.is_complex:
+            emitter.own(out, out.size)
+        source, lead = _last(emitter, x, axis), [size for a, size in enumerate(x.shape) if a != axis]
+        inside = axis == len(x.shape) - 1
+        parts = [2 if value.dtype.is_complex else 1 for value in (out, x)]
+        target = emitter.ref(out) if inside else emitter.scratch(out.size * parts[0])
+        emitter.need("pc_fourier.h")
+        numbers = [str(n), str(x.shape[axis])]
+        kernel = {"rfft": "pc_fourier_real", "irfft": "pc_fourier_back"}.get(name, "pc_fourier_complex")
+        if name == "irfft":
+            numbers.append("1")
+        elif name != "rfft":
+            numbers += [str(int(parts[1] == 1)), "1.0f" if name == "ifft" else "-1.0f"]
+        numbers.append(emitter.number(_scaling(node.args[3], n, back=name.startswith("i"))))
+        table, scratch = _table(emitter, n), emitter.scratch(4 * n + 2)
+        widths = out.shape[axis] * parts[0], x.shape[axis] * parts[1]
+        loop(
+            emitter,
+            [prod(lead)],
+            [Operand("", (width,)) for width in widths],
+            lambda y, i: f"{kernel}({target} + {y}, {source} + {i}, {table}, {', '.join(numbers)}, {scratch});",
+        )
+        if not inside:
+            _from_last(emitter, target, out, axis, parts[0])
+
+
+def _table(emitter: Emitter, n: int) -> str:
+    """Cosines and sines of a full turn in n steps."""
+    turn = 2 * np.pi * np.arange(n) / n
+    return emitter.constant(np.concatenate([np.cos(turn), np.sin(turn)]))
+
+
+def _scaling(norm: str | None, n: int, *, back: bool) -> float:
+    """What the sums are multiplied by."""
+    if norm == "ortho":
+        return float(n**-0.5)
+    return 1 / n if (norm == "forward") != back else 1.0
+
+
+def _steps(shape: tuple[int, ...], axis: int, parts: int) -> tuple[list[int], list[int], list[int]]:
+    """Lengths and strides, in memory and with an axis brought to the end; complex numbers have an axis of two parts."""
+    order = [*(a for a in range(len(shape)) if a != axis), axis]
+    own = strides_of([*shape, parts])
+    lengths = [*(shape[a] for a in order), parts]
+    return lengths, [*(own[a] for a in order), 1], strides_of(lengths)
+
+
+def _last(emitter: Emitter, x: Value, axis: int) -> str:
+    """Where a tensor lies with an axis at the end."""
+    if axis == len(x.shape) - 1:
+        return parted(emitter, x)
+    lengths, own, wanted = _steps(x.shape, axis, 2 if x.dtype.is_complex else 1)
+    base = emitter.scratch(prod(lengths))
+    lay(emitter, lengths, Operand(base, tuple(wanted)), Operand(parted(emitter, x), tuple(own)))
+    return base
+
+
+def _from_last(emitter: Emitter, base: str, out: Value, axis: int, parts: int) -> None:
+    lengths, own, given = _steps(out.shape, axis, parts)
+    lay(emitter, lengths, Operand(emitter.ref(out), tuple(own)), Operand(base, tuple(given)))
+
 
 class Cumulative(Transformed):
     """Sums or products of all that came before."""
@@ -135,6 +208,28 @@ class ShortTime(Operator):
             coupling.freeze(window, "a window")
         coupling.set(node.output, [*batch, *(_fixed(coupling, size) for size in node.output.shape[len(batch) :])])
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """A kernel call for each sound."""
+        x, out, (n, hop, length, window, normalized, onesided, as_complex) = node.args[0], node.output, node.args[1:8]
+        if onesided is False or x.dtype.is_complex:
+            emitter.refuse("both sides of a spectrum")
+        del as_complex  # pairs of floats either way
+        emitter.own(out, out.size if out.dtype.is_complex else 0)
+        frames = (x.shape[-1] - n) // (hop or n // 4) + 1
+        shape, scale = _window(emitter, window, length or n, n), n**-0.5 if normalized else 1.0
+        emitter.need("pc_fourier.h")
+        made, source, table, scratch = emitter.ref(out), emitter.ref(x), _table(emitter, n), emitter.scratch(6 * n + 2)
+        numbers = f"{n}, {hop or n // 4}, {frames}, {emitter.number(scale)}"
+        loop(
+            emitter,
+            [prod(x.shape[:-1])],
+            [Operand("", (2 * (n // 2 + 1) * frames,)), Operand("", (x.shape[-1],))],
+            lambda y, i: (
+                f"pc_short_time({made} + {y}, {source} + {i}, {emitter.constant(shape)}, {table}, {numbers}, "
+                f"{scratch});"
+            ),
+        )
+
 
 class Overlapped(ShortTime):
     """The inverse: windows transformed back and added where they overlap."""
@@ -160,6 +255,43 @@ class Overlapped(ShortTime):
             coupling.freeze(window, "a window")
         coupling.set(node.output, [*batch, _fixed(coupling, node.output.shape[-1])])
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """A kernel call for each sound; what the windows add up to is divided out by a stored number a sample."""
+        x, out, (n, hop, length, window, center, normalized, onesided) = node.args[0], node.output, node.args[1:8]
+        if onesided is False or out.dtype.is_complex:
+            emitter.refuse("both sides of a spectrum")
+        hop, frames = hop or n // 4, x.shape[-1]
+        shape = _window(emitter, window, length or n, n)
+        total = np.zeros(n + (frames - 1) * hop)
+        for frame in range(frames):
+            total[frame * hop : frame * hop + n] += shape**2
+        weight = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
+        first, samples = n // 2 if center else 0, out.shape[-1]
+        weight = np.pad(weight, (0, samples))[first : first + samples]
+        emitter.need("pc_fourier.h")
+        scratch = emitter.scratch(6 * n + (frames - 1) * hop)
+        made, source = emitter.ref(out), parted(emitter, x)
+        stored = ", ".join([emitter.constant(shape), emitter.constant(weight), _table(emitter, n)])
+        scale = emitter.number(n**-0.5 if normalized else 1 / n)
+        loop(
+            emitter,
+            [prod(out.shape[:-1])],
+            [Operand("", (samples,)), Operand("", (2 * (n // 2 + 1) * frames,))],
+            lambda y, i: (
+                f"pc_overlapped({made} + {y}, {source} + {i}, {stored}, {n}, {hop}, {frames}, {first}, "
+                f"{samples}, {scale}, {scratch});"
+            ),
+        )
+
+
+def _window(emitter: Emitter, window: Value | None, length: int, n: int) -> FloatArray:
+    """The numbers of a window, with zeros on both sides if it is shorter than a transform."""
+    if window is not None and window.kind not in ("parameter", "constant"):
+        emitter.refuse("a window that is computed")
+    numbers = np.ones(length) if window is None else emitter.tensor(window).astype(np.float64)
+    left = (n - length) // 2
+    return np.pad(numbers, (left, n - length - left))
+
 
 class Halves(Operator):
     """Complex numbers as pairs of real ones, or back."""
@@ -175,6 +307,15 @@ class Halves(Operator):
             coupling.freeze_labels(axes.pop(), "real and imaginary part")
         coupling.set(node.output, axes)
 
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """The same memory; one half of each pair is copied."""
+        x, out, name = node.args[0], node.output, node.op.split(".")[1]
+        if name.startswith("view_as"):
+            emitter.alias(out, x, 0)
+            return
+        part = Operand(parted(emitter, x), (2,), int(name == "imag"))
+        lay(emitter, [out.size], Operand(emitter.ref(out), (1,)), part)
+
 
 class Composed(Elementwise):
     """Complex numbers of two real ones each, by their parts or by length and angle; and the angle of one."""
@@ -183,6 +324,17 @@ class Composed(Elementwise):
         """By parts: nothing. By length and angle: sine, cosine and two products. The angle: one arc tangent."""
         each = {"aten.polar.default": Cost(pointwise=2, transcendental=2), "aten.angle.default": Cost(transcendental=1)}
         return each.get(node.op, Cost()) * node.output.size
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Both parts side by side."""
+        if node.op != "aten.complex.default":
+            emitter.refuse("complex numbers by length and angle")
+        out = node.output
+        emitter.own(out, out.size)
+        steps = tuple(2 * stride for stride in strides_of(out.shape))
+        for part, value in enumerate(node.args):
+            read = Operand(emitter.ref(value), tuple(broadcast_strides(value.shape, out.shape)))
+            lay(emitter, out.shape, Operand(emitter.ref(out), steps, part), read)
 
 
 _FOURIER = Fourier(axes=2, length=1)
