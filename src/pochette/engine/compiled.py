@@ -119,7 +119,7 @@ def compile_engine(
         )
     graph = capture(step_module, example_inputs)
     inputs, outputs = _names(graph)
-    return Engine(name, graph, write_core(graph, inputs, outputs), strict=strict)
+    return Engine(name, graph, write_core(graph, inputs, outputs, roomy=board == "host"), strict=strict)
 
 
 def _names(graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:

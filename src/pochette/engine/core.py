@@ -13,6 +13,8 @@ import numpy as np
 import torch
 
 from pochette.engine.emitter import LANES, Emitter, group_of_nodes, state_name
+from pochette.engine.histories import History
+from pochette.engine.views import View, row_major
 from pochette.errors import ExportError
 from pochette.graph.graph import Graph, Value
 
@@ -21,6 +23,10 @@ GUARD = """#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize ("O3")
 #endif"""
 """What a generated file begins with."""
+
+
+_WRITTEN_OUT = 8
+"""States at capture with more numbers than this lie among the weights."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,17 @@ class Core:
     scratch_bytes: int
 
 
-def write_core(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Core:
+def write_core(
+    graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], *, roomy: bool = False, parted: bool = False
+) -> Core:
     """Write one call of a graph.
 
     Args:
         graph: captured; its inputs and outputs hold floats.
         inputs: C names of the arrays it reads, one for each input.
         outputs: C names of the arrays it writes, one for each output.
+        roomy: whether memory is plenty, so that pasts need be moved less often.
+        parted: whether what is no part of the network can be left out by a macro, POCHETTE_NETWORK_ONLY.
 
     Returns:
         the text and its sizes.
@@ -60,24 +70,26 @@ def write_core(graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...]) 
         ExportError: an operator has no C, or an input or output is of whole numbers.
     """
     _check(graph)
-    emitter = Emitter(graph, names=dict(zip(map(id, graph.inputs), inputs, strict=True)))
-    emitter.run(group_of_nodes(graph))
+    emitter = Emitter(graph, names=dict(zip(map(id, graph.inputs), inputs, strict=True)), roomy=roomy)
+    emitter.run(group_of_nodes(graph) if parted else {})
     # What is returned first: it may be a state's old value.
     for name, value in zip(outputs, graph.outputs, strict=True):
-        emitter.copy(name, emitter.ref(value), value.size)
+        emitter.assign(View(name, 0, row_major(value.shape)), emitter.view(value), value.shape)
     emitter.carry()
     arena = emitter.plan()
-    states = graph.of_kind("state")
+    lines = {id(history.state): history for history in emitter.histories.values()}
+    states = [(value, lines.get(id(value))) for value in graph.of_kind("state")]
+    reset = "\n".join(_reset(value, line, emitter) for value, line in states)
     return Core(
-        fields="\n".join([f"    float arena[{max(arena, 1)}];", *map(_member, states)]),
+        fields="\n".join([f"    float arena[{max(arena, 1)}];", *(_member(*state) for state in states)]),
         body=_body(emitter),
-        reset="\n".join(_reset(value, graph) for value in states),
+        reset=reset,
         includes="\n".join(f'#include "{header}"' for header in ["pc_math.h", *_others(emitter.headers)]),
         functions="\n\n".join(emitter.functions.values()),
         weights=_weights(emitter),
         kernels=kernels_of(emitter.headers),
         weight_bytes=sum(weight.nbytes for weight in emitter.weights),
-        state_bytes=sum(value.bytes for value in states),
+        state_bytes=sum(value.bytes if line is None else 4 * line.size + 4 for value, line in states),
         scratch_bytes=4 * arena,
     )
 
@@ -91,7 +103,9 @@ def _check(graph: Graph) -> None:
             )
 
 
-def _member(value: Value) -> str:
+def _member(value: Value, history: History | None) -> str:
+    if history is not None:
+        return f"    float {history.name}[{history.size}];\n    int {history.name}_at;"
     if not value.dtype.is_floating_point:
         return f"    uint32_t {state_name(value)}[{max(value.size, 1)}];"
     # Filled up, so that kernels may work on whole vectors.
@@ -101,6 +115,7 @@ def _member(value: Value) -> str:
 def _body(emitter: Emitter) -> str:
     """The statements; synthesis can be left out by a macro, so that the network's share can be measured."""
     out = [f"    uint32_t {n}[{size}] = {{0}};\n    (void){n};" for n, size in emitter.integers.items()]
+    out += [f"    {history.declaration()}" for history in emitter.histories.values()]
     inside = False
     for group, line in emitter.statements():
         if (group == "synthesis") != inside:
@@ -112,13 +127,21 @@ def _body(emitter: Emitter) -> str:
     return "\n".join(out)
 
 
-def _reset(value: Value, graph: Graph) -> str:
-    name, initial = state_name(value), graph.tensors[value.path].flatten()
-    if bool((initial == 0).all()):
-        return f"    for (int i = 0; i < {len(initial)}; i++) s->{name}[i] = 0;"
-    if not initial.is_floating_point():
-        return "\n".join(f"    s->{name}[{i}] = {x % 2**32}u;" for i, x in enumerate(initial.tolist()))
-    return "\n".join(f"    s->{name}[{i}] = {Emitter.number(x)};" for i, x in enumerate(initial.tolist()))
+def _reset(value: Value, history: History | None, emitter: Emitter) -> str:
+    graph = emitter.graph
+    name, initial = state_name(value), graph.tensors[value.path].detach().flatten().numpy()
+    place = ""
+    if history is not None:
+        initial = history.initial(graph.tensors[value.path].detach().numpy())
+        place = f"\n    s->{name}_at = {history.past * history.strides[history.axis]};"
+    clear = f"    for (int i = 0; i < {len(initial)}; i++) s->{name}[i] = 0;"
+    if not np.issubdtype(initial.dtype, np.floating):
+        return "\n".join(f"    s->{name}[{i}] = {int(x) % 2**32}u;" for i, x in enumerate(initial))
+    if np.count_nonzero(initial) > _WRITTEN_OUT:
+        copy = f"    for (int i = 0; i < {len(initial)}; i++) s->{name}[i] = ({emitter.constant(initial)})[i];"
+        return copy + place
+    held = [f"\n    s->{name}[{i}] = {Emitter.number(float(initial[i]))};" for i in np.flatnonzero(initial)]
+    return clear + "".join(held) + place
 
 
 def _others(headers: list[str]) -> list[str]:

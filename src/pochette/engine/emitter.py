@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,15 @@ import numpy.typing as npt
 import torch
 
 from pochette.engine import packing
+from pochette.engine.convolve import Filter, convolve, spread
+from pochette.engine.fusion import Cluster, clusters_of
+from pochette.engine.histories import History, find_histories
+from pochette.engine.layout import VIEWS, Absorbed, absorbed_sums, by_rows, view_of
+from pochette.engine.loops import Step, write_loop
+from pochette.engine.views import View, is_row_major, row_major
 from pochette.errors import ExportError
 from pochette.graph.graph import Graph, Node, Value
-from pochette.graph.operator import description_of
+from pochette.graph.operator import Part, description_of
 
 LANES = packing.ROWS
 """Buffers and weights begin at multiples of so many floats, a cache line."""
@@ -47,6 +54,8 @@ class Emitter:
     graph: Graph
     names: dict[int, str] = field(default_factory=dict)
     """Id of an input to the C name of the array it comes in."""
+    roomy: bool = False
+    """Whether memory is plenty: histories then are moved more rarely."""
     lines: list[tuple[str, str]] = field(default_factory=list)
     """(group, statement); addresses in the arena are still symbols."""
     headers: list[str] = field(default_factory=list)
@@ -67,25 +76,68 @@ class Emitter:
     _made_in: dict[int, str] = field(default_factory=dict)
     """Id of a value to the group of the node that made it."""
     group: str = ""
+    histories: dict[int, History] = field(default_factory=dict)
+    """Id of a concatenation's node to the line of memory in whose place it stands."""
+    _views: dict[int, View] = field(default_factory=dict)
+    """Id of a value to where it lies, if not row by row in a place of its own."""
+    _clusters: dict[int, Cluster] = field(default_factory=dict)
+    _absorbed: Absorbed = field(default_factory=Absorbed)
+    _rows: frozenset[int] = frozenset()
+    """Ids of values whose channels lie side by side."""
     functions: dict[str, str] = field(default_factory=dict)
     """Name of a kernel with all its sizes filled in to its text."""
 
     def __post_init__(self) -> None:
         for node in self.graph.nodes:
             self._uses.update(id(value) for value in node.inputs())
-        self._follow_views()
         self._uses.update(id(value) for value in [*self.graph.outputs, *self.graph.mutations.values()])
 
-    def _follow_views(self) -> None:
+    def _prepare(self, groups: dict[int, str]) -> list[Node]:
+        """Compute what is constant, and decide what is computed together and where it lies.
+
+        Args:
+            groups: id of a node to the name of the part it belongs to.
+
+        Returns:
+            nodes that remain.
+        """
+        nodes = []
+        for node in self.graph.nodes:
+            self._node = node
+            if all(value.kind in ("parameter", "constant") for value in node.inputs()):
+                self._fold(node)
+            else:
+                nodes.append(node)
+        rest = replace(self.graph, nodes=nodes)
+        self._clusters = clusters_of(rest, self._is_link, groups)
+        self._absorbed = absorbed_sums(rest, self._clusters)
+        self._rows = by_rows(rest)
+        self.histories = find_histories(rest, state_name, lambda value: id(value) in self._rows, roomy=self.roomy)
+        for join in self.histories.values():
+            block = join.node.args[0][1]
+            if block.kind == "computed" and id(block) not in self._views:
+                self._views[id(block)] = join.block
+        self._follow_views(nodes)
+        return nodes
+
+    def _is_link(self, node: Node) -> bool:
+        """Whether a node may stand in a loop with others."""
+        return len(node.outputs) == 1 and description_of(node).chain(node, self) is not None
+
+    def _follow_views(self, nodes: Sequence[Node]) -> None:
         """Note whose memory each view is, and which node reads that memory last."""
-        for number, node in enumerate(self.graph.nodes):
+        for number, node in enumerate(nodes):
             inputs = list(node.inputs())
+            cluster = self._clusters.get(id(node))
+            when = number if cluster is None else cluster.anchor
             for value in inputs:
-                self._last_read[id(self._origin.get(id(value), value))] = number
-            if description_of(node).view and inputs:
-                self._origin[id(node.output)] = self._origin.get(id(inputs[0]), inputs[0])
+                whose = id(self._origin.get(id(value), value))
+                self._last_read[whose] = max(when, self._last_read.get(whose, -1))
+            if (description_of(node).view or node.op in VIEWS) and inputs:
+                for output in node.outputs:
+                    self._origin[id(output)] = self._origin.get(id(inputs[0]), inputs[0])
         for value in (*self.graph.outputs, *self.graph.mutations.values()):
-            self._last_read[id(self._origin.get(id(value), value))] = len(self.graph.nodes)
+            self._last_read[id(self._origin.get(id(value), value))] = len(nodes)
 
     # -- what operators ask for ------------------------------------------------------------------------------------
 
@@ -113,6 +165,90 @@ class Emitter:
         base, start = self._place(source)
         self._places[id(view)] = (base, start + offset)
 
+    def view(self, value: Value) -> View:
+        """Where a value lies, whether row by row or not."""
+        if id(value) in self._views:
+            return self._views[id(value)]
+        base, start = self._place(value)
+        return View(base, start, row_major(value.shape))
+
+    def lay(self, value: Value, view: View) -> None:
+        """Let a value lie in some memory."""
+        self._views[id(value)] = view
+
+    def made(self, value: Value, like: View | None = None) -> View:
+        """Where a value goes that is computed now: where its reader wants it, or in memory of its own.
+
+        Args:
+            value: computed by this node.
+            like: of the same shape; the order of whose axes is kept.
+
+        Returns:
+            its memory.
+        """
+        if id(value) in self._views or id(value) in self._places:
+            return self.view(value)
+        order = sorted(range(len(value.shape)), key=lambda axis: -like.strides[axis] if like else axis)
+        if like is None or is_row_major(View("", 0, _ordered(value.shape, order)), value.shape):
+            return self.view(value)
+        self._views[id(value)] = View(self.scratch(value.size), 0, _ordered(value.shape, order))
+        return self._views[id(value)]
+
+    def is_laid(self, value: Value) -> bool:
+        """Whether it is decided already where a value lies, if not row by row."""
+        return id(value) in self._views
+
+    def unlay(self, value: Value) -> None:
+        """Take back where a value was to lie."""
+        del self._views[id(value)]
+
+    def convolve(
+        self, x: Value, out: Value, weight: Value, bias: Value | None, stride: int, padding: int, dilation: int,
+        groups: int, *, transposed: bool,
+    ) -> None:  # fmt: skip
+        """Write a convolution over the last axis, or the transposed one; see `convolve.Filter` for the shapes."""
+        (spread if transposed else convolve)(Filter(x, out, weight, bias, stride, padding, dilation, groups), self)
+
+    def wants_rows(self, value: Value) -> bool:
+        """Whether a value's channels are to lie side by side."""
+        return id(value) in self._rows
+
+    def added_to(self, value: Value) -> tuple[Value, Value | None]:
+        """What a result is to become by one addition that its maker does by the way.
+
+        Args:
+            value: computed by this node.
+
+        Returns:
+            the sum and what is added; the value itself and None where there is no such addition.
+        """
+        return self._absorbed.of(value)
+
+    def assign(self, target: View, source: View, shape: Sequence[int]) -> None:
+        """Write a copy between memory of any strides."""
+        if target != source:
+            self.loop(shape, {"x0": source}, [], [(target, "x0")])
+
+    def loop(
+        self, shape: Sequence[int], reads: dict[str, View], steps: Sequence[Step], writes: Sequence[tuple[View, str]],
+        *, scalar: bool = False,
+    ) -> None:  # fmt: skip
+        """Write one loop over all elements of a shape; see `loops.write_loop`."""
+        self.need("pc_simd.h")
+        size = prod(shape)
+        if size:
+            filled = all(self._filled(view, size) for view in [*reads.values(), *(view for view, _ in writes)])
+            self.line(write_loop(shape, reads, steps, writes, filled=filled, scalar=scalar))
+
+    def _filled(self, view: View, size: int) -> bool:
+        """Whether memory of so many floats in a row may be read and written up to the next whole vector."""
+        if view.base.startswith("@"):
+            return view.start == 0 and self.buffers[int(view.base[1:-1])].size in (size, self.rounded(size))
+        state = any(
+            view.base == f"s->{state_name(state)}" and state.size == size for state in self.graph.of_kind("state")
+        )
+        return not any(view.strides) or (state and view.start == 0)
+
     def is_used(self, value: Value) -> bool:
         """Whether anything reads it."""
         return self._uses[id(value)] > 0
@@ -134,7 +270,9 @@ class Emitter:
         for index in range(source.size):
             self.line(f"({self.ref(target)})[{index}] = ({self.ref(source)})[{index}];")
 
-    def call(self, kernel: str, written: int, pointers: Sequence[str], sizes: Sequence[int | str]) -> None:
+    def call(
+        self, kernel: str, written: int, pointers: Sequence[str], sizes: Sequence[int | str], loose: Sequence[int] = ()
+    ) -> None:
         """Write a call of a kernel with fixed sizes, as a function of its own that all calls of these sizes share.
 
         Args:
@@ -142,15 +280,22 @@ class Emitter:
             written: how many of the pointers, the first ones, it writes through.
             pointers: addresses.
             sizes: numbers, or C constants.
+            loose: numbers that may differ from call to call; the kernel takes them between the two.
         """
         name = "_".join([kernel.removeprefix("pc_"), *(re.sub(r"\W", "_", str(size)) for size in sizes)])
         if name not in self.functions:
             letters = [f"p{i}" for i in range(len(pointers))]
             kinds = ["float *" if i < written else "const float *" for i in range(len(pointers))]
-            takes = ", ".join(kind + letter for kind, letter in zip(kinds, letters, strict=True))
-            given = ", ".join([*letters, *map(str, sizes)])
+            steps = [f"n{i}" for i in range(len(loose))]
+            takes = ", ".join(
+                [
+                    *(kind + letter for kind, letter in zip(kinds, letters, strict=True)),
+                    *(f"int {step}" for step in steps),
+                ]
+            )
+            given = ", ".join([*letters, *steps, *map(str, sizes)])
             self.functions[name] = f"PC_KERNEL void {name}({takes})\n{{\n    {kernel}({given});\n}}"
-        self.line(f"{name}({', '.join(pointers)});")
+        self.line(f"{name}({', '.join([*pointers, *map(str, loose)])});")
 
     def own(self, value: Value, extra: int = 0) -> None:
         """Give a value memory of its own with room behind it, unless it has a place already.
@@ -320,40 +465,97 @@ class Emitter:
         Args:
             groups: id of a node to the name of the part it belongs to.
         """
-        graph = self.graph
-        for self._number, node in enumerate(graph.nodes):
+        nodes = self._prepare(groups)
+        for self._number, node in enumerate(nodes):
             self._node, self.group = node, groups.get(id(node), "")
             self._made_in.update((id(value), self.group) for value in node.outputs)
-            if all(value.kind in ("parameter", "constant") for value in node.inputs()):
-                self._fold(node)
-            else:
-                self.line(_comment(node))
-                written = len(self.lines)
-                description_of(node).emit(node, self)
-                if len(self.lines) == written:
-                    self.lines.pop()
+            cluster = self._clusters.get(id(node))
+            if cluster is not None and cluster.anchor != self._number:
+                continue
+            self.line(_comment(node if cluster is None else cluster.nodes))
+            written = len(self.lines)
+            self._write(node, cluster)
+            if len(self.lines) == written:
+                self.lines.pop()
+
+    def _write(self, node: Node, cluster: Cluster | None) -> None:
+        """Write one node, or the loop that stands in its place."""
+        if cluster is not None:
+            if not self._absorbed.sums(cluster):
+                self._write_cluster(cluster)
+        elif id(node) in self.histories:
+            self._append(self.histories[id(node)])
+        elif not view_of(node, self):
+            description_of(node).emit(node, self)
+
+    def _write_cluster(self, cluster: Cluster) -> None:
+        """Write a loop; what only the loop itself reads stays in registers."""
+        inside = Counter(id(value) for node in cluster.nodes for value in node.inputs())
+        made = {id(node.output): f"t{number}" for number, node in enumerate(cluster.nodes)}
+        shape = cluster.nodes[-1].output.shape
+        reads: dict[str, View] = {}
+        steps, scalar = [], False
+        for node in cluster.nodes:
+            chain = description_of(node).chain(node, self)
+            assert chain is not None
+            names = [made.get(id(operand)) or self._operand(operand, shape, reads) for operand in chain.operands]
+            steps.append(Step(made[id(node.output)], chain.expression(*names)))
+            scalar |= chain.scalar
+        results = [node.output for node in cluster.nodes if self._uses[id(node.output)] > inside[id(node.output)]]
+        like = [view for view in reads.values() if 0 not in view.strides]
+        writes = [(self.made(value, like[0] if like else None), made[id(value)]) for value in results]
+        self.loop(shape, reads, steps, writes, scalar=scalar)
+
+    def _operand(self, operand: Any, shape: tuple[int, ...], reads: dict[str, View]) -> str:
+        """Name of an operand within a loop; what is read from memory is noted."""
+        if isinstance(operand, str):
+            return operand
+        if isinstance(operand, Part):
+            view = self.view(operand.value)
+            own = operand.strides is None
+            view = view.moved(-1, operand.start) if own else view.restrided(operand.start, operand.strides)
+        else:
+            view = self.view(operand).broadcast(operand.shape, shape)
+        for name, known in reads.items():
+            if known == view:
+                return name
+        name = f"x{len(reads)}"
+        reads[name] = view
+        return name
+
+    def _append(self, history: History) -> None:
+        """Let a concatenation stand in its history; the new block is copied there unless it was made there."""
+        block = history.node.args[0][1]
+        if self._views.get(id(block)) != history.block:
+            self.assign(history.block, self.view(block), block.shape)
+        self._views[id(history.node.output)] = history.whole
 
     def carry(self) -> None:
         """Write the new state over the old, after everything else that reads the old one."""
         self._node, graph = None, self.graph
-        states = {self.ref(graph.stored[path]) for path in graph.mutations}
+        kept = {id(history.state) for history in self.histories.values()}
+        changed = {path: value for path, value in graph.mutations.items() if id(graph.stored[path]) not in kept}
+        states = {self.ref(graph.stored[path]) for path in changed}
         sources = {}
-        for path, value in graph.mutations.items():
-            source = self.ref(value)
-            base = self._place(value)[0]
-            if base in states and source != self.ref(graph.stored[path]) and value.dtype.is_floating_point:
+        for path, value in changed.items():
+            state, view = graph.stored[path], self.view(value)
+            if view.base in states and view != self.view(state) and value.dtype.is_floating_point:
                 # A state that takes over another one's old value (a line of delays) must not find it overwritten.
-                source = self.scratch(value.size)
-                self.copy(source, self.ref(value), value.size)
-            sources[path] = source
-        for path, value in graph.mutations.items():
+                view = View(self.scratch(value.size), 0, row_major(value.shape))
+                self.assign(view, self.view(value), value.shape)
+            sources[path] = view
+        for path, value in changed.items():
             state = graph.stored[path]
             # A part that is left out of a build must not hand on what it did not make.
             self.group = self._made_in.get(id(value), "")
             if value.dtype.is_floating_point:
-                self.copy(self.ref(state), sources[path], value.size)
+                self.assign(self.view(state), sources[path], value.shape)
             else:
                 self.copy_integers(state, value)
+        self.group = ""
+        for history in self.histories.values():
+            self.need("pc_simd.h")
+            self.line(history.advance())
 
     def _fold(self, node: Node) -> None:
         """Compute a node of constants now instead of at every frame."""
@@ -378,6 +580,14 @@ class Emitter:
         return self.graph.tensors[arg.path] if isinstance(arg, Value) else arg
 
     def _place(self, value: Value) -> tuple[str, int]:
+        if id(value) not in self._places and id(value) in self._views:
+            view = self._views[id(value)]
+            if is_row_major(view, value.shape):
+                return view.base, view.start
+            # Somebody wants it row by row: a copy serves all who do.
+            target = View(self.scratch(value.size), 0, row_major(value.shape))
+            self._places[id(value)] = (target.base, 0)
+            self.assign(target, view, value.shape)
         if id(value) not in self._places:
             self._places[id(value)] = (self._new_place(value), 0)
         return self._places[id(value)]
@@ -430,8 +640,20 @@ class Emitter:
         return [(group, re.sub(r"@(\d+)@", address, line)) for group, line in self.lines]
 
 
-def _comment(node: Node) -> str:
-    """What a node does, for the reader of the C."""
+def _ordered(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+    """Strides of memory without gaps whose axes stand in an order, the slowest first."""
+    strides, step = [0] * len(shape), 1
+    for axis in reversed(order):
+        strides[axis] = step
+        step *= shape[axis]
+    return tuple(strides)
+
+
+def _comment(node: Node | list[Node]) -> str:
+    """What a node does, or several in one loop, for the reader of the C."""
+    if isinstance(node, list):
+        names = ", ".join(each.op.split(".")[1] for each in node)
+        return f"/* {node[-1].layer or 'step'}: {names} {list(node[-1].output.shape)} */"
     shapes = " ".join(str(list(value.shape)) for value in node.inputs() if value.kind in ("computed", "input", "state"))
     made = " ".join(str(list(value.shape)) for value in node.outputs)
     return f"/* {node.layer or 'step'}: {node.op.split('.')[1]} {shapes} -> {made} */"

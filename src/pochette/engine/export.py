@@ -70,7 +70,7 @@ def write_engine(
     Raises:
         ExportError: an operator has no C.
     """
-    core = write_core(graph, ("controls",), ("s->audio",))
+    core = write_core(graph, ("controls",), ("s->audio",), parted=True)
     files = {
         f"{name}.h": _header(name, controls, sample_rate_hz, hop_samples, latency_samples, core),
         f"{name}.c": _body(name, controls, hop_samples, core),

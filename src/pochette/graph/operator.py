@@ -6,7 +6,7 @@ trimming and export learn of it from that alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,6 +55,30 @@ class Survivors(Protocol):
         """Surviving indices of one axis, in order."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a value's memory, as an operand of a chain."""
+
+    value: Value
+    start: int
+    """Floats behind the first, or samples along the last axis if `strides` is None."""
+    strides: tuple[int, ...] | None = None
+    """For the output's axes; None for the value's own."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """An operator that works element by element, as a link of a chain of such."""
+
+    operands: tuple[Any, ...]
+    """Values, parts of values, or C literals."""
+    expression: Callable[..., str]
+    """The operands' C expressions to that of the result; functions are written `pc_@tanh(...)`, which becomes
+    `pc_tanh` for single elements and `pc_vtanh` for vectors."""
+    scalar: bool = False
+    """Whether one of the functions has no form for vectors."""
+
+
 class Operator:
     """How one operator is read.
 
@@ -95,6 +119,18 @@ class Operator:
             before: stored tensors by path, whole.
             after: the same, cut.
         """
+
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """How each element of the output follows from the elements of the operands that meet there.
+
+        Args:
+            node: one operator applied to values.
+            emitter: gives constants their places and numbers their form.
+
+        Returns:
+            operands and expression; None if the output does not follow element by element, or only in another way.
+        """
+        return None
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """Write the C that computes the outputs.

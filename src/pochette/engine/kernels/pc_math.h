@@ -114,6 +114,19 @@ PC_INLINE float pc_rsqrt(float x)
     return y;
 }
 
+PC_INLINE float pc_sqrt(float x) { return x * pc_rsqrt(x); }
+
+/* For chains of operators: truth is 1 or 0. */
+PC_INLINE float pc_min(float a, float b) { return a < b ? a : b; }
+PC_INLINE float pc_number(float x) { return x; }
+PC_INLINE float pc_choose(float c, float a, float b) { return c != 0.0f ? a : b; }
+PC_INLINE float pc_lt(float a, float b) { return a < b ? 1.0f : 0.0f; }
+PC_INLINE float pc_le(float a, float b) { return a <= b ? 1.0f : 0.0f; }
+PC_INLINE float pc_gt(float a, float b) { return a > b ? 1.0f : 0.0f; }
+PC_INLINE float pc_ge(float a, float b) { return a >= b ? 1.0f : 0.0f; }
+PC_INLINE float pc_eq(float a, float b) { return a == b ? 1.0f : 0.0f; }
+PC_INLINE float pc_ne(float a, float b) { return a != b ? 1.0f : 0.0f; }
+
 PC_INLINE void pc_copy(float *to, const float *from, int n)
 {
     for (int i = 0; i < n; i++) to[i] = from[i];

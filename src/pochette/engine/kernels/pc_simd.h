@@ -114,6 +114,45 @@ PC_INLINE pc_v pc_vexp(pc_v x)
 
 PC_INLINE pc_v pc_vsigmoid(pc_v x) { return 1.0f / (1.0f + pc_vexp(-x)); }
 
+PC_INLINE pc_v pc_vlog(pc_v x)
+{
+    const pc_i bits = pc_as_int(pc_vmax(x, pc_splat(1.17549435e-38f)));
+    pc_v m = pc_as_float((bits & 0x007FFFFF) | 0x3F000000), n = pc_to_float((bits >> 23) - 126);
+    const pc_i small = m < 0.707106781f;
+    n = pc_pick(small, n - 1.0f, n);
+    m = pc_pick(small, m + m, m) - 1.0f;
+    pc_v p = 7.0376836292e-2f * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    const pc_v square = m * m;
+    return m + (p * m * square - 2.12194440e-4f * n - 0.5f * square) + 0.693359375f * n;
+}
+PC_INLINE pc_v pc_vlog2(pc_v x) { return pc_vlog(x) * 1.44269504f; }
+PC_INLINE pc_v pc_vrsqrt(pc_v x)
+{
+    pc_v y = pc_as_float(0x5F3759DF - (pc_as_int(x) >> 1));
+    for (int i = 0; i < 4; i++) y *= 1.5f - 0.5f * x * y * y;
+    return y;
+}
+/* The square root as x / sqrt(x): 0 of 0, and NaN below. */
+PC_INLINE pc_v pc_vsqrt(pc_v x) { return x * pc_vrsqrt(x); }
+
+/* For chains of operators: truth is 1 or 0. */
+PC_INLINE pc_v pc_vnumber(float x) { return pc_splat(x); }
+PC_INLINE pc_v pc_vleaky(pc_v x, float slope) { return pc_pick(x > 0.0f, x, slope * x); }
+PC_INLINE pc_v pc_vchoose(pc_v c, pc_v a, pc_v b) { return pc_pick(c != 0.0f, a, b); }
+PC_INLINE pc_v pc_vlt(pc_v a, pc_v b) { return pc_pick(a < b, pc_splat(1.0f), pc_splat(0.0f)); }
+PC_INLINE pc_v pc_vle(pc_v a, pc_v b) { return pc_pick(a <= b, pc_splat(1.0f), pc_splat(0.0f)); }
+PC_INLINE pc_v pc_vgt(pc_v a, pc_v b) { return pc_pick(a > b, pc_splat(1.0f), pc_splat(0.0f)); }
+PC_INLINE pc_v pc_vge(pc_v a, pc_v b) { return pc_pick(a >= b, pc_splat(1.0f), pc_splat(0.0f)); }
+PC_INLINE pc_v pc_veq(pc_v a, pc_v b) { return pc_pick(a == b, pc_splat(1.0f), pc_splat(0.0f)); }
+PC_INLINE pc_v pc_vne(pc_v a, pc_v b) { return pc_pick(a != b, pc_splat(1.0f), pc_splat(0.0f)); }
+
 /* A vector's first n floats from memory, zeros behind them; and the way back. */
 PC_INLINE pc_v pc_load_part(const float *p, int n)
 {

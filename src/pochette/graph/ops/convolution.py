@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
-from pochette.graph.operator import Cost, Operator, Survivors, describe
+from pochette.graph.operator import Chain, Cost, Operator, Part, Survivors, describe
+
+if TYPE_CHECKING:
+    from pochette.engine.emitter import Emitter
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Call:
     """Length that a transposed convolution adds at the end."""
     groups: int
     transposed: bool
+    dilation: tuple[int, ...] = (1,)
+
+    @property
+    def stored(self) -> bool:
+        """Whether weight and bias are known."""
+        return all(value is None or value.kind in ("parameter", "constant") for value in (self.weight, self.bias))
 
     @property
     def channel(self) -> int:
@@ -73,7 +82,8 @@ class Convolution(Operator):
             padding = [0 if padding == "valid" else size - 1 for size in weight.shape[2:]]
         extra = (rest[2] if self.transposed is None else rest[0]) if transposed else 0
         strides, paddings, extras = (_each(given, spatial) for given in (stride, padding, extra))
-        return Call(x, weight, bias, strides, paddings, extras, node.args[self.groups], transposed)
+        between = _each(node.args[7 if self.transposed else 5], spatial)
+        return Call(x, weight, bias, strides, paddings, extras, node.args[self.groups], transposed, between)
 
     def cost(self, node: Node) -> Cost:
         """One MAC a weight and output (input, if transposed) that it meets; places in the padding are work as usual.
@@ -117,6 +127,49 @@ class Convolution(Operator):
         else:
             groups = inputs // max(survivors.shape(call.weight)[1], 1)
         return node.op, (*node.args[: self.groups], groups, *node.args[self.groups + 1 :])
+
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """Element by element, where each output reads one channel: with one tap, or with few of a filter a channel."""
+        call = self.call(node)
+        if (
+            call.transposed
+            or len(call.weight.shape) != 3
+            or not call.stored
+            or any(call.padding)
+            or call.stride != (1,)
+        ):
+            return None
+        outputs, inputs, taps = call.weight.shape
+        batched = len(call.x.shape) == 3
+        apart = call.groups == outputs and inputs == 1 and outputs == call.x.shape[call.channel]
+        if taps > _CHAIN_TAPS or not (apart or (call.x.shape[call.channel] == 1 and taps == 1)):
+            return None
+        lead = (0,) * batched
+        operands: list[Any] = []
+        for tap in range(taps):
+            shifted = Part(call.x, tap * call.dilation[0]) if apart else call.x
+            operands += [Part(call.weight, tap, (*lead, taps, 0)), shifted]
+        terms = [f"{{{2 * tap}}} * {{{2 * tap + 1}}}" for tap in range(taps)]
+        if call.bias is not None:
+            operands.append(Part(call.bias, 0, (*lead, 1, 0)))
+            terms.insert(0, f"{{{2 * taps}}}")
+        return Chain(tuple(operands), " + ".join(terms).format)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One kernel call a voice and group, planar or by rows as the signal lies; plain loops for images."""
+        call = self.call(node)
+        if not call.stored:
+            emitter.refuse("a convolution with a weight that is computed")
+        if len(call.weight.shape) != 3:
+            emitter.refuse("a convolution over more than one axis")
+        emitter.convolve(
+            call.x, node.output, call.weight, call.bias, call.stride[0], call.padding[0], call.dilation[0], call.groups,
+            transposed=call.transposed,
+        )  # fmt: skip
+
+
+_CHAIN_TAPS = 8
+"""Filters of one channel with up to so many taps are written out."""
 
 
 def _each(given: Any, spatial: int) -> tuple[int, ...]:

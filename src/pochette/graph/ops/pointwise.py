@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
-from pochette.graph.operator import ELEMENTWISE, Cost, Operator, describe
+from pochette.graph.operator import ELEMENTWISE, Chain, Cost, Operator, describe
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
@@ -23,10 +22,14 @@ class Pointwise(Operator):
         expression: the operands' C expressions and the emitter's number format to the result's C expression.
         operands: how many arguments are operands.
         transcendental: evaluations of a transcendental function an element.
+        scalar: whether a function is among them that has no form for vectors.
     """
 
-    def __init__(self, expression: Callable[..., str], operands: int, *, transcendental: int = 0) -> None:
+    def __init__(
+        self, expression: Callable[..., str], operands: int, *, transcendental: int = 0, scalar: bool = False
+    ) -> None:
         self.expression, self.operands, self.transcendental = expression, operands, transcendental
+        self.scalar = scalar
 
     def cost(self, node: Node) -> Cost:
         """One operation an element."""
@@ -49,33 +52,22 @@ class Pointwise(Operator):
         sized = zip(axes, node.output.shape, strict=True)
         coupling.set(node.output, [coupling.fresh(size) if labels is None else labels for labels, size in sized])
 
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """The expression, of arguments as they stand; whole numbers have none."""
+        values = (*node.inputs(), node.output)
+        if any(value.dtype not in (torch.float32, torch.bool) for value in values):
+            return None
+        operands = [arg if isinstance(arg, Value) else emitter.number(arg) for arg in node.args[: self.operands]]
+        return Chain(tuple(operands), self.expression, self.scalar)
+
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """A loop over the elements, operands broadcast by their strides."""
-        emitter.need("pc_math.h")
-        if any(value.dtype in (torch.int32, torch.int64) for value in (*node.inputs(), node.output)):
-            emitter.refuse("arithmetic with whole numbers")
-        operands = [
-            _operand(arg, node.output, emitter) if isinstance(arg, Value) else emitter.number(arg)
-            for arg in node.args[: self.operands]
-        ]
-        out = emitter.ref(node.output)
-        emitter.line(f"for (int i = 0; i < {node.output.size}; i++) ({out})[i] = {self.expression(*operands)};")
+        """Refused: what can be written is a link of a chain."""
+        emitter.refuse("arithmetic with whole numbers")
 
 
-def _operand(value: Value, out: Value, emitter: Emitter) -> str:
-    """C expression of the operand at flat output index i."""
-    base = emitter.ref(value)
-    if value.size == 1:
-        return f"({base})[0]"
-    if value.shape == out.shape or value.size == out.size:
-        return f"({base})[i]"
-    # Broadcast along leading or trailing axes covers what step graphs hold: the index is (i / inner) % size.
-    padded = (1,) * (len(out.shape) - len(value.shape)) + value.shape
-    used = [axis for axis, size in enumerate(padded) if size > 1]
-    inner = int(np.prod(out.shape[used[-1] + 1 :], dtype=int))
-    if padded[used[0] : used[-1] + 1] != out.shape[used[0] : used[-1] + 1]:
-        emitter.refuse(f"broadcasting {value.shape} to {out.shape}")
-    return f"({base})[i / {inner} % {value.size}]" if inner > 1 else f"({base})[i % {value.size}]"
+def _number(operand: str) -> str:
+    """A literal as a vector where one is needed."""
+    return operand if operand.isidentifier() else f"pc_@number({operand})"
 
 
 def _scaled(operator: str) -> Callable[..., str]:
@@ -87,7 +79,7 @@ class Power(Pointwise):
     """A fixed power: products for small whole exponents, which negative numbers have too, else by the logarithm."""
 
     def __init__(self) -> None:
-        super().__init__(lambda a, e: f"pc_exp({e} * pc_log({a}))", operands=2, transcendental=2)
+        super().__init__(lambda a, e: f"pc_@exp({e} * pc_@log({a}))", operands=2, transcendental=2)
 
     def cost(self, node: Node) -> Cost:
         """Products, or a logarithm, a product and an exponential, an element."""
@@ -96,24 +88,16 @@ class Power(Pointwise):
             return Cost(pointwise=(int(exponent) - 1) * size)
         return Cost(pointwise=size, transcendental=2 * size)
 
-    def emit(self, node: Node, emitter: Emitter) -> None:
-        """A loop over the elements.
-
-        Args:
-            node: one operator applied to values.
-            emitter: collects the statements.
-
-        Raises:
-            ExportError: another whole exponent, which the logarithm would answer wrongly for negative numbers.
-        """
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """Products, or the logarithm; none for another whole exponent, which that would answer wrongly below zero."""
         exponent = node.args[1]
         if exponent in _PRODUCTS:
-            product = Pointwise(lambda a, e: " * ".join([a] * int(exponent)), operands=2)
-            product.emit(node, emitter)
-        elif float(exponent).is_integer():
-            emitter.refuse(f"the power {exponent}")
-        else:
-            super().emit(node, emitter)
+            return Pointwise(lambda a, e: " * ".join([a] * int(exponent)), operands=2).chain(node, emitter)
+        return None if float(exponent).is_integer() else super().chain(node, emitter)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """Refused."""
+        emitter.refuse(f"the power {node.args[1]}")
 
 
 _PRODUCTS = (2, 3, 4)
@@ -127,22 +111,58 @@ def _binary(name: str, symbol: str) -> None:
 
 describe("aten.add.Tensor", "aten.add.Scalar", operator=Pointwise(_scaled("+"), operands=3))
 describe("aten.sub.Tensor", "aten.sub.Scalar", operator=Pointwise(_scaled("-"), operands=3))
-for _name, _symbol in {"mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}.items():
+for _name, _symbol in {"mul": "*", "div": "/"}.items():
     _binary(_name, _symbol)
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    describe(
+        f"aten.{_name}.Tensor",
+        f"aten.{_name}.Scalar",
+        operator=Pointwise(lambda a, b, f=_name: f"pc_@{f}({_number(a)}, {_number(b)})", operands=2),
+    )
+for _name in ("maximum", "minimum"):
+    describe(
+        f"aten.{_name}.default",
+        operator=Pointwise(lambda a, b, f=_name[:3]: f"pc_@{f}({a}, {b})", operands=2),
+    )
 describe("aten.neg.default", operator=Pointwise(lambda a: f"-{a}", operands=1))
-describe("aten.relu.default", operator=Pointwise(lambda a: f"pc_max({a}, 0.0f)", operands=1))
-describe("aten.leaky_relu.default", operator=Pointwise(lambda a, slope: f"pc_leaky({a}, {slope})", operands=2))
+describe("aten.relu.default", operator=Pointwise(lambda a: f"pc_@max({a}, {_number('0.0f')})", operands=1))
+describe("aten.leaky_relu.default", operator=Pointwise(lambda a, slope: f"pc_@leaky({a}, {slope})", operands=2))
 describe(
     "aten.where.self",
     "aten.where.ScalarOther",
     "aten.where.ScalarSelf",
-    operator=Pointwise(lambda c, a, b: f"{c} != 0.0f ? {a} : {b}", operands=3),
+    operator=Pointwise(lambda c, a, b: f"pc_@choose({c}, {_number(a)}, {_number(b)})", operands=3),
 )
-for _name, _function in {"exp": "pc_exp", "log": "pc_log", "log2": "pc_log2", "tanh": "pc_tanh"}.items():
+for _name in ("exp", "log", "log2", "tanh", "sigmoid", "sqrt", "rsqrt"):
     describe(
-        f"aten.{_name}.default", operator=Pointwise(lambda a, f=_function: f"{f}({a})", operands=1, transcendental=1)
+        f"aten.{_name}.default", operator=Pointwise(lambda a, f=_name: f"pc_@{f}({a})", operands=1, transcendental=1)
     )
-describe("aten.sigmoid.default", operator=Pointwise(lambda a: f"pc_sigmoid({a})", operands=1, transcendental=1))
+describe("aten.abs.default", operator=Pointwise(lambda a: f"pc_@max({a}, -{a})", operands=1))
+describe("aten.silu.default", operator=Pointwise(lambda a: f"{a} * pc_@sigmoid({a})", operands=1, transcendental=1))
+describe("aten.reciprocal.default", operator=Pointwise(lambda a: f"1.0f / {a}", operands=1))
+describe(
+    "aten.hardtanh.default",
+    operator=Pointwise(lambda a, low, high: f"pc_@clamp({a}, {low}, {high})", operands=3),
+)
+
+
+class Clamp(Pointwise):
+    """Held within fixed bounds, either of which may be missing."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda a: a, operands=1)
+
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """Comparisons with the bounds there are; none for bounds that are computed."""
+        _, low, high = (*node.args, None)[:3]
+        if any(isinstance(bound, Value) for bound in (low, high)):
+            return None
+        below = (lambda a: a) if low is None else lambda a: f"pc_@max({a}, {_number(emitter.number(low))})"
+        above = (lambda a: a) if high is None else lambda a: f"pc_@min({a}, {_number(emitter.number(high))})"
+        return Pointwise(lambda a: above(below(a)), operands=1).chain(node, emitter)
+
+
+describe("aten.clamp.default", "aten.clamp_min.default", operator=Clamp())
 describe("aten.pow.Tensor_Scalar", operator=Power())
 
 
@@ -156,6 +176,10 @@ class Elementwise(Pointwise):
         """One operation an element of the output, a transcendental one by the operator's name."""
         name = node.op.split(".")[1].rstrip("_")
         return Cost(transcendental=node.output.size) if name in TRANSCENDENTAL else Cost(pointwise=node.output.size)
+
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """None."""
+        return None
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """Refused."""

@@ -1,0 +1,171 @@
+/* Convolution over time, in two forms: planar, where each channel's samples lie side by side (many samples at once), and
+   by rows, where each sample's channels do (many channels, few samples; transposed convolutions too). */
+#ifndef PC_CONV_H
+#define PC_CONV_H
+#include "pc_linear.h"
+
+/* Outputs that share what is loaded of the input; weights are packed in blocks of four. */
+enum { PC_OUTPUTS = 4 };
+
+/* `outs` outputs (at most 4) of `count` vectors of samples: all sums in registers.
+   w: [tap][input][outs]; out and add: `os` and `as` floats from output to output; in: `is` floats from input to input. */
+PC_INLINE void pc_conv_tile(float *out, const float *in, const float *w, const float *b, const float *add, int outs,
+                            int blocks, int ins, int taps, int count, int os, int is, int as, int dilation,
+                            int adding)
+{
+    pc_v sum[PC_SUMS];
+    const int sums = outs * blocks;
+    PC_UNROLL
+    for (int o = 0; o < sums; o++) {
+        PC_UNROLL
+        for (int v = 0; v < count; v++) {
+            sum[o * count + v] = pc_splat(b[o]);
+            if (adding) sum[o * count + v] += pc_load(add + o * as + v * PC_WIDTH);
+        }
+    }
+    for (int k = 0; k < taps; k++) {
+        for (int i = 0; i < ins; i++) {
+            const float *from = in + k * dilation + i * is;
+            pc_v x[PC_SUMS];
+            PC_UNROLL
+            for (int v = 0; v < count; v++) x[v] = pc_load(from + v * PC_WIDTH);
+            PC_UNROLL
+            for (int o = 0; o < sums; o++) {
+                const pc_v weight = pc_splat(w[o / outs * taps * ins * outs + o % outs]);
+                PC_UNROLL
+                for (int v = 0; v < count; v++) sum[o * count + v] += weight * x[v];
+            }
+            w += outs;
+        }
+    }
+    PC_UNROLL
+    for (int o = 0; o < sums; o++) {
+        PC_UNROLL
+        for (int v = 0; v < count; v++) pc_store(out + o * os + v * PC_WIDTH, sum[o * count + v]);
+    }
+}
+
+/* The same for all samples: as many vectors at once as registers allow, then one by one; what is left over is made by a
+   vector that overlaps the last. */
+PC_INLINE void pc_conv_outputs(float *out, const float *in, const float *w, const float *b, const float *add, int outs,
+                               int blocks, int ins, int taps, int samples, int os, int is, int as, int dilation,
+                               int adding)
+{
+    const int most = PC_SUMS / (outs * blocks), vectors = samples / PC_WIDTH;
+    const int several = most >= 4 ? 4 : most >= 2 ? 2 : 1;
+    const int count = vectors <= most ? vectors : vectors % most == 0 ? most : several;
+    int t = 0;
+    for (; t + count * PC_WIDTH <= samples; t += count * PC_WIDTH)
+        pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, count, os, is, as, dilation, adding);
+    for (; t + PC_WIDTH <= samples; t += PC_WIDTH)
+        pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, 1, os, is, as, dilation, adding);
+    if (t < samples) {
+        t = samples - PC_WIDTH;
+        pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, 1, os, is, as, dilation, adding);
+    }
+}
+
+/* out[o][t] = b[o] + sum over k and i of w[o][i][k] in[i][t + k dilation], and add[o][t] if `adding`.
+   Rows of out, in and add are os, is and as floats apart; add only if `adding`. At least 16 samples. */
+PC_INLINE void pc_conv(float *out, const float *in, const float *w, const float *b, const float *add, int os, int is,
+                       int as, int dilation, int outs, int ins, int taps, int samples, int adding)
+{
+    const int at_once = PC_SUMS >= 4 * PC_OUTPUTS && PC_WIDTH > 1 ? 2 : 1;
+    int o = 0;
+    for (; o + at_once * PC_OUTPUTS <= outs; o += at_once * PC_OUTPUTS)
+        pc_conv_outputs(out + o * os, in, w + o * ins * taps, b + o, adding ? add + o * as : add, PC_OUTPUTS, at_once,
+                        ins, taps, samples, os, is, as, dilation, adding);
+    for (; o + PC_OUTPUTS <= outs; o += PC_OUTPUTS)
+        pc_conv_outputs(out + o * os, in, w + o * ins * taps, b + o, adding ? add + o * as : add, PC_OUTPUTS, 1, ins,
+                        taps, samples, os, is, as, dilation, adding);
+    if (o < outs)
+        pc_conv_outputs(out + o * os, in, w + o * ins * taps, b + o, adding ? add + o * as : add, outs % PC_OUTPUTS, 1,
+                        ins, taps, samples, os, is, as, dilation, adding);
+}
+
+/* `count` rows of up to PC_SUMS / count vectors of outputs. w: [tap][input][block], from there on. */
+PC_INLINE void pc_rows_tile(float *out, const float *in, const float *w, const float *b, const float *add, int width,
+                            int block, int ins, int taps, int count, int os, int is, int as, int dilation,
+                            int adding)
+{
+    pc_v sum[PC_SUMS];
+    const int vectors = (width + PC_WIDTH - 1) / PC_WIDTH;
+    PC_UNROLL
+    for (int r = 0; r < count; r++) {
+        PC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            sum[r * vectors + v] = pc_load(b + v * PC_WIDTH);
+            if (adding && (v + 1) * PC_WIDTH <= width) sum[r * vectors + v] += pc_load(add + r * as + v * PC_WIDTH);
+            else if (adding) sum[r * vectors + v] += pc_load_part(add + r * as + v * PC_WIDTH, width - v * PC_WIDTH);
+        }
+    }
+    for (int k = 0; k < taps; k++) {
+        const float *from = in + k * dilation;
+        for (int i = 0; i < ins; i++) {
+            PC_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                const pc_v weight = pc_load(w + v * PC_WIDTH);
+                PC_UNROLL
+                for (int r = 0; r < count; r++) sum[r * vectors + v] += weight * from[r * is + i];
+            }
+            w += block;
+        }
+    }
+    PC_UNROLL
+    for (int r = 0; r < count; r++) {
+        PC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            if ((v + 1) * PC_WIDTH <= width) pc_store(out + r * os + v * PC_WIDTH, sum[r * vectors + v]);
+            else pc_store_part(out + r * os + v * PC_WIDTH, sum[r * vectors + v], width - v * PC_WIDTH);
+        }
+    }
+}
+
+/* A strip of one block for all rows. */
+PC_INLINE void pc_rows_strip(float *out, const float *in, const float *w, const float *b, const float *add, int os,
+                             int is, int as, int dilation, int width, int block, int ins, int taps, int rows, int most,
+                             int adding)
+{
+    const int count = rows < most ? rows : most;
+    int t = 0;
+    for (; t + count <= rows; t += count)
+        pc_rows_tile(out + t * os, in + t * is, w, b, adding ? add + t * as : add, width, block, ins, taps, count, os, is,
+                     as, dilation, adding);
+    for (; t < rows; t++)
+        pc_rows_tile(out + t * os, in + t * is, w, b, adding ? add + t * as : add, width, block, ins, taps, 1, os, is, as,
+                     dilation, adding);
+}
+
+/* One block of outputs, in strips of as many vectors as registers hold for several rows. */
+PC_INLINE void pc_rows_block(float *out, const float *in, const float *w, const float *b, const float *add, int os,
+                             int is, int as, int dilation, int here, int block, int ins, int taps, int rows, int adding)
+{
+    const int vectors = (here + PC_WIDTH - 1) / PC_WIDTH;
+    const int count = rows >= 8 && PC_WIDTH > 1 ? 8 : rows >= 4 ? 4 : rows;
+    const int most = PC_SUMS / count, strips = (vectors + most - 1) / most;
+    const int width = (vectors + strips - 1) / strips * PC_WIDTH;
+    int u = 0;
+    for (; u + width <= here; u += width)
+        pc_rows_strip(out + u, in, w + u, b + u, adding ? add + u : add, os, is, as, dilation, width, block, ins, taps,
+                      rows, count, adding);
+    if (u < here)
+        pc_rows_strip(out + u, in, w + u, b + u, adding ? add + u : add, os, is, as, dilation, here - here / width * width,
+                      block, ins, taps, rows, count, adding);
+}
+
+/* out[t][o] = b[o] + sum over k and i of w[o][i][k] in[t][k dilation + i], and add[t][o] if `adding`.
+   Rows of out, in and add are os, is and as floats apart (is: stride times channels); taps are dilation floats apart.
+   w: pack_rows of (output, tap and input) in blocks, which hold `stored` taps, from the first tap wanted on. */
+PC_INLINE void pc_rows(float *out, const float *in, const float *w, const float *b, const float *add, int os, int is,
+                       int as, int dilation, int outs, int ins, int taps, int rows, int block, int adding, int stored)
+{
+    int o = 0;
+    for (; o + block <= outs; o += block)
+        pc_rows_block(out + o, in, w + o * ins * stored, b + o, adding ? add + o : add, os, is, as, dilation, block, block,
+                      ins, taps, rows, adding);
+    if (o < outs)
+        pc_rows_block(out + o, in, w + o * ins * stored, b + o, adding ? add + o : add, os, is, as, dilation, outs % block,
+                      (outs % block + 15) / 16 * 16, ins, taps, rows, adding);
+}
+
+#endif
