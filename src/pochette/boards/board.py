@@ -118,6 +118,24 @@ class Board:
         """Cycles that may be spent on a second of audio, on one core; None where only a stopwatch can tell."""
         return None if self.clock_hz is None else self.clock_hz * self.usable_share
 
+    def shares(self, demand: Demand) -> dict[str, float]:
+        """How much of each of its budgets an engine takes: above 1 it does not fit, by that factor.
+
+        Args:
+            demand: what the engine asks for.
+
+        Returns:
+            shares of "RAM", and of "flash" and "cycles" where the board bounds them and they were counted.
+        """
+        shares = {"RAM": demand.ram_bytes / self.ram_bytes}
+        if self.flash_bytes is not None:
+            shares["flash"] = demand.flash_bytes / self.flash_bytes
+        spent = demand.instructions_per_second
+        if self.cycle_budget is not None and spent is not None:
+            worst = demand.cycles_per_second.high if demand.cycles_per_second else spent
+            shares["cycles"] = worst / self.cycle_budget
+        return shares
+
     def fits(self, demand: Demand) -> Verdict:
         """Whether an engine fits.
 

@@ -23,6 +23,7 @@ import tyro
 from pochette.cli.comparing import Compare
 from pochette.cli.console import Screen
 from pochette.cli.exporting import Export, Profile
+from pochette.cli.fitting import Fit
 from pochette.cli.knowing import Doctor, List, Version
 from pochette.cli.making import Demo, Listen, Make
 from pochette.cli.playing import Play, Render, Verify
@@ -37,6 +38,7 @@ VERBS: dict[str, Any] = {
     "train": Train[Nothing, Nothing],
     "profile": Profile,
     "reduce": Reduce[Nothing],
+    "fit": Fit,
     "compare": Compare,
     "export": Export,
     "render": Render,
@@ -56,7 +58,7 @@ verb.
 EXTRAS = {
     "torch": "train", "scipy": "train", "soundfile": "train", "soxr": "train", "safetensors": "train",
     "jinja2": "train", "matplotlib": "train",
-    "ziglang": "compile", "unicorn": "compile", "elftools": "compile",
+    "ziglang": "compile", "unicorn": "compile", "elftools": "compile", "capstone": "compile",
     "sounddevice": "play", "rtmidi": "play",
     "distributed": "cluster", "dask": "cluster",
 }  # fmt: skip

@@ -211,27 +211,9 @@ class Reduce(Verb, Generic[R]):
 
     def run(self, screen: Screen) -> Answer:
         """Reduce."""
-        from pochette.families import models
-        from pochette.lab.runs import corpus_of, read_run
         from pochette.measure import profile_model
-        from pochette.recipe import from_json, signature, to_json
-        from pochette.reduce.methods.lottery import DENSE_SHARE
-        from pochette.train.loop import Training
 
-        method: Any = self.reduction
-        check_run(self.source)
-        run = read_run(self.source)
-        training = Training(**run.training)
-        dense: Model = from_json(models[run.model], run.recipe).build()
-        named = {"method": self.method, **to_json(method)}
-        folder = self.source / f"{self.method}-{signature(named)}"
-        _take_dense(self.source, folder)
-        dataclasses.replace(run, reduction=named).write(folder)
-        with screen.progress() as tell:
-            corpus = corpus_of(run, dense, counting(tell, "listen"))
-            session = _session(folder, corpus, training, self.minutes, self.steps, tell, 1.0 - DENSE_SHARE)
-            _announce(session, tuple(path.stem for path in sorted(folder.glob("round-*.safetensors"))), screen)
-            rounds = method.apply(dense, session)
+        rounds, folder, session = reduced(self.source, self.method, self.reduction, self.minutes, self.steps, screen)
         counted = [profile_model(item.model) for item in rounds]
         rows = [
             (
@@ -254,6 +236,48 @@ class Reduce(Verb, Generic[R]):
         }
         following = (command("export", folder, "--shell", "web"), command("profile", folder, "--board", "daisy-seed"))
         return Answer(data, (table(headings, rows), words(f"kept in {folder_of(folder)}")), following)
+
+
+def reduced(
+    source: Path, name: str, method: Any, minutes: float, steps: int | None, screen: Screen
+) -> tuple[list[Any], Path, Session]:
+    """Reduce a run's dense model in a folder of its own inside the run, or go on where that was stopped.
+
+    Args:
+        source: folder of the run.
+        name: of the method.
+        method: with its options.
+        minutes: wall time for all rounds.
+        steps: bound them by steps instead.
+        screen: where to tell.
+
+    Returns:
+        the rounds, the folder and the session.
+
+    Raises:
+        RunError: there is no such run, or nothing trained in it.
+        ReductionError: the model cannot be cut so far.
+    """
+    from pochette.families import models
+    from pochette.lab.runs import corpus_of, read_run
+    from pochette.recipe import from_json, signature, to_json
+    from pochette.reduce.methods.lottery import DENSE_SHARE
+    from pochette.train.loop import Training
+
+    check_run(source)
+    run = read_run(source)
+    training = Training(**run.training)
+    dense: Model = from_json(models[run.model], run.recipe).build()
+    named = {"method": name, **to_json(method)}
+    folder = source / f"{name}-{signature(named)}"
+    _take_dense(source, folder)
+    dataclasses.replace(run, reduction=named).write(folder)
+    with screen.progress() as tell:
+        corpus = corpus_of(run, dense, counting(tell, "listen"))
+        session = _session(folder, corpus, training, minutes, steps, tell, 1.0 - DENSE_SHARE)
+        _announce(session, tuple(path.stem for path in sorted(folder.glob("round-*.safetensors"))), screen)
+        rounds = method.apply(dense, session)
+    return rounds, folder, session
 
 
 def _take_dense(run: Path, folder: Path) -> None:
