@@ -6,8 +6,9 @@
     python benchmarks/engine.py --check               exit 1 if they differ from what is stored
 
 All peers of a network are timed in turns, round after round, on one core, warm, each round in the other order; ratios
-are taken within a round, so that what slows the machine for a while slows both. `--sketches FOLDER` adds programs
-written by hand as a peer, where there are such. What is not installed is left out and named.
+are taken within a round, so that what slows the machine for a while slows both. `--litert PYTHON` adds LiteRT, whose
+converter wants an environment of its own; `--sketches FOLDER` adds programs written by hand, where there are such. What
+is not installed is left out and named.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
 from engine_build import MissingError, best_of, instructions, limits, pin, version_of  # noqa: E402
+from engine_litert import litert_peer, litert_version  # noqa: E402
 from engine_nets import NETS, FloatArray, Net  # noqa: E402
 from engine_page import IMAGE, PAGE, STORED, fill_page, is_current, picture, table  # noqa: E402
 from engine_peers import PEERS, Candidate, Eager, Peer, Runner, versions  # noqa: E402
@@ -170,6 +172,7 @@ def main() -> int:
     parser.add_argument("--nets", nargs="+", choices=[net.name for net in NETS], help="only these")
     parser.add_argument("--peers", nargs="+", choices=[peer.name for peer in PEERS], help="only these")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of every peer")
+    parser.add_argument("--litert", type=Path, metavar="PYTHON", help="a Python with litert-torch, for one peer more")
     parser.add_argument("--sketches", type=Path, help="folder of programs written by hand, as one peer more")
     parser.add_argument("--page", action="store_true", help="only rewrite the page")
     parser.add_argument("--check", action="store_true", help="exit 1 if the page differs from the stored results")
@@ -178,7 +181,11 @@ def main() -> int:
         parser.error("--rounds is a number of turns; give 1 or more")
     if not (asked.page or asked.check):
         nets = [net for net in NETS if asked.nets is None or net.name in asked.nets]
+        extra: dict[str, str] = {}
         peers = {peer.name: peer for peer in PEERS if asked.peers is None or peer.name in asked.peers}
+        if asked.litert is not None:
+            peers["litert"] = litert_peer(asked.litert)
+            extra = litert_version(asked.litert)
         if asked.sketches is not None:
             peers["sketch"] = sketch_peer(asked.sketches)
         try:
@@ -186,6 +193,7 @@ def main() -> int:
         except MissingError as reason:
             print(f"The benchmark cannot run: {reason}.", file=sys.stderr)
             return 1
+        found["versions"] |= extra
         if asked.nets or asked.peers:
             print("Not stored: only a part was asked for.", file=sys.stderr)
             return 0

@@ -176,12 +176,13 @@ def native(library: ctypes.CDLL, net: Net, out_floats: int) -> Native:
     start = ctypes.addressof(memory) + -ctypes.addressof(memory) % 64
     library.bench_reset(start)
     return Native(
-        _address(library.bench_call), start, net.signal(), out_floats, lambda: library.bench_reset(start),
+        address_of(library.bench_call), start, net.signal(), out_floats, lambda: library.bench_reset(start),
         (library, memory),
     )  # fmt: skip
 
 
-def _address(function: Any) -> int:
+def address_of(function: Any) -> int:
+    """Where a function of a library lies."""
     return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 

@@ -61,6 +61,18 @@ class Streaming(nn.Module):
         return y
 
 
+class Explicit(nn.Module):
+    """A network whose states are arguments and results."""
+
+    def __init__(self, network: Streaming) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """One call."""
+        return self.network.step(x, *states)
+
+
 class Recurrent(Streaming):
     """GRU or LSTM, hidden layers and an output: (1, 1, inputs) to (1, 1, outputs)."""
 

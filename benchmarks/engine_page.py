@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "benchmarks" / "results" / "engine.json"
 PAGE = ROOT / "docs" / "engine.md"
 IMAGE = ROOT / "docs" / "images" / "engine.svg"
-TITLES = {peer.name: peer.title for peer in PEERS} | {"sketch": "by hand"}
+TITLES = {peer.name: peer.title for peer in PEERS} | {"litert": "LiteRT", "sketch": "by hand"}
 LOOKS = {"cc": (BRASS, "o"), "clang": (BRASS, "D"), "sketch": ("#2f6678", "x"), "onnxruntime": (WINE, "s"),
-         "openvino": ("#4d6b3c", "v"), "executorch": ("#5b4a8a", "P"),
+         "openvino": ("#4d6b3c", "v"), "executorch": ("#5b4a8a", "P"), "litert": ("#3f7d86", "p"),
          "torchscript": (SOFT, "<"), "torch": (SOFT, "^")}  # fmt: skip
 
 

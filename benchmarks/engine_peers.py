@@ -17,9 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from engine_build import GLUE, SMALL, MissingError, Native, _address, cplusplus, harness, load, native, scratch
-from engine_nets import FloatArray, Net, Streaming
-from torch import Tensor, nn
+from engine_build import GLUE, SMALL, MissingError, Native, address_of, cplusplus, harness, load, native, scratch
+from engine_nets import Explicit, FloatArray, Net, Streaming
 
 from pochette.engine.build import OPTIMISATION
 from pochette.engine.compiled import Engine
@@ -67,18 +66,6 @@ class Candidate:
         if "path" not in self._onnx:
             self._onnx["path"] = export_onnx(self.module, self.net)
         return self._onnx["path"]
-
-
-class Explicit(nn.Module):
-    """A network whose states are arguments and results."""
-
-    def __init__(self, network: Streaming) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """One call."""
-        return self.network.step(x, *states)
 
 
 def export_onnx(module: Streaming, net: Net) -> Path:
@@ -170,7 +157,7 @@ class Script:
 # -- runtimes with a C interface ---------------------------------------------------------------------------------------
 
 
-def _shapes(made: Candidate) -> tuple[Any, ...]:
+def shapes_of(made: Candidate) -> tuple[Any, ...]:
     """Count, ranks and shapes of the inputs, rank and shape of the signal out: as the C harnesses take them."""
     shapes = [made.net.shape, *(tuple(state.shape) for state in made.module.states())]
     sizes = [size for shape in shapes for size in shape]
@@ -181,7 +168,7 @@ def _shapes(made: Candidate) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _opened(library: ctypes.CDLL, prefix: str, context: int | None, made: Candidate) -> Native:
+def opened(library: ctypes.CDLL, prefix: str, context: int | None, made: Candidate) -> Native:
     """A network that a C harness has opened.
 
     Raises:
@@ -193,7 +180,7 @@ def _opened(library: ctypes.CDLL, prefix: str, context: int | None, made: Candid
         raise MissingError(f"it cannot run this network: {reason().decode(errors='replace')[:200]}")
     reset, failed = getattr(library, f"{prefix}_reset"), getattr(library, f"{prefix}_failed")
     return Native(
-        _address(getattr(library, f"{prefix}_call")), context, made.net.signal(), made.out_floats,
+        address_of(getattr(library, f"{prefix}_call")), context, made.net.signal(), made.out_floats,
         lambda: reset(ctypes.c_void_p(context)), library, lambda: bool(failed(ctypes.c_void_p(context))),
     )  # fmt: skip
 
@@ -214,8 +201,8 @@ def onnx_runtime(made: Candidate) -> Runner:
         raise MissingError("this wheel of onnxruntime holds no library with a C interface")
     library = harness("onnxruntime.c", link=["-ldl"])
     library.ort_open.restype = ctypes.c_void_p
-    context = library.ort_open(str(libraries[0]).encode(), str(made.onnx()).encode(), *_shapes(made), 0)
-    return _opened(library, "ort", context, made)
+    context = library.ort_open(str(libraries[0]).encode(), str(made.onnx()).encode(), *shapes_of(made), 0)
+    return opened(library, "ort", context, made)
 
 
 def open_vino(made: Candidate) -> Runner:
@@ -230,8 +217,8 @@ def open_vino(made: Candidate) -> Runner:
         link=[str(libraries[0]), f"-Wl,-rpath,{folder / 'libs'}"],
     )  # fmt: skip
     library.ov_open.restype = ctypes.c_void_p
-    context = library.ov_open(str(made.onnx()).encode(), *_shapes(made))
-    return _opened(library, "ov", context, made)
+    context = library.ov_open(str(made.onnx()).encode(), *shapes_of(made))
+    return opened(library, "ov", context, made)
 
 
 def execu_torch(made: Candidate) -> Runner:
@@ -245,16 +232,16 @@ def execu_torch(made: Candidate) -> Runner:
     types = folder / "include" / "executorch" / "runtime" / "core" / "portable_type" / "c10"
     flags = ["-DC10_USING_CUSTOM_GENERATED_MACROS", f"-I{folder / 'include'}", f"-I{types}"]
     shape = made.net.shape
-    with _silence():
+    with silence():
         program = str(_export_executorch(made)).encode()
         library = cplusplus("executorch.cpp", flags, libraries)
         library.et_open.restype = ctypes.c_void_p
         context = library.et_open(program, (ctypes.c_int64 * len(shape))(*shape), ctypes.c_size_t(len(shape)))
-    return _opened(library, "et", context, made)
+    return opened(library, "et", context, made)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Nothing reaches the standard error, from C++ neither: the runtime tells there how it counted the cores."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     sys.stderr.flush()
