@@ -12,7 +12,7 @@ from pochette.boards.board import Demand
 from pochette.boards.cycles import Band
 from pochette.families import boards
 from pochette.lab import fit
-from pochette.lab.build import Ranges
+from pochette.lab.build import Ranges, golden_curve
 from pochette.lab.cost import EngineCost
 from pochette.lab.fit import Plan, Trial, plan
 from pochette.models.ddsp import Ddsp, DdspModel
@@ -86,6 +86,7 @@ def test_the_first_budget_to_break_is_the_worst() -> None:
 
 def test_shares_and_verdict_agree() -> None:
     daisy = boards["daisy-seed"]
+    assert daisy.flash_bytes is not None
     demand = Demand(1000, daisy.ram_bytes // 2, 48_000, 1e8, Band(1e8, 2 * 0.7 * 480e6))
     shares = daisy.shares(demand)
     assert shares == {"RAM": 0.5, "flash": pytest.approx(1000 / daisy.flash_bytes), "cycles": pytest.approx(2.0)}
@@ -100,9 +101,7 @@ def test_a_small_engine_is_proven_on_its_board(model: DdspModel) -> None:
     from pochette.lab.build import build_instrument
 
     board = boards["rp2350"]
-    cost, shares = fit.cost_on(
-        build_instrument(model, "small", RANGES).source, board, fit.golden_curve(model, RANGES)[:8]
-    )
+    cost, shares = fit.cost_on(build_instrument(model, "small", RANGES).source, board, golden_curve(model, RANGES)[:8])
     assert set(shares) == {"RAM", "flash", "cycles"} and 0 < shares["flash"] < 1
     assert cost.cycles_per_second_low is not None and cost.cycles_per_second_high is not None
     assert 0 < cost.cycles_per_second_low < cost.cycles_per_second_high
