@@ -41,7 +41,7 @@ from pochette.errors import PochetteError  # noqa: E402
 from pochette.lab.judge import machine  # noqa: E402
 from pochette.measure.profile import profile  # noqa: E402
 
-ROUNDS = 25
+ROUNDS = 40
 BATCH_S = 0.004
 """Time of one peer's turn."""
 WARM = 4

@@ -36,6 +36,12 @@ def ratio(row: Row, peer: str, to: str = OURS) -> float | None:
     return float(statistics.median(own / other for own, other in pairs))
 
 
+def fastest_other(row: Row, others: Sequence[str]) -> tuple[str, float] | None:
+    """The fastest of other engines and how many times as long it takes as ours; None if either did not run."""
+    found = [(value, name) for name in others if (value := ratio(row, name)) is not None]
+    return None if not found else (min(found)[1], min(found)[0])
+
+
 def bandwidth(limit: Mapping[str, Any], size: int) -> float:
     """Bytes a second at which weights of a size can be read again and again.
 
@@ -75,7 +81,7 @@ def verdicts(row: Row, limit: Mapping[str, Any]) -> list[Verdict]:
     error = row["peers"].get(OURS, {}).get("error")
     apart = None if clang is None else max(clang, 1 / clang) - 1
     return [
-        _verdict("times ONNX Runtime", f"{net.ratio:g}", ratio(row, "onnxruntime"), "{:.1f}", lambda x: x >= net.ratio),
+        _verdict("times ONNX Runtime", f"{net.ratio:g}", ratio(row, "onnxruntime"), "{:.4g}", lambda x: x >= net.ratio),
         _verdict("of the limit", f"{net.share:.0%}", share(row, limit), "{:.0%}", lambda x: x >= net.share),
         _verdict("gcc and clang apart", f"{COMPILERS_APART:.0%}", apart, "{:.0%}", lambda x: x <= COMPILERS_APART),
         _verdict("-Os to -O3", f"1, {NOISE:.0%} of noise", small, "{:.2f}", lambda x: x <= 1 + NOISE),

@@ -75,6 +75,12 @@ def test_what_is_not_installed_is_named_with_its_remedy(bench: Any, monkeypatch:
         engine_build.instructions({}, bench.NETS[0], 1)
 
 
+def test_a_converter_that_is_not_there_is_a_reason_not_a_failure(bench: Any) -> None:
+    peer = bench.litert_peer(Path("/nowhere/python"))
+    found, missing = bench.runners_of(bench.candidate(bench.NETS[0]), {"litert": peer})
+    assert found == {} and "cannot be run" in missing["litert"]
+
+
 def test_goals_are_judged_by_the_data(bench: Any) -> None:
     import engine_goals
 
@@ -87,6 +93,7 @@ def test_goals_are_judged_by_the_data(bench: Any) -> None:
         "onnxruntime": {"ns": [4000.0, 3000.0, 4200.0], "error": 1e-6},
     }}  # fmt: skip
     assert engine_goals.ratio(row, "onnxruntime") == 60.0
+    assert engine_goals.fastest_other(row, ("torch", "onnxruntime")) == ("onnxruntime", 60.0)
     assert engine_goals.share(row, limit) == pytest.approx(4 * 3393 / 320 / 50)
     assert [verdict.holds for verdict in engine_goals.verdicts(row, limit)] == [True, True, False, None, True]
     assert [verdict.holds for verdict in engine_goals.verdicts({**row, "peers": {}}, limit)] == [None] * 5
