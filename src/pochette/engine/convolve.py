@@ -114,7 +114,7 @@ def spread(filter_: Filter, emitter: Emitter) -> None:
             start = first * ins * block
             weights = f"{packed} + {start}" if start else packed
             pointers = [target.moved(-1, row * stride).at(), source.moved(-1, oldest).at(), weights, offset, "0"]
-            emitter.call("pc_rows", 1, pointers, (wide, ins, count, rows, block, 0, reach), (wide, line, 0, line))
+            emitter.call("pc_rows", 1, pointers, (wide, line, 0, line, wide, ins, count, rows, block, 0, reach))
     emitter.lay(filter_.out, room.moved(-1, filter_.padding))
 
 

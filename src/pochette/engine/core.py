@@ -129,7 +129,10 @@ def _body(emitter: Emitter) -> str:
 
 def _reset(value: Value, history: History | None, emitter: Emitter) -> str:
     graph = emitter.graph
-    name, initial = state_name(value), graph.tensors[value.path].detach().flatten().numpy()
+    name, initial = state_name(value), graph.tensors[value.path].detach().numpy()
+    if history is None and value.dtype.is_floating_point:
+        initial = emitter.as_laid(value, initial)
+    initial = initial.ravel()
     place = ""
     if history is not None:
         initial = history.initial(graph.tensors[value.path].detach().numpy())

@@ -109,14 +109,22 @@ class Emitter:
             else:
                 nodes.append(node)
         rest = replace(self.graph, nodes=nodes)
-        self._clusters = clusters_of(rest, self._is_link, groups)
-        self._absorbed = absorbed_sums(rest, self._clusters)
+        absorbed = self._absorbed = absorbed_sums(rest, lambda node: not self._is_link(node))
+        apart = absorbed.skipped | absorbed.overlaps.keys()
+        self._clusters = clusters_of(
+            rest, lambda node: id(node) not in apart and self._is_link(node), groups, absorbed.reads
+        )
         self._rows = by_rows(rest)
         self.histories = find_histories(rest, state_name, lambda value: id(value) in self._rows, roomy=self.roomy)
         for join in self.histories.values():
             block = join.node.args[0][1]
             if block.kind == "computed" and id(block) not in self._views:
                 self._views[id(block)] = join.block
+        kept = {id(join.state) for join in self.histories.values()}
+        for state in self.graph.of_kind("state"):
+            if id(state) in self._rows and id(state) not in kept and len(state.shape) == 3:
+                order = (0, 2, 1)
+                self._views[id(state)] = View(f"s->{state_name(state)}", 0, _ordered(state.shape, order))
         self._follow_views(nodes)
         return nodes
 
@@ -128,6 +136,8 @@ class Emitter:
         """Note whose memory each view is, and which node reads that memory last."""
         for number, node in enumerate(nodes):
             inputs = list(node.inputs())
+            if id(node) in self._absorbed.reads:
+                inputs.append(self._absorbed.reads[id(node)])
             cluster = self._clusters.get(id(node))
             when = number if cluster is None else cluster.anchor
             for value in inputs:
@@ -172,6 +182,11 @@ class Emitter:
         base, start = self._place(value)
         return View(base, start, row_major(value.shape))
 
+    def as_laid(self, value: Value, numbers: FloatArray) -> FloatArray:
+        """Numbers in the order in which a value without gaps has them in memory."""
+        order = sorted(range(len(value.shape)), key=lambda axis: -self.view(value).strides[axis])
+        return np.ascontiguousarray(numbers.transpose(order))
+
     def lay(self, value: Value, view: View) -> None:
         """Let a value lie in some memory."""
         self._views[id(value)] = view
@@ -189,6 +204,8 @@ class Emitter:
         if id(value) in self._views or id(value) in self._places:
             return self.view(value)
         order = sorted(range(len(value.shape)), key=lambda axis: -like.strides[axis] if like else axis)
+        if self.wants_rows(value) and len(value.shape) == 3:
+            like, order = View("", 0, ()), [0, 2, 1]
         if like is None or is_row_major(View("", 0, _ordered(value.shape, order)), value.shape):
             return self.view(value)
         self._views[id(value)] = View(self.scratch(value.size), 0, _ordered(value.shape, order))
@@ -222,7 +239,7 @@ class Emitter:
         Returns:
             the sum and what is added; the value itself and None where there is no such addition.
         """
-        return self._absorbed.of(value)
+        return self._absorbed.sums.get(id(value), (value, None))
 
     def assign(self, target: View, source: View, shape: Sequence[int]) -> None:
         """Write a copy between memory of any strides."""
@@ -336,7 +353,12 @@ class Emitter:
         """
         path = next((path for path, new in self.graph.mutations.items() if new is value), None)
         source = self._origin.get(id(state), state)
-        if path is None or source is not self.graph.stored.get(path) or id(value) in self._places:
+        if (
+            id(source) in self._views
+            or path is None
+            or source is not self.graph.stored.get(path)
+            or id(value) in self._places
+        ):
             return False
         if self._last_read.get(id(source), -1) > self._number or self._place(state) != self._place(source):
             return False
@@ -480,9 +502,16 @@ class Emitter:
 
     def _write(self, node: Node, cluster: Cluster | None) -> None:
         """Write one node, or the loop that stands in its place."""
+        if id(node) in self._absorbed.skipped:
+            return
         if cluster is not None:
-            if not self._absorbed.sums(cluster):
-                self._write_cluster(cluster)
+            self._write_cluster(cluster)
+        elif id(node) in self._absorbed.overlaps:
+            signal, short, start = self._absorbed.overlaps[id(node)]
+            self.lay(node.output, self.view(signal))
+            stretch = self.view(signal).moved(-1, start)
+            step = Step("t0", "x0 + x1")
+            self.loop(short.shape, {"x0": self.view(short), "x1": stretch}, [step], [(stretch, "t0")])
         elif id(node) in self.histories:
             self._append(self.histories[id(node)])
         elif not view_of(node, self):
@@ -512,8 +541,10 @@ class Emitter:
             return operand
         if isinstance(operand, Part):
             view = self.view(operand.value)
-            own = operand.strides is None
-            view = view.moved(-1, operand.start) if own else view.restrided(operand.start, operand.strides)
+            if operand.strides is None:
+                view = view.moved(-1, operand.start)
+            else:
+                view = view.restrided(operand.start, operand.strides)
         else:
             view = self.view(operand).broadcast(operand.shape, shape)
         for name, known in reads.items():
@@ -535,11 +566,13 @@ class Emitter:
         self._node, graph = None, self.graph
         kept = {id(history.state) for history in self.histories.values()}
         changed = {path: value for path, value in graph.mutations.items() if id(graph.stored[path]) not in kept}
-        states = {self.ref(graph.stored[path]) for path in changed}
+        states = {self.view(graph.stored[path]).base for path in changed if graph.stored[path].dtype.is_floating_point}
         sources = {}
         for path, value in changed.items():
+            if not value.dtype.is_floating_point:
+                continue
             state, view = graph.stored[path], self.view(value)
-            if view.base in states and view != self.view(state) and value.dtype.is_floating_point:
+            if view.base in states and view != self.view(state):
                 # A state that takes over another one's old value (a line of delays) must not find it overwritten.
                 view = View(self.scratch(value.size), 0, row_major(value.shape))
                 self.assign(view, self.view(value), value.shape)
@@ -661,7 +694,20 @@ def _comment(node: Node | list[Node]) -> str:
 
 def state_name(value: Value) -> str:
     """C identifier of a state buffer."""
-    return re.sub(r"\W", "_", value.path)
+    plain = re.sub(r"\W", "_", value.path)
+    return plain if plain[:1].isalpha() and plain not in _TAKEN else f"of_{plain}"
+
+
+_TAKEN = frozenset(
+    re.findall(
+        r"\w+",
+        """arena audio position weights
+        auto break case char const continue default do double else enum extern float for goto if inline int long
+        register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+        bool class delete new operator private protected public template this throw try using virtual""",
+    )
+)
+"""The struct's other members, and words of C and C++."""
 
 
 def _literal(number: float) -> str:

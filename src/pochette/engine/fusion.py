@@ -19,7 +19,9 @@ class Cluster:
     """Whether something outside reads a result, so that the loop cannot be written later than it is."""
 
 
-def clusters_of(graph: Graph, fusible: Callable[[Node], bool], groups: Mapping[int, str]) -> dict[int, Cluster]:
+def clusters_of(
+    graph: Graph, fusible: Callable[[Node], bool], groups: Mapping[int, str], reads: Mapping[int, Value]
+) -> dict[int, Cluster]:
     """Group elementwise operators so that what one makes and the next reads never goes through memory.
 
     An operator joins the loop that makes one of its operands, if all its other operands are there by the time that
@@ -29,6 +31,7 @@ def clusters_of(graph: Graph, fusible: Callable[[Node], bool], groups: Mapping[i
         graph: in an order in which it can be executed.
         fusible: whether a node may stand in such a loop.
         groups: id of a node to its part; loops do not reach over parts.
+        reads: id of a node to what it reads besides its own arguments.
 
     Returns:
         id of a node to its cluster.
@@ -43,7 +46,8 @@ def clusters_of(graph: Graph, fusible: Callable[[Node], bool], groups: Mapping[i
         return -1 if node is None else found[id(node)].anchor if id(node) in found else number[id(node)]
 
     for place, node in enumerate(graph.nodes):
-        sources = [producer[id(value)] for value in node.inputs() if id(value) in producer]
+        read = [*node.inputs(), *([reads[id(node)]] if id(node) in reads else [])]
+        sources = [producer[id(value)] for value in read if id(value) in producer]
         makers = [found[id(source)] for source in sources if id(source) in found]
         if not fusible(node):
             for cluster in makers:

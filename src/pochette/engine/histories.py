@@ -102,7 +102,8 @@ class History:
         """Statements at the end of a call: the next block's place, and the move if none is left."""
         step, name = self.strides[self.axis], self.name
         lines = 1 if self.channels_last else self.node.output.size // (self.past + self.new) // step
-        move = f"pc_move(s->{name} + i * {self.line_samples * step}, s->{name} + i * {self.line_samples * step} + s->{name}_at - {self.past * step}, {self.past * step});"
+        line, past = f"s->{name} + i * {self.line_samples * step}", self.past * step
+        move = f"pc_move({line}, {line} + s->{name}_at - {past}, {past});"
         return (
             f"s->{name}_at += {self.new * step};\n"
             f"    if (s->{name}_at > {(self.line_samples - self.new) * step}) {{\n"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pochette.engine.fusion import Cluster
 from pochette.engine.views import View
 from pochette.graph.graph import Graph, Node, Value
 
@@ -72,32 +73,24 @@ def view_of(node: Node, emitter: Emitter) -> bool:
 
 @dataclass
 class Absorbed:
-    """Additions that a convolution does by the way, since its sums may as well begin with what is added."""
+    """Additions that cost next to nothing where they are written with the operator before them."""
 
-    _sums: dict[int, tuple[Value, Value]] = field(default_factory=dict)
-    """Id of a convolution's result to the sum and what is added."""
-    _clusters: set[int] = field(default_factory=set)
-
-    def add(self, result: Value, total: Value, other: Value, cluster: Cluster) -> None:
-        """Note one."""
-        self._sums[id(result)] = (total, other)
-        self._clusters.add(id(cluster))
-
-    def of(self, value: Value) -> tuple[Value, Value | None]:
-        """What a result becomes, and what is added for it."""
-        return self._sums.get(id(value), (value, None))
-
-    def sums(self, cluster: Cluster) -> bool:
-        """Whether a loop consists of such an addition."""
-        return id(cluster) in self._clusters
+    sums: dict[int, tuple[Value, Value]] = field(default_factory=dict)
+    """Id of a convolution's result to the sum and what is added: the convolution begins with it."""
+    overlaps: dict[int, tuple[Value, Value, int]] = field(default_factory=dict)
+    """Id of an addition to the signal, the shorter one that is added to a stretch of it, and where that begins."""
+    skipped: set[int] = field(default_factory=set)
+    """Ids of nodes for which nothing is written."""
+    reads: dict[int, Value] = field(default_factory=dict)
+    """Id of a node to what it reads besides its own arguments."""
 
 
-def absorbed_sums(graph: Graph, clusters: dict[int, Cluster]) -> Absorbed:
-    """Additions to convolutions' results that nothing else reads.
+def absorbed_sums(graph: Graph, separate: Callable[[Node], bool]) -> Absorbed:
+    """Additions to results of convolutions that nothing else reads, and of short signals filled up with zeros.
 
     Args:
         graph: captured.
-        clusters: id of a node to the loop it stands in.
+        separate: whether a node is written by itself, not in a loop with others.
 
     Returns:
         what is found.
@@ -105,27 +98,37 @@ def absorbed_sums(graph: Graph, clusters: dict[int, Cluster]) -> Absorbed:
     found = Absorbed()
     number = {id(node): place for place, node in enumerate(graph.nodes)}
     producer = {id(value): node for node in graph.nodes for value in node.outputs}
-    uses: dict[int, int] = {}
-    for value in (*(v for node in graph.nodes for v in node.inputs()), *graph.outputs, *graph.mutations.values()):
-        uses[id(value)] = uses.get(id(value), 0) + 1
-
-    def ready(value: Value) -> int:
-        node = producer.get(id(value))
-        return -1 if node is None else clusters[id(node)].anchor if id(node) in clusters else number[id(node)]
-
-    for cluster in {id(cluster): cluster for cluster in clusters.values()}.values():
-        node = cluster.nodes[0]
-        if len(cluster.nodes) > 1 or node.op != "aten.add.Tensor" or node.args[2] != 1:
+    uses = Counter(id(value) for node in graph.nodes for value in node.inputs())
+    uses.update(id(value) for value in (*graph.outputs, *graph.mutations.values()))
+    for node in graph.nodes:
+        if node.op != "aten.add.Tensor" or node.args[2] != 1:
             continue
         for result, other in (node.args[:2], node.args[1::-1]):
-            if not isinstance(result, Value) or not isinstance(other, Value) or result is other:
+            maker = producer.get(id(result)) if isinstance(result, Value) and uses[id(result)] == 1 else None
+            if maker is None or not isinstance(other, Value) or other.shape != result.shape or not separate(maker):
                 continue
-            maker = producer.get(id(result))
-            plain = maker is not None and maker.op == "aten.conv1d.default" and id(maker) not in clusters
-            if plain and uses[id(result)] == 1 and result.shape == other.shape and ready(other) < number[id(maker)]:
-                found.add(result, node.output, other, cluster)
-                break
+            filler = producer.get(id(other))
+            before = -1 if filler is None else number[id(filler)]
+            if maker.op == "aten.conv1d.default" and before < number[id(maker)]:
+                found.sums[id(result)] = (node.output, other)
+                found.reads[id(maker)] = other
+                found.skipped.add(id(node))
+            elif "conv_transpose1d" in maker.op and filler is not None and uses[id(other)] == 1 and _fills(filler):
+                found.overlaps[id(node)] = (result, filler.args[0], filler.args[1][0])
+                found.skipped.add(id(filler))
+            else:
+                continue
+            break
     return found
+
+
+def _fills(node: Node) -> bool:
+    """Whether a node only sets zeros around a signal along its last axis."""
+    if node.op == "aten.constant_pad_nd.default":
+        zeros = node.args[2] == 0
+    else:
+        zeros = node.op == "aten.pad.default" and node.args[2] == "constant" and not node.args[3]
+    return bool(zeros and len(node.args[1]) == 2 and min(node.args[1]) >= 0)
 
 
 def by_rows(graph: Graph) -> frozenset[int]:

@@ -126,14 +126,13 @@ PC_INLINE void pc_rows_strip(float *out, const float *in, const float *w, const 
                              int is, int as, int dilation, int width, int block, int ins, int taps, int rows, int most,
                              int adding)
 {
-    const int count = rows < most ? rows : most;
-    int t = 0;
-    for (; t + count <= rows; t += count)
+    const int count = rows < most ? rows : most, whole = rows / count * count, rest = rows - whole;
+    for (int t = 0; t < whole; t += count)
         pc_rows_tile(out + t * os, in + t * is, w, b, adding ? add + t * as : add, width, block, ins, taps, count, os, is,
                      as, dilation, adding);
-    for (; t < rows; t++)
-        pc_rows_tile(out + t * os, in + t * is, w, b, adding ? add + t * as : add, width, block, ins, taps, 1, os, is, as,
-                     dilation, adding);
+    if (rest)
+        pc_rows_tile(out + whole * os, in + whole * is, w, b, adding ? add + whole * as : add, width, block, ins, taps,
+                     rest, os, is, as, dilation, adding);
 }
 
 /* One block of outputs, in strips of as many vectors as registers hold for several rows. */
