@@ -49,6 +49,11 @@ def compiler(name: str) -> list[str]:
         raise MissingError("clang is not here (pip install ziglang)") from error
 
 
+def any_compiler() -> str:
+    """The system's own compiler where there is one."""
+    return "cc" if shutil.which("cc") else "clang"
+
+
 @cache
 def scratch() -> Path:
     """A folder for what is built, gone at the end."""
@@ -86,7 +91,7 @@ def load(
 
 def harness(name: str, **options: Any) -> ctypes.CDLL:
     """A C file of benchmarks/engine, compiled and loaded."""
-    return load({name: (HERE / name).read_text(encoding="utf-8")}, **options)
+    return load({name: (HERE / name).read_text(encoding="utf-8")}, any_compiler(), **options)
 
 
 def cplusplus(name: str, flags: Sequence[str], libraries: Sequence[Path]) -> ctypes.CDLL:
@@ -195,11 +200,10 @@ def limits(sizes: Sequence[int] = ()) -> dict[str, Any]:
     Raises:
         MissingError: there is no compiler.
     """
-    name = "cc" if shutil.which("cc") else "clang"
     flags = ["-std=gnu11", "-O3", "-march=native", FUSED]
     source = {"limit.c": (HERE / "limit.c").read_text(encoding="utf-8")}
     program = scratch() / "limit"
-    program.write_bytes(compile_files(source, [*compiler(name), *flags], link=(), salt=platform.node()))
+    program.write_bytes(compile_files(source, [*compiler(any_compiler()), *flags], link=(), salt=platform.node()))
     program.chmod(0o755)
     words = [str(program), *map(str, sizes)]
     found: dict[str, Any] = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
