@@ -94,7 +94,23 @@ def test_capturing_leaves_no_trace() -> None:
     assert all(torch.equal(before[name], value) for name, value in module.named_buffers())
 
 
-def test_what_cannot_be_followed_is_said_and_leaves_no_trace() -> None:
+class Scaled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.sum().item()
+
+
+class Masked(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[x > 0]
+
+
+@pytest.mark.parametrize(("module", "op"), [(Scaled(), "aten.item"), (Masked(), "aten.index")])
+def test_shapes_and_numbers_that_the_data_decide_are_refused(module: nn.Module, op: str) -> None:
+    with pytest.raises(ExportError, match=f"What {op}.* depends on the values of tensors"):
+        capture(module, (torch.ones(2, 3),))
+
+
+def test_what_cannot_be_followed_is_said_and_leaves_no_trace(capfd: pytest.CaptureFixture[str]) -> None:
     class Branching(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x + 1 if x.sum() > 0 else x - 1
@@ -103,3 +119,4 @@ def test_what_cannot_be_followed_is_said_and_leaves_no_trace() -> None:
     with pytest.raises(ExportError, match=r"torch\.export cannot follow") as caught:
         capture(module, (torch.zeros(2),))
     assert caught.value.where == "Branching" and module.training
+    assert capfd.readouterr() == ("", "")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from typing import Any
 
 import torch
@@ -41,8 +45,7 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
         example_inputs = (example_inputs,)
     training = {part: part.training for part in module.modules()}
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with _quiet(), torch.no_grad():
             program = program_of(module.eval(), example_inputs)
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -71,6 +74,19 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
         for part, mode in training.items():
             part.training = mode
     return _translate(program)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what PyTorch prints of its own working; what it cannot follow, and why, is in its exceptions."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = disabled
 
 
 def _own_failure(module: nn.Module, example_inputs: tuple[Any, ...]) -> str:
@@ -153,6 +169,13 @@ def _node(fx_node: torch.fx.Node, values: dict[str, Any]) -> Node:
     args = tuple(torch.fx.node.map_arg(arg, lambda node: values[node.name]) for arg in full)
     example = fx_node.meta["val"]
     examples = example if isinstance(example, (tuple, list)) else [example]
+    if not all(isinstance(e, torch.Tensor) and all(isinstance(n, int) for n in e.shape) for e in examples):
+        stack = list((fx_node.meta.get("nn_module_stack") or {"": ("", "")}).values())
+        raise ExportError(
+            f"What {fx_node.target} gives depends on the values of tensors, not only on their shapes.",
+            where=stack[-1][0] or "the outermost module",
+            remedy="Write the forward without .item(), masks as indices, and other sizes that the data decide.",
+        )
     outputs = tuple(
         Value(f"{fx_node.name}.{i}" if len(examples) > 1 else fx_node.name, tuple(e.shape), e.dtype, "computed")
         for i, e in enumerate(examples)
