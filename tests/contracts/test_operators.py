@@ -265,12 +265,11 @@ def test_c_says_what_torch_says(name: str, sounds: dict[str, tuple[Tensor, Tenso
 @pytest.mark.parametrize(
     ("expression", "match"),
     [
-        (lambda m, x: x * (m.phase + 1), "whole numbers"),
         (lambda m, x: x * torch.rand(6), "random"),
         (lambda m, x: (1 + x) ** 7, "power 7"),
         (lambda m, x: x + float("inf"), "inf"),
-        (lambda m, x: torch.erf(x), "erf"),
-        (lambda m, x: m.gru(torch.cat([x, x])[:, None])[0], "one voice"),
+        (lambda m, x: torch.lgamma(x), "lgamma"),
+        (lambda m, x: x * (m.phase // 2**31), "whole numbers"),
     ],
 )
 def test_what_c_cannot_do_is_refused_not_guessed(expression: Callable[[Example, Tensor], Tensor], match: str) -> None:

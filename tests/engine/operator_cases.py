@@ -20,6 +20,8 @@ Table = dict[str, tuple[Any, ...]]
 IN_C: dict[str, tuple[str, ...]] = {
     "test_ops_shape": ("shape", "ranges", "places"),
     "test_ops_numbers": ("reduction", "normalisation", "attention", "products"),
+    "test_ops_functions": ("pointwise", "more_pointwise"),
+    "test_networks": ("convolution", "recurrent", "linear"),
     "test_ops_signal": ("resampling", "lookup", "order", "spectral"),
 }
 """Test file to the files of `pochette.graph.ops` whose C it holds against torch, all of it."""
@@ -69,7 +71,8 @@ def not_shown(files: tuple[str, ...], made: dict[str, tuple[nn.Module, Any]]) ->
     mine = {f"pochette.graph.ops.{name}" for name in files}
     described = [name for name in operators.names() if type(operators[name]).__module__ in mine]
     refused = (Operator.emit, Elementwise.emit)
-    lacking = [name for name in described if c_of(operators[name]) not in shown and name not in NEVER]
+    called = {node.op for graph in graphs for node in graph.nodes}
+    lacking = [n for n in described if c_of(operators[n]) not in shown and n not in NEVER | called]
     return [name for name in lacking if type(operators[name]).emit not in refused]
 
 

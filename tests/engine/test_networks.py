@@ -10,11 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from pochette.errors import ExportError
+from tests.engine.operator_cases import IN_C, not_shown
 from tests.engine.together import Step, compile_together, largest_error
 from tests.graph.networks import CASES, NOTHING, Case
 
 ALL = (*CASES, *NOTHING)
-REFUSED: dict[str, str] = {}
+REFUSED: dict[str, str] = {
+    "Conv2d spectrogram net, flatten to Linear": "more than one axis",
+    "hypernetwork": "weight that is computed",
+    "complex weights": "complex",
+    "embedding, LSTM, linear": "32-bit floats",
+}
 """Networks that are refused, and by what."""
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning"),
@@ -54,4 +60,9 @@ def test_c_says_what_torch_says(case: Case, made: dict[str, tuple[nn.Module, Any
 
 
 def test_few_are_refused() -> None:
-    assert len(ALL) - len(REFUSED) >= 100
+    assert len(ALL) - len(REFUSED) >= 125
+
+
+def test_no_c_lacks_a_network(made: dict[str, tuple[nn.Module, Any]]) -> None:
+    """But those that stand in `test_ops_numbers`."""
+    assert not_shown(IN_C["test_networks"], made) == ["aten.convolution.default", "aten.rnn_relu_cell.default"]

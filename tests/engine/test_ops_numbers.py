@@ -102,6 +102,13 @@ ATTENTION: Table = {
         lambda q, k: F.scaled_dot_product_attention(q, k, k, enable_gqa=True), (2, 6, 5, 8), (2, 3, 7, 8),
     ),
 }  # fmt: skip
+W, TAPS = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)), torch.linspace(-1, 1, 24).view(2, 3, 4)
+LEARNT: Table = {
+    "convolution by its general name": (
+        lambda x: torch.convolution(x, TAPS, None, [2], [1], [1], False, [0], 1), (2, 3, 11),
+    ),
+    "a step of a rectifying cell": (lambda x, h: torch.rnn_relu_cell(x, h, W, W.t(), W[0], W[1]), (2, 5), (2, 5)),
+}  # fmt: skip
 PRODUCTS: Table = {
     "matmul": (torch.matmul, (5, 7), (7, 20)),
     "matmul with a transposition": (lambda a, b: a @ b.t(), (5, 37), (3, 37)),
@@ -138,7 +145,7 @@ PRODUCTS: Table = {
     "einsum: dots": (lambda a, b: torch.einsum("...ij,jk", a, b), (2, 3, 4), (4, 5)),
     "einsum: of ones": (lambda a, b: torch.einsum("ij,jk->ik", a, b), (3, 1), (1, 5)),
 }
-CASES: Table = {**REDUCTIONS, **SEVERAL, **ATTENTION, **PRODUCTS}
+CASES: Table = {**REDUCTIONS, **SEVERAL, **ATTENTION, **PRODUCTS, **LEARNT}
 
 
 @pytest.fixture(scope="module")

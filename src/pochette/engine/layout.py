@@ -40,8 +40,7 @@ def view_of(node: Node, emitter: Emitter) -> bool:
     rank = len(x.shape)
     if name in ("slice", "select"):
         axis = (node.args[1] or 0) % rank
-        start = node.args[2] or 0
-        start += x.shape[axis] if start < 0 else 0
+        start = slice(node.args[2], None).indices(x.shape[axis])[0]  # a start before the first is the first
         step = node.args[4] if name == "slice" else 1
         strides = list(view.moved(axis, min(start, x.shape[axis])).strides)
         strides[axis] *= step

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pochette.graph import complex_numbers, whole_numbers
 from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
 from pochette.graph.operator import ELEMENTWISE, Chain, Cost, Operator, describe
@@ -53,19 +54,28 @@ class Pointwise(Operator):
         coupling.set(node.output, [coupling.fresh(size) if labels is None else labels for labels, size in sized])
 
     def chain(self, node: Node, emitter: Emitter) -> Chain | None:
-        """The expression, of arguments as they stand; whole numbers have none."""
-        values = (*node.inputs(), node.output)
-        if any(value.dtype not in (torch.float32, torch.bool) for value in values):
+        """The expression, of arguments as they stand; numbers that are not kept in floats have none."""
+        if any(not _in_floats(value) for value in (*node.inputs(), node.output)):
             return None
         operands = [arg if isinstance(arg, Value) else emitter.number(arg) for arg in node.args[: self.operands]]
         return Chain(tuple(operands), self.expression, self.scalar)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """Refused: what can be written is a link of a chain."""
-        emitter.refuse("arithmetic with whole numbers")
+        """What is no link of a chain: loops over whole or complex numbers."""
+        values = (*node.inputs(), node.output)
+        if any(value.dtype.is_complex for value in values):
+            complex_numbers.emit(node, emitter)
+        else:
+            whole_numbers.emit(node, emitter)
 
 
-def _number(operand: str) -> str:
+def _in_floats(value: Value) -> bool:
+    """Whether a tensor's memory holds floats: whole numbers too, where they are stored or come from outside."""
+    given = value.kind in ("parameter", "constant", "input")
+    return value.dtype.is_floating_point or value.dtype == torch.bool or (given and not value.dtype.is_complex)
+
+
+def literal_as_vector(operand: str) -> str:
     """A literal as a vector where one is needed."""
     return operand if operand.isidentifier() else f"pc_@number({operand})"
 
@@ -117,7 +127,9 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     describe(
         f"aten.{_name}.Tensor",
         f"aten.{_name}.Scalar",
-        operator=Pointwise(lambda a, b, f=_name: f"pc_@{f}({_number(a)}, {_number(b)})", operands=2),
+        operator=Pointwise(
+            lambda a, b, f=_name: f"pc_@{f}({literal_as_vector(a)}, {literal_as_vector(b)})", operands=2
+        ),
     )
 for _name in ("maximum", "minimum"):
     describe(
@@ -125,13 +137,13 @@ for _name in ("maximum", "minimum"):
         operator=Pointwise(lambda a, b, f=_name[:3]: f"pc_@{f}({a}, {b})", operands=2),
     )
 describe("aten.neg.default", operator=Pointwise(lambda a: f"-{a}", operands=1))
-describe("aten.relu.default", operator=Pointwise(lambda a: f"pc_@max({a}, {_number('0.0f')})", operands=1))
+describe("aten.relu.default", operator=Pointwise(lambda a: f"pc_@max({a}, {literal_as_vector('0.0f')})", operands=1))
 describe("aten.leaky_relu.default", operator=Pointwise(lambda a, slope: f"pc_@leaky({a}, {slope})", operands=2))
 describe(
     "aten.where.self",
     "aten.where.ScalarOther",
     "aten.where.ScalarSelf",
-    operator=Pointwise(lambda c, a, b: f"pc_@choose({c}, {_number(a)}, {_number(b)})", operands=3),
+    operator=Pointwise(lambda c, a, b: f"pc_@choose({c}, {literal_as_vector(a)}, {literal_as_vector(b)})", operands=3),
 )
 for _name in ("exp", "log", "log2", "tanh", "sigmoid", "sqrt", "rsqrt"):
     describe(
@@ -157,8 +169,8 @@ class Clamp(Pointwise):
         _, low, high = (*node.args, None)[:3]
         if any(isinstance(bound, Value) for bound in (low, high)):
             return None
-        below = (lambda a: a) if low is None else lambda a: f"pc_@max({a}, {_number(emitter.number(low))})"
-        above = (lambda a: a) if high is None else lambda a: f"pc_@min({a}, {_number(emitter.number(high))})"
+        below = (lambda a: a) if low is None else lambda a: f"pc_@max({a}, {literal_as_vector(emitter.number(low))})"
+        above = (lambda a: a) if high is None else lambda a: f"pc_@min({a}, {literal_as_vector(emitter.number(high))})"
         return Pointwise(lambda a: above(below(a)), operands=1).chain(node, emitter)
 
 
@@ -238,26 +250,4 @@ TRANSCENDENTAL = frozenset(
 """Elementwise operators that count as one evaluation of a transcendental function an element."""
 
 
-class Prelu(Elementwise):
-    """A rectifier whose slope is learnt, one for all channels or one each along axis 1."""
-
-    def cost(self, node: Node) -> Cost:
-        """One operation an element."""
-        return Cost(pointwise=node.output.size)
-
-    def couple(self, node: Node, coupling: Coupling) -> None:
-        """Slopes go with their channels."""
-        x, slope = node.args[:2]
-        axes = coupling.axes(x)
-        if slope.size > 1:
-            coupling.tie(axes[1], coupling.axes(slope)[0])
-        coupling.set(node.output, axes)
-
-
 describe(ELEMENTWISE, operator=Elementwise())
-# What PyTorch forgot to declare, or names twice.
-describe("aten.hardswish.default", "aten.masked_fill.Tensor", "aten.where.Scalar", operator=Elementwise())
-describe("aten.absolute.default", "aten.negative.default", operator=Elementwise())
-for _name in ("multiply", "subtract", "divide", "true_divide"):
-    describe(f"aten.{_name}.Tensor", f"aten.{_name}.Scalar", operator=Elementwise())
-describe("aten.prelu.default", operator=Prelu())

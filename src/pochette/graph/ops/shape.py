@@ -12,6 +12,7 @@ from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
 from pochette.graph.loops import Operand, broadcast_strides, fill, lay, loop, move, parted, strides_of, whole
 from pochette.graph.operator import Operator, Survivors, describe
+from pochette.graph.whole_numbers import as_float
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
@@ -172,7 +173,7 @@ def _convert(out: Value, x: Value, emitter: Emitter) -> None:
     elif kinds[1] == "whole":
         reading = f"(uint32_t)(int)({theirs})[{{0}}]"
     elif kinds[0] == "whole" and whole(emitter, x):
-        reading = f"(float)(int)({theirs})[{{0}}]"
+        reading = as_float(emitter, x, f"({theirs})[{{0}}]")
     loop(
         emitter,
         [out.size],

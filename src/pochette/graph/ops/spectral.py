@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pochette.graph import complex_numbers
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
 from pochette.graph.loops import Operand, broadcast_strides, lay, loop, parted, strides_of, whole
@@ -328,7 +329,8 @@ class Composed(Elementwise):
     def emit(self, node: Node, emitter: Emitter) -> None:
         """Both parts side by side."""
         if node.op != "aten.complex.default":
-            emitter.refuse("complex numbers by length and angle")
+            complex_numbers.emit(node, emitter)
+            return
         out = node.output
         emitter.own(out, out.size)
         steps = tuple(2 * stride for stride in strides_of(out.shape))
@@ -355,4 +357,4 @@ describe(
     "aten.imag.default",
     operator=Halves(),
 )
-describe("aten.complex.default", "aten.polar.default", "aten.angle.default", operator=Composed())
+describe("aten.complex.default", "aten.polar.default", "aten.angle.default", "aten._conj.default", operator=Composed())
