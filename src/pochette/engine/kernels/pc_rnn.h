@@ -24,6 +24,14 @@
 #define PC_PAIRS(rows, columns) 0
 #endif
 
+/* One column of weights, `lanes` floats from gate to gate, onto `gates` times `count` vectors of sums. */
+PC_INLINE void pc_gate_column(pc_v *sum, const float *w, float x, int gates, int lanes, int count)
+{
+    const pc_v xk = pc_splat(x);
+    PC_UNROLL
+    for (int v = 0; v < gates * count; v++) sum[v] += pc_load(w + v / count * lanes + v % count * PC_WIDTH) * xk;
+}
+
 /* Sums of `gates` times `count` vectors of units, `lanes` floats from gate to gate. */
 PC_INLINE void pc_gate_sums(pc_v *sum, const float *w, const float *x, int columns, int gates, int lanes, int count,
                             int pairs)
@@ -34,22 +42,27 @@ PC_INLINE void pc_gate_sums(pc_v *sum, const float *w, const float *x, int colum
     if (pairs) {
         PC_UNROLL
         for (int v = 0; v < gates * count; v++) odd[v] = pc_splat(0.0f);
-        for (; k + 1 < columns; k += 2) {
+        for (; k + 1 < columns; k += 2, w += 2 * step) {
             const pc_v even_x = pc_splat(x[k]), odd_x = pc_splat(x[k + 1]);
             PC_UNROLL
             for (int v = 0; v < gates * count; v++) {
-                const float *at = w + k * step + v / count * lanes + v % count * PC_WIDTH;
+                const float *at = w + v / count * lanes + v % count * PC_WIDTH;
                 sum[v] += pc_load(at) * even_x;
                 odd[v] += pc_load(at + step) * odd_x;
             }
         }
     }
-    for (; k < columns; k++) {
-        const pc_v xk = pc_splat(x[k]);
-        PC_UNROLL
-        for (int v = 0; v < gates * count; v++)
-            sum[v] += pc_load(w + k * step + v / count * lanes + v % count * PC_WIDTH) * xk;
+#if PC_WIDTH == 1
+    for (; k + 1 < columns; k += 2) {
+        pc_gate_column(sum, w, x[k], gates, lanes, count);
+        w += step;
+        PC_NEAR(w);
+        pc_gate_column(sum, w, x[k + 1], gates, lanes, count);
+        w += step;
+        PC_NEAR(w);
     }
+#endif
+    for (; k < columns; k++, w += step) pc_gate_column(sum, w, x[k], gates, lanes, count);
     if (pairs) {
         PC_UNROLL
         for (int v = 0; v < gates * count; v++) sum[v] += odd[v];

@@ -26,7 +26,7 @@
 #define PC_SUMS 12
 #else
 #define PC_WIDTH 1
-#define PC_SUMS 16
+#define PC_SUMS 20
 #endif
 
 #if defined(__clang__)
@@ -35,6 +35,14 @@
 #define PC_UNROLL _Pragma("GCC unroll 64")
 #else
 #define PC_UNROLL
+#endif
+
+/* Where single floats are loaded, an address must stay near what is loaded: small offsets are part of the instruction,
+   large ones cost one of their own. The compiler is kept from measuring all addresses from one far point. */
+#if PC_WIDTH == 1 && defined(__GNUC__)
+#define PC_NEAR(pointer) __asm__("" : "+r"(pointer))
+#else
+#define PC_NEAR(pointer) (void)(pointer)
 #endif
 
 #if PC_WIDTH > 1
