@@ -206,6 +206,8 @@ CONVOLUTIONS: dict[str, Callable[[], nn.Module]] = {
     "depthwise": lambda: Causal(6, 6, 4, groups=6, dilation=2),
     "strided": lambda: Causal(4, 7, 8, stride=4),
     "padded": lambda: nn.Conv1d(3, 5, 3, padding=1),
+    "same": lambda: nn.Conv1d(3, 5, 4, padding="same", dilation=3),
+    "far padded": lambda: nn.Conv1d(3, 5, 4, padding=9, stride=2),
     "no bias": lambda: Causal(4, 4, 2, bias=False),
     "transposed": lambda: Spread(5, 3, 8, 4),
     "transposed far": lambda: Spread(2, 1, 20, 3),
@@ -222,6 +224,25 @@ def test_convolutions(name: str, samples: int) -> None:
     module = CONVOLUTIONS[name]()
     first = next(part for part in module.modules() if isinstance(part, (nn.Conv1d, nn.ConvTranspose1d)))
     agree(module, ((1, first.in_channels, samples),))
+
+
+class Computed(nn.Module):
+    """A filter that comes in with the signal."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        return functional.conv_transpose1d(functional.conv1d(x, weight, padding=1), weight, stride=2)
+
+
+def test_images_and_computed_filters() -> None:
+    torch.manual_seed(0)
+    image = nn.Sequential(
+        nn.Conv2d(3, 8, (3, 2), stride=(1, 2), padding=(1, 0), groups=1),
+        nn.Conv2d(8, 8, 3, groups=4, dilation=2, padding="same"),
+        nn.ConvTranspose2d(8, 4, 3, stride=2, padding=1, output_padding=1, groups=2),
+    )
+    agree(image, ((2, 3, 7, 9),), steps=2)
+    agree(nn.Conv3d(2, 3, 2), ((1, 2, 3, 4, 5),), steps=2)
+    agree(Computed(), ((1, 4, 20), (4, 4, 3)), steps=2)
 
 
 @pytest.mark.parametrize("samples", [1, 7, 16, 64])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -31,8 +31,14 @@ class Filter:
     bias: Value | None
     stride: int = 1
     padding: int = 0
+    """Zeros before the first sample, or outputs that are cut off in front if transposed."""
     dilation: int = 1
     groups: int = 1
+
+    @property
+    def needed(self) -> int:
+        """Samples that a plain convolution reads, zeros around them counted."""
+        return (self.out.shape[-1] - 1) * self.stride + (self.weight.shape[-1] - 1) * self.dilation + 1
 
 
 def convolve(filter_: Filter, emitter: Emitter) -> None:
@@ -100,7 +106,7 @@ def spread(filter_: Filter, emitter: Emitter) -> None:
     packed = emitter.constant(packing.pack_rows(matrix, block))
     bias = np.zeros(outs, np.float32) if filter_.bias is None else emitter.tensor(filter_.bias)
     offset = emitter.padded_numbers(np.tile(bias, stride))
-    x = _laid(emitter.view(filter_.x), filter_, True, emitter)
+    x = _laid(emitter.view(filter_.x), replace(filter_, padding=0), True, emitter)
     # Padding is cut off in front; behind the last tap there is nothing but the bias.
     made = max(samples + reach - 1, -(-(filter_.out.shape[-1] + filter_.padding) // stride))
     lead = len(filter_.out.shape) - 2
@@ -165,15 +171,15 @@ def _voice(view: View, voice: int) -> View:
 
 def _padded(filter_: Filter, emitter: Emitter) -> View:
     """The input with zeros on both sides."""
-    x, padding = filter_.x, filter_.padding
-    if not padding:
+    x = filter_.x
+    shape = (*x.shape[:-1], filter_.needed)
+    if not filter_.padding and filter_.needed <= x.shape[-1]:
         return emitter.view(x)
-    shape = (*x.shape[:-1], x.shape[-1] + 2 * padding)
-    rows = emitter.wants_rows(x)
-    room = _room(shape, rows, emitter)
+    room = _room(shape, emitter.wants_rows(x), emitter)
     zero = emitter.constant([0.0])
     emitter.loop(shape, {"x0": View(zero, 0, (0,) * len(shape))}, [], [(room, "x0")])
-    emitter.assign(room.moved(-1, padding), emitter.view(x), x.shape)
+    inside = min(x.shape[-1], filter_.needed - filter_.padding)
+    emitter.assign(room.moved(-1, filter_.padding), emitter.view(x), (*x.shape[:-1], inside))
     return room
 
 
@@ -188,7 +194,7 @@ def _room(shape: tuple[int, ...], rows: bool, emitter: Emitter) -> View:
 
 def _laid(view: View, filter_: Filter, rows: bool, emitter: Emitter) -> View:
     """The input as its kernel wants it: samples side by side, or channels."""
-    shape = (*filter_.x.shape[:-1], filter_.x.shape[-1] + 2 * filter_.padding)
+    shape = (*filter_.x.shape[:-1], filter_.needed if filter_.padding else filter_.x.shape[-1])
     axis = -2 if rows else -1
     if view.strides[axis] == 1 or shape[axis] == 1:
         return view

@@ -156,16 +156,38 @@ class Convolution(Operator):
         return Chain(tuple(operands), " + ".join(terms).format)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """One kernel call a voice and group, planar or by rows as the signal lies; plain loops for images."""
+        """Fast kernels over one axis with a stored weight, simple loops for the rest."""
         call = self.call(node)
-        if not call.stored:
-            emitter.refuse("a convolution with a weight that is computed")
-        if len(call.weight.shape) != 3:
-            emitter.refuse("a convolution over more than one axis")
-        emitter.convolve(
-            call.x, node.output, call.weight, call.bias, call.stride[0], call.padding[0], call.dilation[0], call.groups,
-            transposed=call.transposed,
-        )  # fmt: skip
+        padding = call.padding
+        if node.args[4] == "same":
+            # An odd one out goes behind.
+            padding = tuple(d * (k - 1) // 2 for d, k in zip(call.dilation, call.weight.shape[2:], strict=True))
+        if len(call.weight.shape) == 3 and call.stored:
+            emitter.convolve(
+                call.x, node.output, call.weight, call.bias, call.stride[0], padding[0], call.dilation[0], call.groups,
+                transposed=call.transposed,
+            )  # fmt: skip
+            return
+        emitter.need("pc_conv_plain.h")
+        voices = prod(call.x.shape[: call.channel])
+        ins, outs = call.x.shape[call.channel] // call.groups, node.output.shape[call.channel] // call.groups
+        lengths = [_three(shape[call.channel + 1 :], 1) for shape in (call.x.shape, node.output.shape)]
+        steps = [_three(call.weight.shape[2:], 1), _three(call.stride, 1), _three(padding, 0), _three(call.dilation, 1)]
+        sizes = (
+            voices,
+            call.groups,
+            ins,
+            outs,
+            int(call.transposed),
+            *(n for three in (*lengths, *steps) for n in three),
+        )
+        pointers = [emitter.ref(value) for value in (node.output, call.x, call.weight)]
+        emitter.call("pc_conv_plain", 1, (*pointers, emitter.ref_or_null(call.bias)), sizes)
+
+
+def _three(numbers: tuple[int, ...], missing: int) -> tuple[int, ...]:
+    """One number for each of three axes, the missing ones in front."""
+    return (*[missing] * (3 - len(numbers)), *numbers)
 
 
 _CHAIN_TAPS = 8
