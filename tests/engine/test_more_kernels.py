@@ -17,8 +17,10 @@ from scipy import special
 from pochette.engine.build import WARNINGS, host_compiler, kernel_text, zig
 from pochette.engine.core import kernels_of
 
-HEADERS = ("pc_attention.h", "pc_fourier.h", "pc_functions.h", "pc_index.h", "pc_multiply.h", "pc_norms.h",
-           "pc_pool.h", "pc_reduce.h", "pc_running.h", "pc_softmax.h")  # fmt: skip
+HEADERS = (
+    "pc_attention.h", "pc_fourier.h", "pc_functions.h", "pc_index.h", "pc_multiply.h",
+    "pc_norms.h", "pc_pool.h", "pc_reduce.h", "pc_running.h", "pc_softmax.h",
+)  # fmt: skip
 UNARY = ("sin", "cos", "atan", "expm1", "log1p", "erf", "gelu", "gelu_tanh", "mish", "log_sigmoid", "round", "floor",
          "ceil", "trunc", "sign", "abs")  # fmt: skip
 BINARY = ("remainder", "fmod", "atan2", "power")

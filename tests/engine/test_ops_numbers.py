@@ -107,6 +107,27 @@ LEARNT: Table = {
     "convolution by its general name": (
         lambda x: torch.convolution(x, TAPS, None, [2], [1], [1], False, [0], 1), (2, 3, 11),
     ),
+    "convolution, computed weight": (
+        lambda x, w, b: F.conv1d(x, w, b, stride=2, padding=3, dilation=2, groups=2), (2, 4, 11), (6, 2, 3), (6,),
+    ),
+    "convolution of one, computed weight": (lambda x, w: F.conv1d(x, w, padding=7), (3, 20), (2, 3, 8)),
+    "transposed, computed weight": (
+        lambda x, w, b: F.conv_transpose1d(x, w, b, 3, 2, output_padding=1, dilation=2, groups=2),
+        (2, 4, 5), (4, 3, 4), (6,),
+    ),
+    "convolution, same padding": (lambda x: F.conv1d(x, TAPS, padding="same"), (2, 3, 11)),
+    "convolution of a plane": (
+        lambda x, w: F.conv2d(x, w, stride=(2, 1), padding=(1, 2), dilation=(1, 2)), (2, 3, 6, 9), (4, 3, 3, 2),
+    ),
+    "transposed of a plane": (lambda x, w: F.conv_transpose2d(x, w, stride=2, padding=1), (2, 3, 4, 5), (3, 4, 4, 4)),
+    "convolution of a space": (F.conv3d, (1, 2, 4, 5, 6), (3, 2, 2, 3, 2)),
+    "FIR filter": (lambda x, h: F.conv1d(x[:, None], h.flip(0)[None, None])[:, 0], (2, 300), (65,)),
+    "complex matrices": (
+        lambda a, b: torch.view_as_real(torch.view_as_complex(a) @ torch.view_as_complex(b)), (3, 4, 2), (4, 5, 2),
+    ),
+    "a complex and a real matrix": (
+        lambda a, b: torch.view_as_real(b.to(torch.complex64) @ torch.view_as_complex(a)), (3, 4, 2), (5, 3),
+    ),
     "a step of a rectifying cell": (lambda x, h: torch.rnn_relu_cell(x, h, W, W.t(), W[0], W[1]), (2, 5), (2, 5)),
 }  # fmt: skip
 PRODUCTS: Table = {

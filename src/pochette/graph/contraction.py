@@ -26,7 +26,7 @@ class Term:
     strides: Mapping[str, int]
 
 
-def term_of(emitter: Emitter, value: Value, letters: Sequence[str], sizes: Mapping[str, int]) -> Term:
+def term_of(emitter: Emitter, value: Value, letters: Sequence[str], sizes: Mapping[str, int], base: str = "") -> Term:
     """A tensor with a name for each axis; one that occurs twice runs along the diagonal.
 
     Args:
@@ -34,6 +34,7 @@ def term_of(emitter: Emitter, value: Value, letters: Sequence[str], sizes: Mappi
         value: of floats.
         letters: name of each axis.
         sizes: length of each name; a tensor may have length 1 where this is more.
+        base: where it lies, if the emitter does not know.
 
     Returns:
         the operand.
@@ -42,7 +43,7 @@ def term_of(emitter: Emitter, value: Value, letters: Sequence[str], sizes: Mappi
     for letter, size, stride in zip(letters, value.shape, strides_of(value.shape), strict=True):
         if sizes[letter] > 1:
             strides[letter] = strides.get(letter, 0) + (stride if size > 1 else 0)
-    return Term(emitter.ref(value), strides)
+    return Term(base or emitter.ref(value), strides)
 
 
 class Contraction:

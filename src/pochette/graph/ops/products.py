@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from pochette.graph.contraction import Contraction, term_of
+from pochette.graph.contraction import Contraction, Term, term_of
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
-from pochette.graph.loops import Operand, broadcast_strides, loop, strides_of, whole
+from pochette.graph.loops import Operand, broadcast_strides, loop, parted, strides_of, whole
 from pochette.graph.operator import Cost, Operator, describe
 
 if TYPE_CHECKING:
@@ -150,10 +150,13 @@ class Product(Operator):
     def emit(self, node: Node, emitter: Emitter) -> None:
         """Products of two matrices at a time, then what is added."""
         equation, out = self.equation(node), node.output
-        if any(value.dtype.is_complex or whole(emitter, value) for value in node.inputs()):
-            emitter.refuse("products of complex or whole numbers")
+        if any(whole(emitter, value) for value in node.inputs()):
+            emitter.refuse("products of whole numbers")
         if len(set(equation.output)) < len(equation.output):
             emitter.refuse("a product written along a diagonal")
+        if out.dtype.is_complex:
+            _complex(equation, out, emitter)
+            return
         sizes = equation.sizes
         terms = [
             term_of(emitter, value, letters, sizes)
@@ -163,6 +166,33 @@ class Product(Operator):
         Contraction(emitter, sizes).product(terms, output, equation.output)
         if equation.added is not None or equation.scales:
             _add(node, equation.added, emitter)
+
+
+def _complex(equation: Equation, out: Value, emitter: Emitter) -> None:
+    """Four real products of two complex operands; their sums and differences are the parts of the result."""
+    if len(equation.operands) != 2 or equation.added is not None or equation.scales:
+        emitter.refuse("products of complex numbers with more than two operands, or something added")
+    sizes = equation.sizes
+    emitter.own(out, out.size)
+    whole_terms = []
+    for value, letters in zip(equation.operands, equation.letters, strict=True):
+        factor, address = 2 if value.dtype.is_complex else 1, parted(emitter, value)
+        term = term_of(emitter, value, letters, sizes, address)
+        strides = {letter: factor * stride for letter, stride in term.strides.items()}
+        whole_terms.append([Term(f"{address} + {part}", strides) for part in range(factor)])
+    output = term_of(emitter, out, equation.output, sizes)
+    made, write = emitter.ref(out), Contraction(emitter, sizes)
+    for part in range(2):
+        sums = []
+        for first, a in enumerate(whole_terms[0]):
+            for second, b in enumerate(whole_terms[1]):
+                if (first + second) % 2 == part:
+                    product = emitter.scratch(out.size)
+                    write.product([a, b], Term(product, output.strides), equation.output)
+                    sums.append(f"{'-' if first + second == 2 else '+'} ({product})[{{0}}]")
+        text = " ".join(sums) or "0.0f"
+        operands = [Operand(made, (2,), part), Operand("", (1,))]
+        loop(emitter, [out.size], operands, lambda i, j, text=text: f"({made})[{i}] = {text.format(j)};")
 
 
 def _add(node: Node, added: Value | None, emitter: Emitter) -> None:
