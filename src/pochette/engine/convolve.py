@@ -14,7 +14,7 @@ from pochette.engine.views import View
 from pochette.graph.graph import Value
 
 if TYPE_CHECKING:
-    from pochette.engine.emitter import Emitter
+    from pochette.engine.writer import Writer
 
 _TILE_OUTPUTS = 4
 """Outputs whose weights stand side by side in planar form; `PC_OUTPUTS` in C."""
@@ -41,7 +41,7 @@ class Filter:
         return (self.out.shape[-1] - 1) * self.stride + (self.weight.shape[-1] - 1) * self.dilation + 1
 
 
-def convolve(filter_: Filter, emitter: Emitter) -> None:
+def convolve(filter_: Filter, emitter: Writer) -> None:
     """Write a convolution, planar where time fills vectors, by rows elsewhere.
 
     Args:
@@ -83,7 +83,7 @@ def convolve(filter_: Filter, emitter: Emitter) -> None:
                 emitter.call("pc_conv", 1, pointers, (each, ins, taps, samples, int(added is not None)), loose)
 
 
-def spread(filter_: Filter, emitter: Emitter) -> None:
+def spread(filter_: Filter, emitter: Writer) -> None:
     """Write a transposed convolution as ordinary ones that make `stride` neighbouring outputs at once.
 
     The output n = t stride + phase sums the inputs t - j through the taps phase + j stride. With the channels of each
@@ -169,7 +169,7 @@ def _voice(view: View, voice: int) -> View:
     return view.moved(0, voice) if len(view.strides) > 2 else view
 
 
-def _padded(filter_: Filter, emitter: Emitter) -> View:
+def _padded(filter_: Filter, emitter: Writer) -> View:
     """The input with zeros on both sides."""
     x = filter_.x
     shape = (*x.shape[:-1], filter_.needed)
@@ -183,7 +183,7 @@ def _padded(filter_: Filter, emitter: Emitter) -> View:
     return room
 
 
-def _room(shape: tuple[int, ...], rows: bool, emitter: Emitter) -> View:
+def _room(shape: tuple[int, ...], rows: bool, emitter: Writer) -> View:
     """Memory for a signal, planar or by rows."""
     strides = [0] * len(shape)
     strides[-1], strides[-2] = (shape[-2], 1) if rows else (1, shape[-1])
@@ -192,7 +192,7 @@ def _room(shape: tuple[int, ...], rows: bool, emitter: Emitter) -> View:
     return View(emitter.scratch(prod(shape)), 0, tuple(strides))
 
 
-def _laid(view: View, filter_: Filter, rows: bool, emitter: Emitter) -> View:
+def _laid(view: View, filter_: Filter, rows: bool, emitter: Writer) -> View:
     """The input as its kernel wants it: samples side by side, or channels."""
     shape = (*filter_.x.shape[:-1], filter_.needed if filter_.padding else filter_.x.shape[-1])
     axis = -2 if rows else -1
@@ -203,7 +203,7 @@ def _laid(view: View, filter_: Filter, rows: bool, emitter: Emitter) -> View:
     return room
 
 
-def _same(view: View, value: Value, rows: bool, emitter: Emitter) -> View:
+def _same(view: View, value: Value, rows: bool, emitter: Writer) -> View:
     """What is added, laid like the result."""
     axis = -2 if rows else -1
     if view.strides[axis] == 1 or value.shape[axis] == 1:
@@ -213,7 +213,7 @@ def _same(view: View, value: Value, rows: bool, emitter: Emitter) -> View:
     return room
 
 
-def _target(value: Value, rows: bool, emitter: Emitter) -> View:
+def _target(value: Value, rows: bool, emitter: Writer) -> View:
     """Where the output goes."""
     if emitter.is_laid(value):
         view = emitter.view(value)

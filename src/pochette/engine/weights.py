@@ -1,0 +1,116 @@
+"""The numbers of an engine: matrices and vectors in the order in which kernels read them, each stored once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pochette.engine import packing
+from pochette.errors import ExportError
+from pochette.graph.graph import Graph, Node, Value
+
+LANES = packing.ROWS
+"""Buffers and weights begin at multiples of so many floats, a cache line."""
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass
+class Weights:
+    """Stores the constants of a graph."""
+
+    graph: Graph
+    weights: list[FloatArray] = field(default_factory=list, kw_only=True)
+    _shared: dict[Any, str] = field(default_factory=dict, kw_only=True)
+    _weight_count: int = field(default=0, kw_only=True)
+    _node: Node | None = field(default=None, kw_only=True)
+    """Being written."""
+
+    def constant(self, array: npt.ArrayLike) -> str:
+        """Store numbers among the weights; their address. Equal arrays are stored once."""
+        data = np.ascontiguousarray(array, np.float32).ravel()
+        key = ("constant", data.tobytes())
+        if key not in self._shared:
+            # Blocks start at multiples of 16 floats, a cache line.
+            padded = np.pad(data, (0, -len(data) % LANES))
+            self._shared[key] = f"weights + {self._weight_count}" if self._weight_count else "weights"
+            self.weights.append(padded)
+            self._weight_count += len(padded)
+        return self._shared[key]
+
+    def packed(self, weight: Value) -> str:
+        """Store a matrix in blocks of `LANES` rows, column by column, the last block filled up with zeros."""
+        return self.constant(packing.pack_rows(self.tensor(weight), LANES))
+
+    def padded(self, vector: Value | None, length: int) -> str:
+        """Store a vector filled up with zeros to whole blocks; zeros where there is none."""
+        return self.padded_numbers(np.zeros(length, np.float32) if vector is None else self.tensor(vector))
+
+    def padded_numbers(self, vector: FloatArray) -> str:
+        """Store numbers filled up with zeros to whole blocks."""
+        flat = vector.ravel()
+        return self.constant(packing.filled(flat, self.rounded(len(flat))))
+
+    def packed_whole(self, weight: Value) -> str:
+        """Store a matrix in one block, column by column; its address."""
+        matrix = self.tensor(weight)
+        return self.constant(packing.pack_rows(matrix, self.rounded(len(matrix))))
+
+    def packed_blocks(self, weight: Value) -> tuple[str, int]:
+        """Store a matrix in blocks of as many rows as are best made at once.
+
+        Args:
+            weight: (row, column).
+
+        Returns:
+            its address and the rows of a block.
+        """
+        matrix = self.tensor(weight).reshape(-1, weight.shape[-1])
+        block = packing.block_rows(len(matrix))
+        return self.constant(packing.pack_rows(matrix, block)), block
+
+    def packed_gates(self, w_input: Value, w_state: Value, biases: FloatArray, gates: int) -> str:
+        """Store a recurrent layer as `packing.pack_gates` lays it out; its address."""
+        return self.constant(packing.pack_gates(self.tensor(w_input), self.tensor(w_state), biases, gates))
+
+    @staticmethod
+    def rounded(length: int) -> int:
+        """Length in whole blocks."""
+        return packing.rounded(length)
+
+    @staticmethod
+    def number(value: float | int | None) -> str:
+        """A C float literal."""
+        return _literal(float(0 if value is None else value))
+
+    def tensor(self, value: Value) -> FloatArray:
+        """The numbers of a stored tensor."""
+        data: FloatArray = self.graph.tensors[value.path].detach().cpu().numpy()
+        return data
+
+    def refuse(self, what: str) -> None:
+        """Stop, because the C cannot do this.
+
+        Args:
+            what: it cannot do.
+
+        Raises:
+            ExportError: always.
+        """
+        node = self._node
+        raise ExportError(
+            f"The engine cannot do {what}.",
+            where=f"{node.op} in {node.layer or 'the outermost module'}" if node else "",
+            remedy="Write the model without it, or describe it in a file of pochette/graph/ops.",
+        )
+
+
+def _literal(number: float) -> str:
+    if not np.isfinite(np.float32(number)):
+        raise ExportError(
+            f"The engine cannot hold the number {number}.", remedy="Use a large finite number, or retrain the model."
+        )
+    text = f"{np.float32(number):.9g}"
+    return f"{text}f" if any(mark in text for mark in ".en") else f"{text}.0f"
