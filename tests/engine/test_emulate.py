@@ -11,8 +11,9 @@ import pytest
 from pochette.boards import target
 from pochette.boards.board import Machine
 from pochette.boards.cycles import Mix
-from pochette.engine import build, emulate
-from pochette.engine.emulate import EmulatedRunner, mix_of, thumb_instructions, workload
+from pochette.engine import build, emulate, processor
+from pochette.engine.emulate import EmulatedRunner, workload
+from pochette.engine.processor import mix_of, thumb_instructions
 from pochette.engine.runner import FloatArray, run_frames
 from pochette.errors import InstrumentError, ToolError
 from tests.toy import HOP, RATE, toy_audio, toy_source
@@ -59,8 +60,8 @@ def test_block_counts_equal_single_steps(elf: bytes, machine: Machine, curve: Fl
         nonlocal steps
         steps += 1
 
-    runner._core.ctl_flush_tb()
-    runner._core.hook_add(unicorn.UC_HOOK_CODE, step)
+    runner.processor.core.ctl_flush_tb()
+    runner.processor.core.hook_add(unicorn.UC_HOOK_CODE, step)
     before = runner.instructions()
     runner.process(curve[0], 300)
     # Conditional instructions that were not executed count as well.
@@ -115,7 +116,7 @@ def changed_process(body: str) -> bytes:
 
 
 def test_faults_and_endless_loops_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulate, "_CALL_LIMIT_US", 200_000)
+    monkeypatch.setattr(processor, "_CALL_LIMIT_US", 200_000)
     runner = EmulatedRunner(changed_process("*(volatile int *)0x40000000 = samples;"), "cortex-m7")
     with pytest.raises(InstrumentError, match="fails on the emulated cortex-m7"):
         runner.process(np.zeros(2, np.float32), 1)
@@ -128,7 +129,7 @@ def test_missing_packages_are_named(elf: bytes, machine: Machine, monkeypatch: p
     def absent(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(emulate.importlib, "import_module", absent)
+    monkeypatch.setattr(processor.importlib, "import_module", absent)
     with pytest.raises(ToolError, match=r"pochette\[compile\]"):
         EmulatedRunner(elf, machine)
 
