@@ -85,6 +85,7 @@ NEVER = {
         "_native_batch_norm_legit_functional.default",
         *(f"{kind}_pool3d.default" for kind in ("avg", "max", "adaptive_avg", "adaptive_max")),
         "max_pool3d_with_indices.default",
+        *(f"_fft_{kind}.default" for kind in ("r2c", "c2c", "c2r")),
     )
 }
-"""Operators that capturing an evaluating module turns into others, and pooling of three axes, which is refused."""
+"""Operators that no captured module calls, only their other forms; and pooling of three axes, which is refused."""

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.engine.operator_cases import IN_C, Table, compiled, error_of, not_shown
+from pochette.engine.compiled import compile_engine
+from pochette.errors import ExportError
+from tests.engine.operator_cases import IN_C, Expression, Table, compiled, error_of, not_shown
 
 TABLE, STEPS = torch.arange(12.0).view(4, 3), torch.arange(-1.0, 2)
 
@@ -142,3 +144,21 @@ def test_c_says_what_torch_says(name: str, made: Any) -> None:
 
 def test_no_c_lacks_a_case(made: Any) -> None:
     assert not_shown(IN_C["test_ops_signal"], made) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "match"),
+    [
+        (lambda x: torch.fft.rfft2(x).real, "rfft2"),
+        (lambda x: F.max_pool3d(x[None], 2), "more than two axes"),
+        (lambda x: F.max_pool1d(x, 2, return_indices=True)[1].float(), "the places of the largest"),
+        (lambda x: torch.cdist(x, x, p=1.0), "order 1"),
+        (lambda x: torch.topk(x, 2)[0], "topk"),
+        (lambda x: x[x > 0], "depends on the values"),
+        (lambda x: x + torch.rand(3, 4), "random numbers"),
+        (lambda x: torch.stft(x.flatten(), 4, 2, window=x[0, 0], return_complex=True).abs(), "window"),
+    ],
+)
+def test_what_c_cannot_do_is_refused_with_the_operator_named(expression: Any, match: str) -> None:
+    with pytest.raises(ExportError, match=match):
+        compile_engine(Expression(expression), (torch.ones(2, 3, 4),))
