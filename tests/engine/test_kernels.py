@@ -31,7 +31,6 @@ HEADERS = (
     "pc_harmonics.h",
     "pc_linear.h",
     "pc_rnn.h",
-    "pc_layer_norm.h",
     "pc_reverb.h",
 )
 UNARY = ("pc_exp", "pc_log", "pc_log2", "pc_tanh", "pc_sigmoid", "pc_rsqrt")
