@@ -152,8 +152,8 @@ def zig_command(
 
 def _common(strict: bool, defines: tuple[str, ...]) -> tuple[str, ...]:
     # Said outright, since compilers differ: gcc under `-std=c99` does not fuse unless told to, clang does.
-    contract = "-ffp-contract=off" if strict else "-ffp-contract=fast"
-    return (*WARNINGS, *OPTIMISATION, contract, *(f"-D{define}" for define in defines))
+    contract = ("-ffp-contract=off", "-DPC_STRICT=1") if strict else ("-ffp-contract=fast",)
+    return (*WARNINGS, *OPTIMISATION, *contract, *(f"-D{define}" for define in defines))
 
 
 def compile_files(files: dict[str, str], command: Sequence[str], *, link: Sequence[str], salt: str = "") -> bytes:

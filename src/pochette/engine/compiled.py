@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import re
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ import numpy.typing as npt
 from torch import nn
 
 from pochette.engine.build import compile_host_files
-from pochette.engine.core import GUARD, Core, write_core
+from pochette.engine.core import GUARD, STRICT_GUARD, Core, write_core
+from pochette.engine.precision import Precision
+from pochette.engine.rounding import with_outputs
 from pochette.errors import ExportError, ShapeError
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
@@ -43,7 +47,8 @@ class Engine:
             core.state_bytes,
             core.scratch_bytes,
         )
-        self.sources = _files(name, graph, core)
+        self.precision_report = core.precision_report
+        self.sources = _files(name, graph, core, strict=strict)
 
     @cached_property
     def _library(self) -> Any:
@@ -96,7 +101,7 @@ class Engine:
 
 def compile_engine(
     step_module: nn.Module, example_inputs: tuple[Any, ...], *, name: str = "net", board: str = "host",
-    strict: bool = False,
+    strict: bool = False, precision: Precision = "float32", samples: Sequence[tuple[Any, ...]] = (),
 ) -> Engine:  # fmt: skip
     """Turn one step of any module into C99, and compile it for this machine when it is first called.
 
@@ -106,12 +111,16 @@ def compile_engine(
         name: prefix of the C functions, a C identifier.
         board: the machine for which memory and code are laid out; the C runs on every other one too.
         strict: give up speed so that every machine gives the same bits.
+        precision: in which the matrices of linear and recurrent layers are stored; see `precision.Precision`. What is
+            stored how is told by the engine's `precision_report`.
+        samples: inputs of calls that follow each other; with them the report tells how exact the layers' outputs are.
 
     Returns:
         the engine, its state as it was at capture.
 
     Raises:
-        ExportError: the module cannot be captured or holds an operator that has no C, or the name is no identifier.
+        ExportError: the module cannot be captured or holds an operator that has no C, the name is no identifier, or
+            there is no such precision.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name.startswith("pc_"):
         raise ExportError(
@@ -119,7 +128,10 @@ def compile_engine(
         )
     graph = capture(step_module, example_inputs)
     inputs, outputs = _names(graph)
-    return Engine(name, graph, write_core(graph, inputs, outputs, roomy=board == "host"), strict=strict)
+    core = write_core(graph, inputs, outputs, roomy=board == "host", precision=precision)
+    if samples:
+        core = replace(core, precision_report=with_outputs(core.precision_report, step_module, samples))
+    return Engine(name, graph, core, strict=strict)
 
 
 def _names(graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -136,10 +148,10 @@ def _arguments(graph: Graph) -> str:
     return ", ".join([*(f"const float *{name}" for name in inputs), *(f"float *{name}" for name in outputs)])
 
 
-def _files(name: str, graph: Graph, core: Core) -> dict[str, str]:
+def _files(name: str, graph: Graph, core: Core, *, strict: bool) -> dict[str, str]:
     return {
         f"{name}.h": _header(name, graph, core),
-        f"{name}.c": _body(name, graph, core),
+        f"{name}.c": _body(name, graph, core, STRICT_GUARD if strict else GUARD),
         f"{name}_weights.h": core.weights,
         **core.kernels,
     }
@@ -196,9 +208,9 @@ void {name}_process({name}_state *s{", " if graph.inputs or graph.outputs else "
 """
 
 
-def _body(name: str, graph: Graph, core: Core) -> str:
+def _body(name: str, graph: Graph, core: Core, guard: str) -> str:
     unused = "".join(f"    (void){c_name};\n" for c_name in _names(graph)[0])
-    return f"""{GUARD}
+    return f"""{guard}
 #include "{name}.h"
 {core.includes}
 #include "{name}_weights.h"

@@ -14,6 +14,8 @@ import torch
 
 from pochette.engine.emitter import LANES, Emitter, group_of_nodes, state_name
 from pochette.engine.histories import History
+from pochette.engine.precision import LayerPrecision, Precision, check_precision
+from pochette.engine.reduced import Reduced
 from pochette.engine.views import View, row_major
 from pochette.errors import ExportError
 from pochette.graph.graph import Graph, Value
@@ -23,6 +25,16 @@ GUARD = """#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize ("O3")
 #endif"""
 """What a generated file begins with."""
+STRICT_GUARD = """/* The same bits on every machine: no rounding is left out, and sums are in one order. */
+#ifndef PC_STRICT
+#define PC_STRICT 1
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize ("O3", "fp-contract=off")
+#endif"""
+"""The same of one whose results must not depend on the machine."""
 
 
 _WRITTEN_OUT = 8
@@ -49,11 +61,14 @@ class Core:
     weight_bytes: int
     state_bytes: int
     scratch_bytes: int
+    precision_report: tuple[LayerPrecision, ...] = ()
+    """How each matrix is stored."""
 
 
 def write_core(
-    graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], *, roomy: bool = False, parted: bool = False
-) -> Core:
+    graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], *, roomy: bool = False, parted: bool = False,
+    precision: Precision = "float32",
+) -> Core:  # fmt: skip
     """Write one call of a graph.
 
     Args:
@@ -62,15 +77,18 @@ def write_core(
         outputs: C names of the arrays it writes, one for each output.
         roomy: whether memory is plenty, so that pasts need be moved less often.
         parted: whether what is no part of the network can be left out by a macro, POCHETTE_NETWORK_ONLY.
+        precision: in which the matrices of linear and recurrent layers are stored.
 
     Returns:
         the text and its sizes.
 
     Raises:
-        ExportError: an operator has no C, or an input or output is of whole numbers.
+        ExportError: an operator has no C, an input or output is of whole numbers, or there is no such precision.
     """
     _check(graph)
-    emitter = Emitter(graph, names=dict(zip(map(id, graph.inputs), inputs, strict=True)), roomy=roomy)
+    check_precision(precision)
+    reduced = Reduced(precision)
+    emitter = Emitter(graph, names=dict(zip(map(id, graph.inputs), inputs, strict=True)), roomy=roomy, reduced=reduced)
     emitter.run(group_of_nodes(graph) if parted else {})
     # What is returned first: it may be a state's old value.
     for name, value in zip(outputs, graph.outputs, strict=True):
@@ -88,9 +106,10 @@ def write_core(
         functions="\n\n".join(emitter.functions.values()),
         weights=_weights(emitter),
         kernels=kernels_of(emitter.headers),
-        weight_bytes=sum(weight.nbytes for weight in emitter.weights),
+        weight_bytes=sum(weight.nbytes for weight in emitter.weights) + reduced.weight_bytes,
         state_bytes=sum(value.bytes if line is None else 4 * line.size + 4 for value, line in states),
         scratch_bytes=4 * arena,
+        precision_report=reduced.report(graph),
     )
 
 
@@ -165,7 +184,7 @@ __attribute__((aligned(64)))
 static const float weights[{len(data)}] = {{
 {body}
 }};
-"""
+{emitter.reduced.text(emitter.graph)}"""
 
 
 def kernels_of(headers: list[str]) -> dict[str, str]:

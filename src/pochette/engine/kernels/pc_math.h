@@ -38,18 +38,17 @@ PC_INLINE uint32_t pc_float_to_bits(float x)
 PC_INLINE float pc_exp(float x)
 {
     x = pc_clamp(x, -87.0f, 88.0f);
-    const float scaled = x * 1.44269504f;
-    const int n = (int)(scaled + (scaled < 0.0f ? -0.5f : 0.5f));
+    /* to the nearest whole number, by cutting off the fraction of what is positive */
+    const float n = (float)(int32_t)(x * 1.44269504f + 127.5f) - 127.0f;
     /* ln 2 in two parts, so that the remainder keeps its low bits */
-    const float r = (x - (float)n * 0.693359375f) + (float)n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    return p * pc_bits_to_float((uint32_t)(n + 127) << 23);
+    return p * pc_bits_to_float((uint32_t)(n + 127.0f) << 23);
 }
 
 /* Natural logarithm of a positive number: exponent plus a polynomial of the mantissa on [sqrt(1/2), sqrt(2)). */

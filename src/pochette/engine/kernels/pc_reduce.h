@@ -24,7 +24,7 @@ PC_INLINE float pc_root(float x) { return x * pc_rsqrt(x); }
                 lane[l] = join;                                                                                        \
             }                                                                                                          \
         }                                                                                                              \
-        for (int l = 0; i < n; i++, l++) {                                                                             \
+        for (int l = 0; l < PC_STRIP && i < n; i++, l++) {                                                                             \
             const float v = x[i], a = lane[l], b = value;                                                              \
             lane[l] = join;                                                                                            \
         }                                                                                                              \
@@ -68,7 +68,7 @@ PC_KERNEL float pc_scatter_row(const float *x, int n, float centre)
     int i = 0;
     for (; i + PC_STRIP <= n; i += PC_STRIP)
         for (int l = 0; l < PC_STRIP; l++) lane[l] += (x[i + l] - centre) * (x[i + l] - centre);
-    for (int l = 0; i < n; i++, l++) lane[l] += (x[i] - centre) * (x[i] - centre);
+    for (int l = 0; l < PC_STRIP && i < n; i++, l++) lane[l] += (x[i] - centre) * (x[i] - centre);
     return pc_sum(lane, PC_STRIP);
 }
 

@@ -108,7 +108,6 @@ PC_INLINE pc_v pc_vgate(pc_v x) { return 0.5f * pc_vtanh(0.5f * x) + 0.5f; }
 PC_INLINE pc_v pc_vexp(pc_v x)
 {
     x = pc_vclamp(x, -87.0f, 88.0f);
-    /* rounding to the nearest whole number by adding and taking away what leaves no fraction */
     const pc_v n = pc_to_float(pc_to_int(x * 1.44269504f + 127.5f)) - 127.0f;
     const pc_v r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     pc_v p = 1.9875691500e-4f * r + 1.3981999507e-3f;
