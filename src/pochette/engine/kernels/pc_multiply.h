@@ -17,7 +17,7 @@ PC_INLINE float pc_inner(const float *a, const float *b, int n)
     int i = 0;
     for (; i + PC_STRIP <= n; i += PC_STRIP)
         for (int l = 0; l < PC_STRIP; l++) lane[l] += a[i + l] * b[i + l];
-    for (int l = 0; i < n; i++, l++) lane[l] += a[i] * b[i];
+    for (int l = 0; l < PC_STRIP && i < n; i++, l++) lane[l] += a[i] * b[i];
     return pc_sum(lane, PC_STRIP);
 }
 
