@@ -18,6 +18,7 @@ from pochette.engine.histories import History, find_histories
 from pochette.engine.layout import VIEWS, absorbed_sums, by_rows, view_of
 from pochette.engine.loops import Step
 from pochette.engine.memory import Buffer, state_name
+from pochette.engine.reduced import Reduced
 from pochette.engine.views import View, row_major
 from pochette.engine.weights import LANES
 from pochette.engine.writer import Writer, ordered
@@ -37,6 +38,8 @@ class Emitter(Writer):
 
     roomy: bool = False
     """Whether memory is plenty: histories then are moved more rarely."""
+    reduced: Reduced = field(default_factory=lambda: Reduced("float32"))
+    """Stores matrices in fewer bits."""
     histories: dict[int, History] = field(default_factory=dict)
     """Id of a concatenation's node to the line of memory in whose place it stands."""
     _uses: Counter[int] = field(default_factory=Counter)

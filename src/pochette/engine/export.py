@@ -7,24 +7,26 @@ import re
 from pochette.control import Control
 from pochette.engine.core import GUARD, Core, write_core
 from pochette.engine.emitter import Emitter
+from pochette.engine.precision import Precision
 from pochette.engine.source import EngineSource, glue
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
 from pochette.models.model import Model, Step
 
 
-def export(model: Model, name: str) -> EngineSource:
+def export(model: Model, name: str, *, precision: Precision = "float32") -> EngineSource:
     """Generate the engine of a streaming model.
 
     Args:
         model: trained or not, trimmed or not.
         name: prefix of the C functions; made a valid identifier.
+        precision: in which the matrices of linear and recurrent layers are stored; the weights' header tells of each.
 
     Returns:
         the source files.
 
     Raises:
-        ExportError: the model holds an operator that has no C.
+        ExportError: the model holds an operator that has no C, or there is no such precision.
     """
     step = Step(model.eval())
     return write_engine(
@@ -34,6 +36,7 @@ def export(model: Model, name: str) -> EngineSource:
         model.sample_rate_hz,
         model.hop_samples,
         model.latency_samples,
+        precision,
     )
 
 
@@ -53,6 +56,7 @@ def write_engine(
     sample_rate_hz: int,
     hop_samples: int,
     latency_samples: int,
+    precision: Precision = "float32",
 ) -> EngineSource:
     """Write a captured step graph as C99.
 
@@ -63,14 +67,15 @@ def write_engine(
         sample_rate_hz: of the output.
         hop_samples: length of the output.
         latency_samples: declared.
+        precision: in which the matrices of linear and recurrent layers are stored.
 
     Returns:
         the source files.
 
     Raises:
-        ExportError: an operator has no C.
+        ExportError: an operator has no C, or there is no such precision.
     """
-    core = write_core(graph, ("controls",), ("s->audio",), parted=True)
+    core = write_core(graph, ("controls",), ("s->audio",), parted=True, precision=precision)
     files = {
         f"{name}.h": _header(name, controls, sample_rate_hz, hop_samples, latency_samples, core),
         f"{name}.c": _body(name, controls, hop_samples, core),

@@ -31,6 +31,11 @@ class Linear(Product):
         outputs, inputs = weight.shape if len(weight.shape) > 1 else (1, *weight.shape)
         emitter.need("pc_linear.h")
         offset = emitter.padded(bias, outputs)
+        if emitter.reduced.gains(weight, emitter):
+            matrix = emitter.reduced.store(weight, emitter)
+            for row in range(prod(x.shape[:-1])):
+                matrix.multiply(emitter.ref(node.output, row * outputs), offset, emitter.ref(x, row * inputs), emitter)
+            return
         few = outputs < _FEW_ROWS and inputs >= _MANY_COLUMNS
         packed, block = (emitter.ref(weight), 0) if few else emitter.packed_blocks(weight)
         for row in range(prod(x.shape[:-1])):

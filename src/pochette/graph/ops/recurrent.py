@@ -14,6 +14,7 @@ from pochette.graph.operator import Cost, Operator, describe
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
+    from pochette.engine.reduced import ReducedLayer
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Gates:
             coupling.tie(labels, owned)
         return given
 
-    def pack(self, layer: Layer, emitter: Emitter) -> list[str]:
+    def pack(self, layer: Layer, emitter: Emitter) -> list[str] | ReducedLayer:
         """Store a layer's weights as its kernel reads them.
 
         Args:
@@ -95,11 +96,14 @@ class Gates:
             emitter: that stores them.
 
         Returns:
-            addresses, in the kernel's order.
+            addresses, in the kernel's order; where matrices are stored in fewer bits, what makes their products.
         """
         units = layer.w_ih.shape[0] // self.rows
         given = [emitter.tensor(bias).reshape(self.rows, units) for bias in layer.biases]
         of_input, of_state = given or [np.zeros((self.rows, units), np.float32)] * 2
+        reduced = emitter.reduced.layer(self, layer, of_input, of_state, emitter)
+        if reduced is not None:
+            return reduced
         if self.rows == 1:
             return [
                 *map(emitter.packed_whole, (layer.w_ih, layer.w_hh)),
@@ -111,18 +115,23 @@ class Gates:
             both = np.concatenate([both[:2], of_input[2:], of_state[2:]])
         return [emitter.packed_gates(layer.w_ih, layer.w_hh, both, self.rows)]
 
-    def step(self, layer: Layer, weights: list[str], out: str, cell: str, h: str, x: str, emitter: Emitter) -> None:
+    def step(
+        self, layer: Layer, weights: list[str] | ReducedLayer, out: str, cell: str, h: str, x: str, emitter: Emitter
+    ) -> None:
         """Write one step of a layer.
 
         Args:
             layer: its weights.
-            weights: their addresses.
+            weights: as they were stored.
             out: where the new output goes; room for a multiple of 16 floats, not that of `h`.
             cell: an LSTM's cells, which are replaced.
             h: the old output.
             x: what is fed.
             emitter: that writes.
         """
+        if not isinstance(weights, list):
+            weights.step(self, out, cell, h, x, emitter)
+            return
         emitter.need("pc_rnn.h")
         units, state, inputs = layer.w_ih.shape[0] // self.rows, layer.w_hh.shape[1], layer.w_ih.shape[1]
         if self.kernel == "gru":
@@ -248,15 +257,15 @@ class Recurrent(Operator):
                 self._run(node, layer, weights, number * batch + voice, run, exact, emitter)
 
     def _run(
-        self, node: Node, layer: Layer, weights: list[str], index: int, run: list[tuple[str, str]], exact: bool,
-        emitter: Emitter,
+        self, node: Node, layer: Layer, weights: list[str] | ReducedLayer, index: int, run: list[tuple[str, str]],
+        exact: bool, emitter: Emitter,
     ) -> None:  # fmt: skip
         """The steps of one layer, direction and voice.
 
         Args:
             node: the operator.
             layer: its weights.
-            weights: their addresses.
+            weights: as they were stored.
             index: of the state, among those of all layers, directions and voices.
             run: for each step in order where what is fed lies and where the output goes.
             exact: whether nothing may be written behind an output.
