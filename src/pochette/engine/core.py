@@ -20,8 +20,10 @@ from pochette.engine.views import View, row_major
 from pochette.errors import ExportError
 from pochette.graph.graph import Graph, Value
 
-GUARD = """#if defined(__GNUC__) && !defined(__clang__)
-/* Small boards build with -Os, which halves the speed of the products below. */
+GUARD = """#if defined(__GNUC__) && !defined(__clang__) && !defined(PC_STRICT)
+/* Small boards build with -Os, which halves the speed of the products below; C99 by the letter fuses no products. */
+#pragma GCC optimize ("O3", "fp-contract=fast", "no-math-errno", "no-trapping-math")
+#elif defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize ("O3")
 #endif"""
 """What a generated file begins with."""
