@@ -21,7 +21,8 @@ from engine_build import GLUE, SMALL, MissingError, Native, address_of, cplusplu
 from engine_nets import Explicit, FloatArray, Net, Streaming
 
 from pochette.engine.build import OPTIMISATION
-from pochette.engine.compiled import Engine
+from pochette.engine.compiled import Engine, compile_engine
+from pochette.engine.precision import Precision
 
 
 class Runner(Protocol):
@@ -91,6 +92,18 @@ def export_onnx(module: Streaming, net: Net) -> Path:
 def ours(compiler: str, optimisation: tuple[str, ...] = OPTIMISATION) -> Callable[[Candidate], Runner]:
     """Our generated C, by a compiler."""
     return lambda made: native(load(made.sources(), compiler, optimisation), made.net, made.out_floats)
+
+
+def fewer_bits(precision: Precision) -> Callable[[Candidate], Runner]:
+    """Our generated C with matrices stored in fewer bits, by the system's compiler."""
+
+    def prepare(made: Candidate) -> Runner:
+        engine = compile_engine(made.module, (torch.zeros(made.net.shape),), precision=precision)
+        if all(line.precision == "float32" for line in engine.precision_report):
+            raise MissingError("none of its matrices is one of a linear or recurrent layer that would gain")
+        return native(load({**engine.sources, "glue.c": GLUE}), made.net, made.out_floats)
+
+    return prepare
 
 
 # -- PyTorch -----------------------------------------------------------------------------------------------------------
@@ -285,6 +298,9 @@ PEERS = [
     Peer("cc-os", "ours, cc -Os", ours("cc", SMALL)),
     Peer("clang", "ours, clang", ours("clang")),
     Peer("clang-os", "ours, clang -Os", ours("clang", SMALL)),
+    Peer("cc-bfloat16", "ours, bfloat16", fewer_bits("bfloat16")),
+    Peer("cc-float16", "ours, float16", fewer_bits("float16")),
+    Peer("cc-int8", "ours, int8", fewer_bits("int8")),
     Peer("onnxruntime", "ONNX Runtime", onnx_runtime, "onnxruntime"),
     Peer("openvino", "OpenVINO", open_vino, "openvino"),
     Peer("executorch", "ExecuTorch", execu_torch, "executorch"),

@@ -219,17 +219,14 @@ class Reduced:
             a line a matrix, filters among them; vectors are floats always and are not told of.
         """
         lines: dict[str, LayerPrecision] = {}
+        reason = "" if self.precision == "float32" else "no kernel for it"
+        other: tuple[Precision, float, str] = ("float32", float("inf"), reason)
         for node in graph.nodes:
             if all(value.kind in ("parameter", "constant") for value in node.inputs()):
                 continue
             for value in node.inputs():
                 if value.kind not in ("parameter", "constant") or len(value.shape) < 2 or value.path in lines:
                     continue
-                other: tuple[Precision, float, str] = (
-                    "float32",
-                    float("inf"),
-                    "" if self.precision == "float32" else "no kernel for it",
-                )
                 precision, db, reason = self._chosen.get(id(value), other)
                 lines[value.path] = LayerPrecision(
                     node.layer, value.path, tuple(value.shape), precision, db, None, reason
