@@ -54,15 +54,18 @@ PC_INLINE void pc_conv_outputs(float *out, const float *in, const float *w, cons
     const int most = PC_SUMS / (outs * blocks), vectors = samples / PC_WIDTH;
     const int several = most >= 4 ? 4 : most >= 2 ? 2 : 1;
     const int count = vectors <= most ? vectors : vectors % most == 0 ? most : several;
-    int t = 0;
-    for (; t + count * PC_WIDTH <= samples; t += count * PC_WIDTH)
-        pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, count, os, is, as, dilation, adding);
-    for (; t + PC_WIDTH <= samples; t += PC_WIDTH)
-        pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, 1, os, is, as, dilation, adding);
-    if (t < samples) {
-        t = samples - PC_WIDTH;
-        pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, 1, os, is, as, dilation, adding);
+    const int whole = vectors / count * count * PC_WIDTH, single = vectors % count, last = samples - PC_WIDTH;
+    for (int t = 0; t < whole; t += count * PC_WIDTH)
+        pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, count, os, is, as, dilation,
+                     adding);
+    for (int v = 0; v < single; v++) {
+        const int t = whole + v * PC_WIDTH;
+        pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, 1, os, is, as, dilation,
+                     adding);
     }
+    if (samples % PC_WIDTH)
+        pc_conv_tile(out + last, in + last, w, b, adding ? add + last : add, outs, blocks, ins, taps, 1, os, is, as,
+                     dilation, adding);
 }
 
 /* out[o][t] = b[o] + sum over k and i of w[o][i][k] in[i][t + k dilation], and add[o][t] if `adding`.
