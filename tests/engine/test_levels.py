@@ -53,9 +53,9 @@ def instructions(sources: dict[str, str], level: str, folder: Path) -> int:
         (folder / name).write_text(text)
     machine = ["-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard"]
     linking = ["-nostdlib", "-ffreestanding", "-Wl,-e,pochette_info", "-Wl,-Ttext=0x10000", "-Wl,-Tdata=0x20000000"]
-    units = ["net.c", "shim.c"]
+    warnings = ["-std=c99", "-Wall", "-Wextra", "-Werror"]
     subprocess.run(
-        ["arm-none-eabi-gcc", *machine, "-std=c99", "-Wall", "-Wextra", "-Werror", level, *linking, *units, "-lgcc", "-o", "net.elf"],
+        ["arm-none-eabi-gcc", *machine, *warnings, level, *linking, "net.c", "shim.c", "-lgcc", "-o", "net.elf"],
         cwd=folder, check=True,
     )  # fmt: skip
     runner = EmulatedRunner((folder / "net.elf").read_bytes(), "cortex-m7", counting=True)
