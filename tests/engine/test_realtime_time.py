@@ -1,0 +1,89 @@
+"""The costliest call against the usual one: an engine that works in bursts needs a machine that bears the burst."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pochette.boards import target
+from pochette.boards.board import Machine
+from pochette.control import Control
+from pochette.engine.build import compile_elf
+from pochette.engine.emulate import EmulatedRunner
+from pochette.engine.export import export, write_engine
+from pochette.engine.source import EngineSource
+from pochette.graph.capture import capture
+from tests.engine.realtime import MODELS, NAMES, engine, far, module_of, rig
+
+MACHINES: dict[Machine, target.Target] = {"aarch64": target.CORTEX_A72, "cortex-m7": target.CORTEX_M7}
+BURST = 2.0
+"""Most that the costliest call may cost, of the usual one."""
+
+
+class Framed(nn.Module):
+    """A net of (1, 1, time) in the clothes of a model's step: (1, time) in, (1, time) out."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x[:, None])
+        return y[:, 0]
+
+
+@functools.cache
+def source_of(name: str) -> EngineSource:
+    """A model's engine, or "far SAMPLES": the net with long pasts, so many samples a call."""
+    if name in MODELS:
+        return export(module_of(name), name)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    samples = int(name.split()[1])
+    graph = capture(Framed(far().eval()), (torch.zeros(1, samples),))
+    knobs = tuple(Control(f"x_{i}", "", -1.0, 1.0, 0.0, "linear", "a sample") for i in range(samples))
+    return write_engine(graph, f"far_{samples}", knobs, 16_000, samples, 0)
+
+
+AT_ONCE = pytest.mark.xfail(
+    strict=True, reason="pasts of several layers are moved back in the same call, which makes but one sample"
+)
+
+
+CASES = [(name, "aarch64") for name in (*MODELS, "far 16")] + [(name, "cortex-m7") for name in ("sing", "far 16")]
+
+
+@pytest.mark.parametrize(
+    ("name", "machine"), [*CASES, *(pytest.param("far 1", machine, marks=AT_ONCE) for machine in MACHINES)]
+)
+def test_no_call_costs_twice_the_usual_instructions(name: str, machine: Machine) -> None:
+    """Counted by the emulator, a frame a call, over several times the longest past."""
+    pytest.importorskip("unicorn")
+    pytest.importorskip("ziglang")
+    source = source_of(name)
+    runner = EmulatedRunner(compile_elf(source, MACHINES[machine]), machine, counting=True)
+    low, high = (np.array([getattr(knob, end) for knob in source.controls]) for end in ("low", "high"))
+    rng, counts, before = np.random.default_rng(0), [], runner.instructions()
+    for _ in range(40 if name in MODELS else 320 // source.hop_samples):
+        controls = low + rng.random(len(low)) * (high - low)
+        runner.process(controls.astype(np.float32), source.hop_samples)
+        after = runner.instructions()
+        counts.append(after - before)
+        before = after
+    assert max(counts) < BURST * float(np.median(counts))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_call_takes_far_longer_than_the_usual_one(name: str) -> None:
+    """Processor time of this thread. What the machine did meanwhile is left out by taking of each call, made again from
+    the beginning, the shortest time.
+    """
+    noise = engine(name).noise(150)
+    best = np.full(len(noise), np.inf)
+    for _ in range(12):
+        best = np.minimum(best, rig().instance(name).times(noise))
+    # A clock's own tick is no burst.
+    assert best.max() < 2 * BURST * np.median(best) + 1e-6
