@@ -29,13 +29,9 @@ def source() -> str:
         for pairs in (0, 1):
             sizes = f"{columns}, {rows}, {packing.block_rows(rows)}, {pairs}"
             name = f"product_{rows}_{columns}_{pairs}"
-            out.append(
-                f"S({name}, float *y, const float *w, const float *b, const float *x) {{ pc_product(y, w, b, x, {sizes}); }}"
-            )
+            out.append(f"S({name}, {two}) {{ pc_product(y, w, b, x, {sizes}); }}")
         name = f"dots_{rows}_{columns}"
-        out.append(
-            f"S({name}, float *y, const float *w, const float *b, const float *x) {{ pc_dots(y, w, b, x, {columns}, {rows}); }}"
-        )
+        out.append(f"S({name}, {two}) {{ pc_dots(y, w, b, x, {columns}, {rows}); }}")
     takes = "float *y, const float *x, const float *w, const float *b, const float *a"
     for outs, ins, taps, samples in CONVOLUTIONS:
         length = samples + 2 * (taps - 1)
