@@ -37,10 +37,20 @@ RECIPES: dict[str, Any] = {
 }
 TRAINING = {
     "ddsp": Training(batch=8, excerpt_seconds=0.5, evaluate_steps=100, patience=10**6),
-    "sing-ae": Training(batch=32, excerpt_seconds=0.25, evaluate_steps=100, patience=10**6),
-    "wavenet": Training(batch=2, excerpt_seconds=0.25, learning_rate=4e-3, evaluate_steps=100, patience=10**6),
+    "sing-ae": Training(
+        batch=32, excerpt_seconds=0.25, evaluate_steps=100, patience=10**6, shift_semitones=3.0, gain_db=6.0
+    ),
+    "wavenet": Training(
+        batch=2,
+        excerpt_seconds=0.25,
+        learning_rate=4e-3,
+        evaluate_steps=100,
+        patience=10**6,
+        shift_semitones=3.0,
+        gain_db=6.0,
+    ),
 }
-STEPS = {"ddsp": (1000, 300), "sing-ae": (4000, 800), "wavenet": (1000, 200)}
+STEPS = {"ddsp": (1000, 300), "sing-ae": (3000, 1000), "wavenet": (1500, 500)}
 """Of dense training, and at each stop of a path."""
 
 

@@ -253,3 +253,17 @@ def _best(claim: Best, at: At, stops: Sequence[float]) -> tuple[str, str]:
 def is_ours(curve: str) -> bool:
     """Whether a curve is of units chosen by a criterion and trimmed, and neither dense, masked, drawn nor a control."""
     return curve != "dense" and curve not in CONTROLS and not curve.startswith(("masked", "random"))
+
+
+WHY = {
+    "ddsp": "The network only says how loud each partial and band of noise is, from pitch and loudness that are given: "
+    "little is asked of it, so its size hardly matters, and which units stay does not matter at all.",
+    "sing-ae": "Its decoder writes every window of sound as a sum of as many learnt windows as its last layer has "
+    "units, and its code has few numbers to begin with. Weights grow with the width of a layer, not with its square, "
+    "because the other side of the largest matrices is a window of 1,024 samples that cannot be trimmed: most of its "
+    "units must go for most of its weights to go. The published auto-encoder is 2,048 wide and has that many to spare.",
+    "wavenet": "It lists 256 codes at its input and its output, whose weights grow with the width of a layer and not "
+    "with its square: at 99 % a layer has one unit of 32 left. What it loses by 95 % is little beside what it has over "
+    "the code before.",
+}
+"""What the stops do to each model, in words; the figures stand in the tables around it."""

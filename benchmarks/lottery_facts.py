@@ -9,22 +9,30 @@ import datetime
 import json
 import os
 import platform
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lottery import RECIPES, SOUNDS, STORE
+from lottery import CONTROL_STOPS, RECIPES, SOUNDS, STORE
 
 from pochette.corpus.folder import FolderCorpus
+from pochette.graph.capture import capture
+from pochette.graph.units import units_of
 from pochette.lab import bits_anchors
 from pochette.lab.judge import Parts, divide, excerpts_of, machine
+from pochette.lab.shrink import shrink, weights_of
 from pochette.lab.spectral_anchors import distance_of, median_spectrum, nearest_frame
 from pochette.models.sing_ae import SingAeModel
 from pochette.models.wavenet import WavenetModel
+from pochette.reduce.choosing import Choice
+from pochette.reduce.trimming import structure_of
+from pochette.train.loop import Training
 
 FACTS = Path(__file__).resolve().parent / "results" / "lottery-facts.json"
+TRIED = FACTS.with_name("lottery-tried.json")
 
 
 def gather() -> dict[str, Any]:
@@ -67,7 +75,23 @@ def of_model(model: Any) -> dict[str, Any]:
         "test_seconds": round(parts.test.seconds, 3),
         "test_excerpts": sum(len(excerpt["audio"]) for excerpt in excerpts_of(parts.test)),
         "anchors": _anchors(model, parts),
+        "left": _left(model),
     }
+
+
+def _left(model: Any) -> list[list[int]]:
+    """What ranking within layers leaves: units a layer has, how many such layers, units left at each control stop."""
+    whole = structure_of(model)
+    sizes = {family.name: [family.units] for family in whole.families}
+    for stop in CONTROL_STOPS:
+        allowed = round((1.0 - stop) * weights_of(model))
+        small, _ = shrink(model, allowed, Choice("random"))
+        form, inputs = small.trim_form()
+        left = {family.name: family.units for family in units_of(capture(form, inputs)).families}
+        for name, units in sizes.items():
+            units.append(left.get(name, 1))
+    rows = Counter(tuple(units) for units in sizes.values())
+    return [[units[0], layers, *units[1:]] for units, layers in sorted(rows.items(), reverse=True)]
 
 
 def _computed() -> dict[str, Any] | None:
@@ -104,3 +128,28 @@ def write() -> None:
 def stored() -> dict[str, Any] | None:
     """What was gathered; None if nothing was."""
     return json.loads(FACTS.read_text(encoding="utf-8")) if FACTS.is_file() else None
+
+
+def tried() -> tuple[list[str], list[list[str]]]:
+    """Settings that were given up for the present ones, and what had been looked at when they were.
+
+    Returns:
+        heading and rows of a table.
+    """
+    heading = ["model", "settings", "what they gave", "given up after looking at", "stored"]
+    known = json.loads(TRIED.read_text(encoding="utf-8"))
+    return heading, [[e["model"], e["settings"], e["found"], e["chosen_by"], e["stored"]] for e in known]
+
+
+def varied(training: Training) -> str:
+    """By how much training excerpts are transposed and amplified.
+
+    Args:
+        training: how.
+
+    Returns:
+        for a cell.
+    """
+    if not training.shift_semitones and not training.gain_db:
+        return "nothing"
+    return f"±{training.shift_semitones:g} semitones, ±{training.gain_db:g} dB"

@@ -21,7 +21,17 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 
 import lottery_facts  # noqa: E402
 from lottery import CONTROL_STOPS, PARTS, RECIPES, STEPS, STOPS, STORE, TRAINING, comparisons  # noqa: E402
-from lottery_claims import CONTROLS, SEEDS_FOR_AN_INTERVAL, below_zero, differences, is_ours, lines, multipliers, told  # noqa: E402
+from lottery_claims import (
+    CONTROLS,
+    SEEDS_FOR_AN_INTERVAL,
+    WHY,
+    below_zero,
+    differences,
+    is_ours,
+    lines,
+    multipliers,
+    told,
+)  # noqa: E402
 from publish import fill, millions  # noqa: E402
 from speed import stand_alone  # noqa: E402
 
@@ -62,6 +72,7 @@ REWINDS = {
     "weights": "survivors start again from their weights early in dense training",
     "init": "survivors start again from their first weights",
 }
+TRIED_NOTE = "A setting that is chosen by the errors it is then judged by flatters itself. These were tried first:"
 Stored = Mapping[Experiment, Result]
 
 
@@ -124,11 +135,12 @@ def about(facts: Mapping[str, Any], results: Stored) -> list[str]:
         rows.append([
             model, size, macs, f"{steps:,} + {stop_steps:,} a stop",
             f"{training.batch} of {training.excerpt_seconds:g} s, {training.learning_rate:g}",
+            lottery_facts.varied(training),
             f"{known['training']} / {known['looks']} / {len(known['test'])}",
             f"by {known['split_by']}: " + ", ".join(name.rsplit(".", 1)[0] for name in known["test"])
             + f"; {known['test_excerpts']} excerpts of {TEST_SECONDS:g} s",
         ])  # fmt: skip
-    heading = ["model", "parameters", "MAC/s", "training steps", "batch, learning rate"]
+    heading = ["model", "parameters", "MAC/s", "training steps", "batch, learning rate", "varied by"]
     return out + table([*heading, "training / looks / test sounds", "test sounds"], rows)
 
 
@@ -253,8 +265,17 @@ def of_model(facts: Mapping[str, Any], results: Stored, rows: Sequence[Row], mod
         for part, title in DRAWN.items():
             if shown_of(points, model, part):
                 out += [f"![{model}: {title}](images/{image(model, part).name})", ""]
-        out += [*grids(points), *against_controls(own, model, behind)]
+        out += [*grids(points), *left(facts, model), *against_controls(own, model, behind)]
     return out
+
+
+def left(facts: Mapping[str, Any], model: str) -> list[str]:
+    """How narrow layers become where each loses its share."""
+    rows = [[str(cell) for cell in row] for row in facts["models"][model].get("left", [])]
+    if not rows:
+        return []
+    heading = ["units of a layer", "such layers", *(f"left at {stop:.0%}" for stop in CONTROL_STOPS)]
+    return ["What ranking within each layer leaves of them:", "", *table(heading, rows), WHY[model], ""]
 
 
 def missing(facts: Mapping[str, Any], results: Stored) -> list[str]:
@@ -300,6 +321,7 @@ def content(facts: Mapping[str, Any], results: Stored) -> str:
     out += ["## Model by model", ""]
     for model in RECIPES:
         out += of_model(facts, results, rows, model)
+    out += ["## Settings tried before", "", TRIED_NOTE, "", *table(*lottery_facts.tried())]
     out += ["## What is stored", "", *missing(facts, results)]
     return "\n".join(out).rstrip() + "\n"
 
