@@ -24,6 +24,7 @@ from pochette.engine.build import compile_files, compile_host_files, host_compil
 from pochette.engine.compiled import compile_engine
 from pochette.engine.core import GUARD
 from pochette.engine.export import export
+from pochette.engine.precision import Precision
 from pochette.engine.runner import FloatArray
 from pochette.engine.source import EngineSource
 from pochette.models.ddsp import Ddsp
@@ -113,8 +114,13 @@ STEPS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = 
     "relu": (lambda: Recurrent(nn.RNN, 2, 24, nonlinearity="relu"), ((1, 1, 2),)),
     "smooth": (Pointwise, ((1, 7, 19), (1, 1, 1))),
     "pole": (Pole, ((1, 20),)),
+    "gru_int8": (lambda: Recurrent(nn.GRU, 3, 40, num_layers=2), ((1, 1, 3),)),
+    "lstm_float16": (lambda: Recurrent(nn.LSTM, 3, 40), ((1, 1, 3),)),
+    "linear_int8": (lambda: nn.Sequential(nn.Linear(20, 40), nn.ReLU(), nn.Linear(40, 20)), ((1, 20),)),
 }
 """Captured steps: how each is made, and the shapes of its inputs."""
+PRECISIONS: dict[str, Precision] = {"gru_int8": "int8", "lstm_float16": "float16", "linear_int8": "int8"}
+"""How matrices are stored, where not as floats."""
 
 MODELS: dict[str, Callable[[], Any]] = {
     "ddsp": lambda: Ddsp.sized("tiny"),
@@ -139,7 +145,8 @@ def engine(name: str) -> Built:
     """One engine of the table."""
     if name in MODELS:
         return played(export(module_of(name), name))  # type: ignore[arg-type]
-    made = compile_engine(module_of(name), tuple(torch.zeros(shape) for shape in STEPS[name][1]), name=name)
+    example = tuple(torch.zeros(shape) for shape in STEPS[name][1])
+    made = compile_engine(module_of(name), example, name=name, precision=PRECISIONS.get(name, "float32"))
     inputs, outputs = (tuple(int(np.prod(shape)) for shape in of) for of in (made.input_shapes, made.output_shapes))
     ones = np.ones(sum(inputs), np.float32)
     return Built(name, made.sources, inputs, outputs, -ones, ones, played=False)
