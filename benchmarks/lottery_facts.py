@@ -10,6 +10,7 @@ import json
 import os
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,17 @@ def varied(training: Training) -> str:
     if not training.shift_semitones and not training.gain_db:
         return "nothing"
     return f"±{training.shift_semitones:g} semitones, ±{training.gain_db:g} dB"
+
+
+def left(facts: Mapping[str, Any], model: str) -> tuple[list[str], list[list[str]]]:
+    """How narrow layers become where each loses its share.
+
+    Args:
+        facts: what was gathered.
+        model: its name.
+
+    Returns:
+        heading and rows of a table.
+    """
+    heading = ["units of a layer", "such layers", *(f"left at {stop:.0%}" for stop in CONTROL_STOPS)]
+    return heading, [[str(cell) for cell in row] for row in facts["models"][model].get("left", [])]

@@ -19,19 +19,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
+import lottery_claims  # noqa: E402
 import lottery_facts  # noqa: E402
 from lottery import CONTROL_STOPS, PARTS, RECIPES, STEPS, STOPS, STORE, TRAINING, comparisons  # noqa: E402
-from lottery_claims import (
-    CONTROLS,
-    SEEDS_FOR_AN_INTERVAL,
-    WHY,
-    below_zero,
-    differences,
-    is_ours,
-    lines,
-    multipliers,
-    told,
-)  # noqa: E402
+from lottery_claims import CONTROLS, SEEDS_FOR_AN_INTERVAL, below_zero, differences, is_ours, lines, multipliers, told  # noqa: E402
 from publish import fill, millions  # noqa: E402
 from speed import stand_alone  # noqa: E402
 
@@ -265,17 +256,18 @@ def of_model(facts: Mapping[str, Any], results: Stored, rows: Sequence[Row], mod
         for part, title in DRAWN.items():
             if shown_of(points, model, part):
                 out += [f"![{model}: {title}](images/{image(model, part).name})", ""]
-        out += [*grids(points), *left(facts, model), *against_controls(own, model, behind)]
+        out += [*grids(points), *of_layers(facts, model), *against_controls(own, model, behind)]
     return out
 
 
-def left(facts: Mapping[str, Any], model: str) -> list[str]:
-    """How narrow layers become where each loses its share."""
-    rows = [[str(cell) for cell in row] for row in facts["models"][model].get("left", [])]
-    if not rows:
-        return []
-    heading = ["units of a layer", "such layers", *(f"left at {stop:.0%}" for stop in CONTROL_STOPS)]
-    return ["What ranking within each layer leaves of them:", "", *table(heading, rows), WHY[model], ""]
+def of_layers(facts: Mapping[str, Any], model: str) -> list[str]:
+    """How narrow layers become where each loses its share, and what that does."""
+    heading, rows = lottery_facts.left(facts, model)
+    return (
+        ["What ranking within each layer leaves of them:", "", *table(heading, rows), lottery_claims.WHY[model], ""]
+        if rows
+        else []
+    )
 
 
 def missing(facts: Mapping[str, Any], results: Stored) -> list[str]:
