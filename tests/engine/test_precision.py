@@ -24,8 +24,8 @@ from pochette.errors import ExportError
 from tests.engine.test_export import tiny
 
 NARROW: tuple[Precision, ...] = ("bfloat16", "float16", "int8")
-BOUNDS: dict[Precision, float] = {"bfloat16": 4e-3, "float16": 5e-4, "int8": 8e-3}
-"""Largest difference from floats over all steps, of the largest value: about twice what was measured."""
+BOUNDS: dict[Precision, float] = {"bfloat16": 4e-3, "float16": 6e-4, "int8": 8e-3}
+"""Largest difference from floats over all steps, of the largest value; measured over 2000: 2.7e-3, 4.3e-4, 6.0e-3."""
 
 
 class Carried(nn.Module):

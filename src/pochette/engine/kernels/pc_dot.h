@@ -183,13 +183,16 @@ PC_INLINE void pc_sums_end(int32_t *to, pc_sums sums)
 #include <arm_neon.h>
 #define PC_SUM_ROWS 4
 #define PC_SUM_MOST 4
-typedef int16x4_t pc_four;
+typedef int16x8_t pc_four; /* twice, for the two halves of what is widened */
 typedef struct { int32x4_t row[4]; } pc_sums; /* four sums a row */
 
 PC_INLINE pc_four pc_four_at(const pc_digit *x, int k, int columns)
 {
+    int16x8_t four = vcombine_s16(vld1_s16(x + k), vld1_s16(x + k));
     (void)columns;
-    return vld1_s16(x + k);
+    /* A compiler that sees that both halves are the same moves the weights instead, at every product. */
+    __asm__("" : "+w"(four));
+    return four;
 }
 PC_INLINE pc_sums pc_sums_begin(int32_t first)
 {
@@ -201,10 +204,10 @@ PC_INLINE pc_sums pc_sums_add(pc_sums sums, const int8_t *w, pc_four x)
 {
     const int8x16_t bytes = vld1q_s8(w);
     const int16x8_t first = vmovl_s8(vget_low_s8(bytes)), last = vmovl_s8(vget_high_s8(bytes));
-    sums.row[0] = vmlal_s16(sums.row[0], vget_low_s16(first), x);
-    sums.row[1] = vmlal_s16(sums.row[1], vget_high_s16(first), x);
-    sums.row[2] = vmlal_s16(sums.row[2], vget_low_s16(last), x);
-    sums.row[3] = vmlal_s16(sums.row[3], vget_high_s16(last), x);
+    sums.row[0] = vmlal_s16(sums.row[0], vget_low_s16(first), vget_low_s16(x));
+    sums.row[1] = vmlal_s16(sums.row[1], vget_high_s16(first), vget_high_s16(x));
+    sums.row[2] = vmlal_s16(sums.row[2], vget_low_s16(last), vget_low_s16(x));
+    sums.row[3] = vmlal_s16(sums.row[3], vget_high_s16(last), vget_high_s16(x));
     return sums;
 }
 PC_INLINE int32x2_t pc_sums_pair(int32x4_t a, int32x4_t b)

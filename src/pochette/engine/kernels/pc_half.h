@@ -14,9 +14,10 @@
 #include <immintrin.h>
 #elif PC_WIDTH == 4 && defined(__aarch64__)
 #include <arm_neon.h>
-#elif PC_WIDTH == 1 && defined(__clang__) && defined(__ARM_FP) && (__ARM_FP & 2)
-#define PC_FP16
-typedef __fp16 pc_fp16 __attribute__((may_alias));
+#elif PC_WIDTH == 1 && defined(__GNUC__) && defined(__ARM_FP) && (__ARM_FP & 2) && !defined(__ARM_BIG_ENDIAN)
+/* A Cortex-M widens either half of a register. */
+#define PC_HALF_REGISTERS
+typedef float pc_two_halves __attribute__((may_alias));
 #endif
 
 #if PC_WIDTH > 1
@@ -26,8 +27,17 @@ PC_INLINE pc_v pc_low_half(const uint16_t *p) { return (pc_v)(*(const pc_i *)(co
 PC_INLINE pc_v pc_high_half(const uint16_t *p) { return (pc_v)(*(const pc_i *)(const void *)p & -65536); }
 #else
 PC_INLINE pc_i pc_load_halves(const uint16_t *p) { return *p; }
+#if defined(PC_HALF_REGISTERS)
+typedef uint32_t pc_pair __attribute__((may_alias));
+PC_INLINE pc_v pc_low_half(const uint16_t *p) { return pc_bits_to_float(*(const pc_pair *)(const void *)p << 16); }
+PC_INLINE pc_v pc_high_half(const uint16_t *p)
+{
+    return pc_bits_to_float(*(const pc_pair *)(const void *)p & 0xFFFF0000u);
+}
+#else
 PC_INLINE pc_v pc_low_half(const uint16_t *p) { return pc_bits_to_float((uint32_t)p[0] << 16); }
 PC_INLINE pc_v pc_high_half(const uint16_t *p) { return pc_bits_to_float((uint32_t)p[1] << 16); }
+#endif
 #endif
 
 /* Finite numbers of float16, exactly, whatever the processor does with denormal ones. */
@@ -40,35 +50,42 @@ PC_INLINE pc_v pc_widened(pc_i bits)
     return pc_pick((bits & 0x8000) != 0, -made, made);
 }
 
-PC_INLINE pc_v pc_load_float16(const uint16_t *p)
+/* The float16 number i, and those after it that fill a vector; p: of a whole word. */
+PC_INLINE pc_v pc_load_float16(const uint16_t *p, int i)
 {
+#if defined(PC_HALF_REGISTERS)
+    const float halves = *(const pc_two_halves *)(const void *)(p + i / 2 * 2);
+    float made;
+    if (i % 2) __asm__("vcvtt.f32.f16 %0, %1" : "=t"(made) : "t"(halves));
+    else __asm__("vcvtb.f32.f16 %0, %1" : "=t"(made) : "t"(halves));
+    return made;
+#else
+    p += i;
 #if PC_WIDTH == 16 && defined(__F16C__)
     return (pc_v)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 #elif PC_WIDTH == 8 && defined(__F16C__)
     return (pc_v)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 #elif PC_WIDTH == 4 && defined(__aarch64__)
     return (pc_v)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
-#elif defined(PC_FP16)
-    return (pc_v)*(const pc_fp16 *)(const void *)p;
 #else
     return pc_widened(pc_load_halves(p));
 #endif
+#endif
 }
 
-/* Rows from `first` on of a pair of columns that has `step` rows: the even column, then the odd one. */
-PC_INLINE pc_v pc_even_column(const uint16_t *w, int first, int step, int kind)
+/* Rows from `row` on of a pair of columns that has `step` rows: the even column, then the odd one. */
+PC_INLINE pc_v pc_even_column(const uint16_t *w, int row, int kind)
 {
-    (void)step;
-    return kind == PC_BFLOAT16 ? pc_low_half(w + 2 * first) : pc_load_float16(w + first);
+    return kind == PC_BFLOAT16 ? pc_low_half(w + 2 * row) : pc_load_float16(w, row);
 }
-PC_INLINE pc_v pc_odd_column(const uint16_t *w, int first, int step, int kind)
+PC_INLINE pc_v pc_odd_column(const uint16_t *w, int row, int step, int kind)
 {
-    return kind == PC_BFLOAT16 ? pc_high_half(w + 2 * first) : pc_load_float16(w + step + first);
+    return kind == PC_BFLOAT16 ? pc_high_half(w + 2 * row) : pc_load_float16(w + step, row);
 }
 
-/* One strip of a block of `step` rows: `rows` of it from `first` on, two sums a row in registers. */
-PC_INLINE void pc_strip16(float *y, const uint16_t *w, const float *b, const float *x, int first, int columns, int step,
-                          int rows, int kind)
+/* One strip of a block of `step` rows: `rows` of it, two sums a row in registers; w: of its first row. */
+PC_INLINE void pc_strip16(float *y, const uint16_t *w, const float *b, const float *x, int columns, int step, int rows,
+                          int kind)
 {
     pc_v even[PC_SUMS], odd[PC_SUMS];
     const int vectors = (rows + PC_WIDTH - 1) / PC_WIDTH;
@@ -82,14 +99,14 @@ PC_INLINE void pc_strip16(float *y, const uint16_t *w, const float *b, const flo
         const pc_v even_x = pc_splat(x[k]), odd_x = pc_splat(x[k + 1]);
         PC_UNROLL
         for (int v = 0; v < vectors; v++) {
-            even[v] += pc_even_column(w, first + v * PC_WIDTH, step, kind) * even_x;
-            odd[v] += pc_odd_column(w, first + v * PC_WIDTH, step, kind) * odd_x;
+            even[v] += pc_even_column(w, v * PC_WIDTH, kind) * even_x;
+            odd[v] += pc_odd_column(w, v * PC_WIDTH, step, kind) * odd_x;
         }
     }
     if (k < columns) {
         const pc_v even_x = pc_splat(x[k]);
         PC_UNROLL
-        for (int v = 0; v < vectors; v++) even[v] += pc_even_column(w, first + v * PC_WIDTH, step, kind) * even_x;
+        for (int v = 0; v < vectors; v++) even[v] += pc_even_column(w, v * PC_WIDTH, kind) * even_x;
     }
     PC_UNROLL
     for (int v = 0; v < vectors; v++) {
@@ -103,10 +120,11 @@ PC_INLINE void pc_strip16(float *y, const uint16_t *w, const float *b, const flo
 PC_INLINE void pc_block16(float *y, const uint16_t *w, const float *b, const float *x, int columns, int step, int rows,
                           int kind)
 {
-    const int width = PC_SUMS / 2 * PC_WIDTH;
+    const int width = PC_SUMS / 4 * 2 * PC_WIDTH, apart = kind == PC_BFLOAT16 ? 2 : 1;
     int row = 0;
-    for (; row + width <= rows; row += width) pc_strip16(y + row, w, b + row, x, row, columns, step, width, kind);
-    if (row < rows) pc_strip16(y + row, w, b + row, x, row, columns, step, rows - row, kind);
+    for (; row + width <= rows; row += width)
+        pc_strip16(y + row, w + apart * row, b + row, x, columns, step, width, kind);
+    if (row < rows) pc_strip16(y + row, w + apart * row, b + row, x, columns, step, rows - row, kind);
 }
 
 /* w: rows in blocks of `block`, each two columns by two, the last one filled up to a multiple of 16, an odd last column
