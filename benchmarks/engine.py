@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 from engine_build import MissingError, best_of, instructions, limits, pin, version_of  # noqa: E402
 from engine_litert import litert_peer, litert_version  # noqa: E402
 from engine_nets import NETS, FloatArray, Net  # noqa: E402
-from engine_page import IMAGE, PAGE, STORED, fill_page, is_current, picture, table  # noqa: E402
+from engine_page import IMAGE, PAGE, STORED, fewer_bits, fill_page, is_current, picture, table  # noqa: E402
 from engine_peers import PEERS, Candidate, Eager, Peer, Runner, versions  # noqa: E402
 from engine_sketches import sketch_peer, sketch_sources  # noqa: E402
 
@@ -148,7 +148,7 @@ def measure(nets: Sequence[Net], peers: Mapping[str, Peer], rounds: int, sketche
     rows = []
     for net in nets:
         rows.append(row_of(net, peers, rounds, sketches))
-        print(table({"rows": rows[-1:], "limit": before}), file=sys.stderr, flush=True)
+        print(table({"rows": rows[-1:], "limit": before}), fewer_bits(rows[-1:]), sep="\n", file=sys.stderr, flush=True)
     compilers = {}
     for name in ("cc", "clang"):
         try:

@@ -37,6 +37,8 @@ IMAGE = ROOT / "docs" / "images" / "engine.svg"
 TITLES = {peer.name: peer.title for peer in PEERS} | {"litert": "LiteRT", "sketch": "by hand"}
 OTHERS = ("onnxruntime", "openvino", "executorch", "litert", "torchscript", "torch")
 """Engines of others."""
+FEWER_BITS = ("cc-bfloat16", "cc-float16", "cc-int8")
+"""Ours with matrices stored in fewer bits: no rivals of the others, who compute with 32, so told of apart."""
 LOOKS = {"cc": (BRASS, "o"), "clang": (BRASS, "D"), "sketch": ("#2f6678", "x"), "onnxruntime": (WINE, "s"),
          "openvino": ("#4d6b3c", "v"), "executorch": ("#5b4a8a", "P"), "litert": ("#3f7d86", "p"),
          "torchscript": (SOFT, "<"), "torch": (SOFT, "^")}  # fmt: skip
@@ -56,8 +58,8 @@ def duration(ns: float | None) -> str:
 
 
 def shown(rows: Sequence[Row]) -> list[str]:
-    """Peers that ran at least one network, in the page's order."""
-    return [name for name in TITLES if any(name in row["peers"] for row in rows)]
+    """Peers of 32 bits that ran at least one network, in the page's order."""
+    return [name for name in TITLES if name not in FEWER_BITS and any(name in row["peers"] for row in rows)]
 
 
 def table(stored: Mapping[str, Any]) -> str:
@@ -87,6 +89,26 @@ def ratios(rows: Sequence[Row]) -> str:
     out = [_heading(["times the time of ours, cc", *(TITLES[name] for name in names)])]
     for row in rows:
         out.append(_line([title(row), *(_times(ratio(row, name)) for name in names)]))
+    return "\n".join(out)
+
+
+def fewer_bits(rows: Sequence[Row]) -> str:
+    """How fast and how exact our C is with matrices stored in fewer bits; empty where none was measured."""
+    names = [name for name in FEWER_BITS if any(name in row["peers"] for row in rows)]
+    if not names:
+        return ""
+    out = [_heading(["one call", TITLES[OURS], *(f"{TITLES[name]}: time, times as fast, error" for name in names)])]
+    for row in rows:
+        cells = []
+        for name in names:
+            slower = ratio(row, name)
+            if slower is None:
+                cells.append("—")
+                continue
+            error = row["peers"][name]["error"]
+            cells.append(f"{duration(median_ns(row, name))}, {1 / slower:.2f}, {error:.1e}")
+        if any(cell != "—" for cell in cells):
+            out.append(_line([title(row), duration(median_ns(row, OURS)), *cells]))
     return "\n".join(out)
 
 
@@ -196,6 +218,9 @@ def page(stored: Mapping[str, Any]) -> str:
         "",
         goals(stored),
     ]
+    fewer = fewer_bits(rows)
+    if fewer:
+        out += ["", "### In fewer bits", "", fewer]
     missing = absent(rows)
     if missing:
         out += ["", "### What did not run", "", *missing]

@@ -98,6 +98,7 @@ def fewer_bits(precision: Precision) -> Callable[[Candidate], Runner]:
     """Our generated C with matrices stored in fewer bits, by the system's compiler."""
 
     def prepare(made: Candidate) -> Runner:
+        made.module.reset()  # an engine begins with the state at capture
         engine = compile_engine(made.module, (torch.zeros(made.net.shape),), precision=precision)
         if all(line.precision == "float32" for line in engine.precision_report):
             raise MissingError("none of its matrices is one of a linear or recurrent layer that would gain")

@@ -50,6 +50,21 @@ def test_streamed_in_blocks_a_network_makes_what_it_makes_of_the_whole(bench: An
     torch.testing.assert_close(parts, whole)
 
 
+def test_fewer_bits_are_told_of_apart(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "counts", lambda made, sketches: ({}, "not asked for"))
+    monkeypatch.setattr(bench, "BATCH_S", 0.001)
+    peers = {peer.name: peer for peer in bench.PEERS if peer.name in ("cc", "cc-int8", "cc-float16")}
+    rows = [bench.row_of(net, peers, 2, None) for net in bench.NETS if net.name in ("gru32", "wavenet-small")]
+    assert 1e-5 < rows[0]["peers"]["cc-int8"]["error"] < 1e-3
+    assert "none of its matrices" in rows[1]["missing"]["cc-int8"]
+    told = bench.fewer_bits(rows)
+    assert "ours, int8" in told and "ours, bfloat16" not in told and len(told.splitlines()) == 3
+    assert bench.fewer_bits(rows[1:]) == "" and "int8" not in bench.table({"rows": rows, "limit": _LIMIT})
+
+
+_LIMIT = {"macs_per_second": 1e11, "reads": [[1e9, 1e11]]}
+
+
 def test_the_harness_compares_and_times_in_turns(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "counts", lambda made, sketches: ({}, "not asked for"))
     monkeypatch.setattr(bench, "BATCH_S", 0.001)
@@ -67,7 +82,8 @@ def test_what_is_not_installed_is_named_with_its_remedy(bench: Any, monkeypatch:
 
     monkeypatch.setattr(engine_peers, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
-    found, missing = bench.runners_of(bench.candidate(bench.NETS[0]), {p.name: p for p in bench.PEERS[4:6]})
+    peers = {peer.name: peer for peer in bench.PEERS if peer.name in ("onnxruntime", "openvino")}
+    found, missing = bench.runners_of(bench.candidate(bench.NETS[0]), peers)
     assert found == {} and all("pip install" in reason for reason in missing.values())
     with pytest.raises(engine_build.MissingError, match="apt install"):
         engine_build.compiler("cc")
