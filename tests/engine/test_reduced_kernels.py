@@ -37,6 +37,7 @@ SHAPES = ((8, 16), (9, 17), (16, 64), (83, 150), (600, 33), (512, 300), (1, 5))
 NARROW: tuple[Precision, ...] = ("bfloat16", "float16", "int8")
 FLAVOURS = {
     "native": (),
+    "AVX-512 without products of bytes": ("-mno-avx512vnni", "-mno-avxvnni"),
     "AVX2": ("-mno-avx512f", "-mno-avxvnni"),
     "AVX2 with products of bytes": ("-mno-avx512f",),
     "SSE": ("-mno-avx",),

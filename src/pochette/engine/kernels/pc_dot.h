@@ -277,8 +277,10 @@ PC_INLINE pc_four pc_four_at(const pc_digit *x, int k, int columns)
 PC_INLINE pc_sums pc_sums_add(pc_sums sum, const int8_t *w, pc_four x)
 {
     const int8x4_t weights = *(const pc_word *)(const void *)w;
-    sum = __smlad(__sxtb16(weights), x.even, sum);
-    return __smlad(__sxtb16((int8x4_t)__ror((uint32_t)weights, 8)), x.odd, sum);
+    int16x2_t odd;
+    /* GCC does not find the rotation within the instruction. */
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(weights));
+    return __smlad(odd, x.odd, __smlad(__sxtb16(weights), x.even, sum));
 }
 #else
 typedef struct { int32_t number[4]; } pc_four;
