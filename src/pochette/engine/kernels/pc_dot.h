@@ -274,13 +274,22 @@ PC_INLINE pc_four pc_four_at(const pc_digit *x, int k, int columns)
     (void)columns;
     return four;
 }
+/* Bytes 1 and 3. GCC does not find the rotation that is part of the instruction. */
+PC_INLINE int16x2_t pc_odd_bytes(int8x4_t bytes)
+{
+#if defined(__clang__)
+    return __sxtb16((int8x4_t)((uint32_t)bytes >> 8 | (uint32_t)bytes << 24));
+#else
+    int16x2_t odd;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(bytes));
+    return odd;
+#endif
+}
 PC_INLINE pc_sums pc_sums_add(pc_sums sum, const int8_t *w, pc_four x)
 {
     const int8x4_t weights = *(const pc_word *)(const void *)w;
-    int16x2_t odd;
-    /* GCC does not find the rotation within the instruction. */
-    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(weights));
-    return __smlad(odd, x.odd, __smlad(__sxtb16(weights), x.even, sum));
+    sum = __smlad(__sxtb16(weights), x.even, sum);
+    return __smlad(pc_odd_bytes(weights), x.odd, sum);
 }
 #else
 typedef struct { int32_t number[4]; } pc_four;
