@@ -63,11 +63,7 @@ def test_code_alone_without_warnings_globals_or_library(name: str, compiler: str
     "names",
     [
         pytest.param(tuple(STEPS), id="steps"),
-        pytest.param(
-            tuple(MODELS),
-            id="models",
-            marks=pytest.mark.xfail(strict=True, reason='the header of an exported model has no extern "C"'),
-        ),
+        pytest.param(tuple(MODELS), id="models"),
     ],
 )
 def test_headers_serve_cpp(names: tuple[str, ...], compiler: str, tmp_path: Path) -> None:

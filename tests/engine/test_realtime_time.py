@@ -49,7 +49,7 @@ def source_of(name: str) -> EngineSource:
 
 
 AT_ONCE = pytest.mark.xfail(
-    strict=True, reason="pasts of several layers are moved back in the same call, which makes but one sample"
+    strict=True, reason="moving back one long past costs a Cortex-M more than a call, which makes but one sample"
 )
 
 
@@ -57,7 +57,7 @@ CASES = [(name, "aarch64") for name in (*MODELS, "far 16")] + [(name, "cortex-m7
 
 
 @pytest.mark.parametrize(
-    ("name", "machine"), [*CASES, *(pytest.param("far 1", machine, marks=AT_ONCE) for machine in MACHINES)]
+    ("name", "machine"), [*CASES, ("far 1", "aarch64"), pytest.param("far 1", "cortex-m7", marks=AT_ONCE)]
 )
 def test_no_call_costs_twice_the_usual_instructions(name: str, machine: Machine) -> None:
     """Counted by the emulator, a frame a call, over several times the longest past."""

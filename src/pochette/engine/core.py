@@ -69,7 +69,7 @@ class Core:
 
 def write_core(
     graph: Graph, inputs: tuple[str, ...], outputs: tuple[str, ...], *, roomy: bool = False, parted: bool = False,
-    precision: Precision = "float32",
+    sane: bool = False, precision: Precision = "float32",
 ) -> Core:  # fmt: skip
     """Write one call of a graph.
 
@@ -79,6 +79,7 @@ def write_core(
         outputs: C names of the arrays it writes, one for each output.
         roomy: whether memory is plenty, so that pasts need be moved less often.
         parted: whether what is no part of the network can be left out by a macro, POCHETTE_NETWORK_ONLY.
+        sane: whether the inputs are known to be numbers; else what is none is taken out first.
         precision: in which the matrices of linear and recurrent layers are stored.
 
     Returns:
@@ -91,6 +92,9 @@ def write_core(
     check_precision(precision)
     reduced = Reduced(precision)
     emitter = Emitter(graph, names=dict(zip(map(id, graph.inputs), inputs, strict=True)), roomy=roomy, reduced=reduced)
+    for name, value in zip(inputs, graph.inputs, strict=True) if not sane else ():
+        emitter.names[id(value)] = emitter.scratch(value.size)
+        emitter.line(f"pc_clean({emitter.names[id(value)]}, {name}, {value.size});")
     emitter.run(group_of_nodes(graph) if parted else {})
     # What is returned first: it may be a state's old value.
     for name, value in zip(outputs, graph.outputs, strict=True):
@@ -157,7 +161,7 @@ def _reset(value: Value, history: History | None, emitter: Emitter) -> str:
     place = ""
     if history is not None:
         initial = history.initial(graph.tensors[value.path].detach().numpy())
-        place = f"\n    s->{name}_at = {history.past * history.strides[history.axis]};"
+        place = f"\n    s->{name}_at = {history.start};"
     clear = f"    for (int i = 0; i < {len(initial)}; i++) s->{name}[i] = 0;"
     if not np.issubdtype(initial.dtype, np.floating):
         return "\n".join(f"    s->{name}[{i}] = {int(x) % 2**32}u;" for i, x in enumerate(initial))

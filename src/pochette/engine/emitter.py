@@ -199,6 +199,8 @@ class Emitter(Writer):
         kept = {id(history.state) for history in self.histories.values()}
         changed = {path: value for path, value in graph.mutations.items() if id(graph.stored[path]) not in kept}
         states = {self.view(graph.stored[path]).base for path in changed if graph.stored[path].dtype.is_floating_point}
+        # The state of a gated layer cannot run away, nor hold what is no number: its gates are bounded.
+        bounded = {id(value) for node in self.graph.nodes if node.op in _BOUNDED for value in node.outputs}
         sources = {}
         for path, value in changed.items():
             if not value.dtype.is_floating_point:
@@ -215,6 +217,9 @@ class Emitter(Writer):
             self.group = self._made_in.get(id(value), "")
             if value.dtype.is_floating_point:
                 self.assign(self.view(state), sources[path], value.shape)
+                if id(value) not in bounded:
+                    place = f"s->{state_name(state)}"
+                    self.line(f"pc_clean({place}, {place}, {value.size});")
             else:
                 self.copy_integers(state, value)
         self.group = ""
@@ -276,3 +281,7 @@ def group_of_nodes(graph: Graph) -> dict[int, str]:
         if belongs:
             needed.update(id(value) for value in node.inputs())
     return groups
+
+
+_BOUNDED = ("aten.gru.input", "aten.gru_cell.default", "aten.rnn_tanh.input", "aten.rnn_tanh_cell.default")
+"""Operators that keep every state between -1 and 1."""

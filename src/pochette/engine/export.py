@@ -75,7 +75,7 @@ def write_engine(
     Raises:
         ExportError: an operator has no C, or there is no such precision.
     """
-    core = write_core(graph, ("controls",), ("s->audio",), parted=True, precision=precision)
+    core = write_core(graph, ("controls",), ("s->audio",), parted=True, sane=True, precision=precision)
     files = {
         f"{name}.h": _header(name, controls, sample_rate_hz, hop_samples, latency_samples, core),
         f"{name}.c": _body(name, controls, hop_samples, core),
@@ -107,6 +107,10 @@ def _header(
 #define {name}_CONTROLS {len(controls)}
 #define {name}_LATENCY_SAMPLES {latency_samples}
 
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
 /* One voice. Owned by the caller, of constant size; its fields are private. */
 typedef struct {{
     float audio[{hop_samples}];
@@ -120,13 +124,16 @@ void {name}_reset({name}_state *s);
 /* The next samples, any number of them; full scale is 1. */
 void {name}_process({name}_state *s, const float *controls, float *audio, int samples);
 
+#ifdef __cplusplus
+}}
+#endif
 #endif
 """
 
 
 def _body(name: str, controls: tuple[Control, ...], hop_samples: int, core: Core) -> str:
     clamps = "\n".join(
-        f"    controls[{i}] = pc_clamp(given[{i}], {Emitter.number(knob.low)}, {Emitter.number(knob.high)});"
+        f"    controls[{i}] = pc_sane(pc_clamp(given[{i}], {Emitter.number(knob.low)}, {Emitter.number(knob.high)}));"
         for i, knob in enumerate(controls)
     )
     return f"""{GUARD}

@@ -8,7 +8,7 @@ where this one ends, and only when the line is full the past is moved to its beg
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,13 @@ class History:
     """Blocks between two moves."""
     channels_last: bool
     """Whether all lines are interleaved: the axis of time is the slowest."""
+    lead: int = 0
+    """Blocks of the first round that are skipped, so that not all histories are moved in the same call."""
+
+    @property
+    def start(self) -> int:
+        """Floats before the first block."""
+        return (self.past + self.lead * self.new) * self.strides[self.axis]
 
     @property
     def line_samples(self) -> int:
@@ -95,7 +102,7 @@ class History:
             shape = [1] * state.ndim
             shape[axis] = state.shape[axis]
             places = places + (np.arange(state.shape[axis]) * stride).reshape(shape)
-        memory[places.ravel()] = state.ravel()
+        memory[places.ravel() + self.start - self.past * self.strides[self.axis]] = state.ravel()
         return memory
 
     def advance(self) -> str:
@@ -157,7 +164,24 @@ def find_histories(
             found[id(join)] = History(
                 name_of(state), state, join, axis, samples, block.shape[axis], blocks, by_rows(whole)
             )
-    return found
+    return _staggered(found)
+
+
+def _staggered(found: dict[int, History]) -> dict[int, History]:
+    """Let histories begin at different places of their lines.
+
+    Pasts that double from layer to layer are moved after 1, 2, 4... calls: beginning half-way, no two of them meet.
+    Those that are moved equally often are spread evenly over that time.
+    """
+    alike: dict[int, list[int]] = {}
+    for number, history in found.items():
+        alike.setdefault(history.blocks, []).append(number)
+    leads = {
+        number: (2 * place + 1) * blocks // (2 * len(numbers))
+        for blocks, numbers in alike.items()
+        for place, number in enumerate(numbers)
+    }
+    return {number: replace(history, lead=leads[number]) for number, history in found.items()}
 
 
 _COPIES = ("aten.clone.default", "aten.alias.default", "aten.detach.default", "aten.contiguous.default")

@@ -126,6 +126,20 @@ PC_INLINE float pc_ge(float a, float b) { return a >= b ? 1.0f : 0.0f; }
 PC_INLINE float pc_eq(float a, float b) { return a == b ? 1.0f : 0.0f; }
 PC_INLINE float pc_ne(float a, float b) { return a != b ? 1.0f : 0.0f; }
 
+/* What may be carried from call to call: NaN, infinities and numbers too small to be normal become 0, huge ones 2^60 with
+   their sign. Told by the bits, since fast arithmetic has no NaN. */
+PC_INLINE float pc_sane(float x)
+{
+    const uint32_t bits = pc_float_to_bits(x), size = bits & 0x7FFFFFFFu;
+    const uint32_t bounded = size >= 0x5D800000u ? (bits & 0x80000000u) | 0x5D800000u : bits;
+    return pc_bits_to_float(size >= 0x7F800000u || size < 0x00800000u ? 0u : bounded);
+}
+
+PC_INLINE void pc_clean(float *to, const float *from, int n)
+{
+    for (int i = 0; i < n; i++) to[i] = pc_sane(from[i]);
+}
+
 PC_INLINE void pc_copy(float *to, const float *from, int n)
 {
     for (int i = 0; i < n; i++) to[i] = from[i];
