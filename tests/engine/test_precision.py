@@ -23,6 +23,7 @@ from pochette.engine.export import export
 from pochette.engine.packing import FloatArray
 from pochette.engine.precision import Precision
 from pochette.errors import ExportError
+from tests.engine.test_compiled import Cells, Recurrent
 from tests.engine.test_export import tiny
 
 NARROW: tuple[Precision, ...] = ("bfloat16", "float16", "int8")
@@ -83,6 +84,15 @@ NETWORKS: dict[str, Any] = {
     "two layers, an odd size": (lambda: Carried(nn.GRU, 3, 37, num_layers=2), (2, 1, 3)),
     "projected": (lambda: Carried(nn.LSTM, 24, 40, proj_size=18), (1, 1, 24)),
     "no biases": (lambda: Carried(nn.LSTM, 24, 40, bias=False), (3, 1, 24)),
+    "two voices, both ways": (
+        lambda: Recurrent(nn.GRU, 2, 20, num_layers=2, bidirectional=True, batch=2),
+        (3, 2, 2),
+    ),
+    "LSTM, two voices, both ways": (
+        lambda: Recurrent(nn.LSTM, 9, 19, bidirectional=True, batch_first=True, batch=2),
+        (2, 3, 9),
+    ),
+    "cells": (Cells, (2, 3)),
     "DDSP": (Ddsp, (1, 1, 2)),
 }
 
