@@ -199,7 +199,7 @@ class Emitter(Writer):
         kept = {id(history.state) for history in self.histories.values()}
         changed = {path: value for path, value in graph.mutations.items() if id(graph.stored[path]) not in kept}
         states = {self.view(graph.stored[path]).base for path in changed if graph.stored[path].dtype.is_floating_point}
-        # The state of a gated layer cannot run away, nor hold what is no number: its gates are bounded.
+        # The state of a gated layer cannot run away, nor hold what is no number: its gates clamp what they are given.
         bounded = {id(value) for node in self.graph.nodes if node.op in _BOUNDED for value in node.outputs}
         sources = {}
         for path, value in changed.items():
@@ -283,5 +283,12 @@ def group_of_nodes(graph: Graph) -> dict[int, str]:
     return groups
 
 
-_BOUNDED = ("aten.gru.input", "aten.gru_cell.default", "aten.rnn_tanh.input", "aten.rnn_tanh_cell.default")
-"""Operators that keep every state between -1 and 1."""
+_BOUNDED = (
+    "aten.gru.input",
+    "aten.gru_cell.default",
+    "aten.lstm.input",
+    "aten.lstm_cell.default",
+    "aten.rnn_tanh.input",
+    "aten.rnn_tanh_cell.default",
+)
+"""Operators whose kernels keep every state finite, whatever they are given."""
