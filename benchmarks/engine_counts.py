@@ -30,6 +30,7 @@ from pochette.engine.verify import PROCESSORS  # noqa: E402
 
 STORED = ROOT / "benchmarks" / "results" / "engine-counts.json"
 GROWTH = 0.03
+BOARD_CLOCK_HZ = 480e6
 CALLS = 8
 MACHINES: tuple[Machine, ...] = ("cortex-m7", "aarch64")
 TEN = Net("gru10", "GRU 10", lambda: Recurrent("gru", 1, 10), (1, 1, 1), "a sample", 64, 0, 0)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import engine_counts
 import matplotlib
 from engine_goals import (
     OURS,
@@ -218,6 +219,7 @@ def page(stored: Mapping[str, Any]) -> str:
         "",
         goals(stored),
     ]
+    out += ["", "### On boards' processors", "", on_boards()]
     fewer = fewer_bits(rows)
     if fewer:
         out += ["", "### In fewer bits", "", fewer]
@@ -225,6 +227,38 @@ def page(stored: Mapping[str, Any]) -> str:
     if missing:
         out += ["", "### What did not run", "", *missing]
     return "\n".join([*out, ""])
+
+
+def on_boards() -> str:
+    """Instructions of a call on other processors, with their goals and the load that follows on a Daisy Seed."""
+    counts = json.loads(engine_counts.STORED.read_text(encoding="utf-8"))
+    seconds = engine_counts.BOARD_CLOCK_HZ
+    out = [
+        f"Counted in an emulator, code by {counts['compiler']}; `benchmarks/engine_counts.py` counts, and a test fails "
+        "when a count grows by 3 %. The load is of a Cortex-M7 at 480 MHz that makes 48,000 samples a second: what its "
+        "instructions take at best and at worst, with code and data in memory that answers at once.",
+        "",
+        _heading(["one call", "Cortex-M7", "goal", "load at 480 MHz", "aarch64", "goal"]),
+    ]
+    for net in engine_counts.COUNTED:
+        small, large = (counts["counts"][f"{net.name} on {machine}"] for machine in engine_counts.MACHINES)
+        wanted = [engine_counts.GOALS.get((net.name, machine)) for machine in engine_counts.MACHINES]
+        samples = 2048 if net.name == "decoder" else net.block
+        low, high = (small[end] * 48_000 / samples / seconds for end in ("cycles_low", "cycles_high"))
+        out.append(
+            _line([
+                f"{net.title}, {net.call}", f"{small['instructions']:,}", _goal(small, wanted[0]),
+                f"{low:.0%} to {high:.0%}" if samples > 1 or net.call == "a sample" else "",
+                f"{large['instructions']:,}", _goal(large, wanted[1]),
+            ])
+        )  # fmt: skip
+    return "\n".join(out)
+
+
+def _goal(counts: Mapping[str, Any], most: float | None) -> str:
+    if most is None:
+        return ""
+    return f"at most {most:,.0f}: {'holds' if counts['instructions'] <= most else '**does not hold**'}"
 
 
 def digest(stored: Mapping[str, Any]) -> str:
