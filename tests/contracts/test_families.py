@@ -53,7 +53,9 @@ FREE = {
     **dict.fromkeys(("Reshape", "Permute", "Expand", "Unflatten", "Unsqueeze", "Halves"), "other axes, same numbers"),
     **dict.fromkeys(("Split", "Select", "Slice", "Unbind", "Unfold", "Scatter", "Concatenate", "Stack"), "moves parts"),
     **dict.fromkeys(("Pad", "Flip", "Roll", "Repeat", "RepeatInterleave", "PixelShuffle", "Transformed"), "moves them"),
-    **dict.fromkeys(("Index", "IndexSelect", "Gather", "Embedding", "OneHot", "LookUp"), "reads memory at a number"),
+    **dict.fromkeys(
+        ("Index", "IndexSelect", "Gather", "Take", "Embedding", "OneHot", "LookUp"), "reads memory at a number"
+    ),
 }
 """Descriptions whose operators compute nothing, and why."""
 

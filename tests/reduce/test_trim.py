@@ -231,3 +231,24 @@ def test_inputs_that_the_module_itself_refuses_are_said_to_be_at_fault() -> None
     network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
     with pytest.raises(ExportError, match="does not run on the example inputs"):
         trim(network, (torch.zeros(1, 5),))
+
+
+class DroppingGate(nn.Module):
+    """Its sizes are written out, so its graph is rewritten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.norm, self.drop = nn.Conv1d(1, 32, 3), nn.BatchNorm1d(16), nn.Dropout(0.5)
+        self.off, self.two = nn.Dropout(0.0), nn.Conv1d(16, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.one(x)
+        return self.two(self.off(self.drop(self.norm(y[:, :16] * torch.sigmoid(y[:, 16:])))))
+
+
+def test_what_a_rewritten_graph_does_not_train_is_named() -> None:
+    smaller = trim(DroppingGate().train(), (torch.zeros(2, 1, 40),))
+    assert smaller.trim_report.form == "graph"
+    assert smaller.trim_report.always_evaluating == ("norm", "drop")
+    plain = trim(nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2)).train(), (torch.zeros(2, 3),))
+    assert plain.trim_report.form == "module" and plain.trim_report.always_evaluating == ()

@@ -98,7 +98,7 @@ class Train(Verb, Generic[R, T]):
             )
             _same_run(folder, run)
             run.write(folder)
-            session = _session(folder, corpus, training, self.minutes, self.steps, tell)
+            session = _session(folder, corpus, model, training, self.minutes, self.steps, tell)
             if reopen(session.path("dense"), Budget(session.seconds, session.steps)):
                 screen.say("The budget was spent before; it is larger now, and training goes on.")
             _announce(session, ("dense",), screen)
@@ -157,12 +157,13 @@ def _same_run(folder: Path, run: Any) -> None:
 
 
 def _session(
-    folder: Path, corpus: Any, training: Any, minutes: float, steps: int | None, tell: Tell, share: float = 1.0
-) -> Session:
+    folder: Path, corpus: Any, model: Model, training: Any, minutes: float, steps: int | None, tell: Tell,
+    share: float = 1.0,
+) -> Session:  # fmt: skip
     """A session whose phases after the first `1 - share` of it get the time or steps that were asked for."""
     from pochette.train.session import Session
 
-    train, held_out = corpus.split(seed=training.seed)
+    train, held_out = corpus.split(seed=training.seed, by=model.split_by)
 
     def report(phase: str, trainer: Trainer) -> None:
         used = trainer.budget.used(trainer.progress.seconds, trainer.progress.steps)
@@ -274,7 +275,7 @@ def reduced(
     dataclasses.replace(run, reduction=named).write(folder)
     with screen.progress() as tell:
         corpus = corpus_of(run, dense, counting(tell, "listen"))
-        session = _session(folder, corpus, training, minutes, steps, tell, 1.0 - DENSE_SHARE)
+        session = _session(folder, corpus, dense, training, minutes, steps, tell, 1.0 - DENSE_SHARE)
         _announce(session, tuple(path.stem for path in sorted(folder.glob("round-*.safetensors"))), screen)
         rounds = method.apply(dense, session)
     return rounds, folder, session

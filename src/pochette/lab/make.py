@@ -219,7 +219,7 @@ def _begin(request: Make, tell: Tell) -> _Job:
             dense.hop_samples,
             progress=lambda done, total, name: tell("listen", done / max(total, 1), name),
         )
-        training_part, held_out = corpus.split(seed=request.seed)
+        training_part, held_out = corpus.split(seed=request.seed, by=dense.split_by)
     return _Job(request, tell, clock, board, folder, dense, corpus, training_part, held_out)
 
 

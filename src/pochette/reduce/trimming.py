@@ -63,6 +63,9 @@ class TrimReport:
     """Whether the module itself was made smaller, or the captured graph was rewritten."""
     lengths: str = "any"
     """For which lengths of its inputs the result holds."""
+    always_evaluating: tuple[str, ...] = ()
+    """Dropout and batch norms that a rewritten graph computes as in evaluation, also while it is trained: a graph is
+    captured so. Empty where the module itself was made smaller."""
     survivors: dict[Place, npt.NDArray[np.int64]] = field(default_factory=dict)
     """Axis of a stored tensor to its surviving indices, where some went."""
 
@@ -247,9 +250,26 @@ def trim(
         data=batches[0].inputs if batches else None,
     )
     made.module.train(module.training)
-    said = replace(report, form=made.form, lengths=made.lengths, recalibrated=made.recalibrated)
+    evaluating = _differ_in_training(module) if made.form == "graph" else ()
+    said = replace(
+        report,
+        form=made.form,
+        lengths=made.lengths,
+        recalibrated=made.recalibrated,
+        always_evaluating=evaluating,
+    )
     made.module.trim_report = said  # type: ignore[assignment]
     return made.module
+
+
+def _differ_in_training(module: nn.Module) -> tuple[str, ...]:
+    """Layers that compute something else while they are trained."""
+    dropping, norms = nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm
+    return tuple(
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, norms) or (isinstance(part, dropping) and part.p > 0.0)
+    )
 
 
 def _batch(item: Any) -> Batch:

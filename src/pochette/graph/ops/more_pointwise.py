@@ -40,7 +40,7 @@ class Function(Elementwise):
 
 
 class Gelu(Function):
-    """x times the probability that a normal number is smaller, exactly or by a tangent."""
+    """An element times the probability that a normal number is smaller, exactly or by a tangent."""
 
     def __init__(self) -> None:
         super().__init__(lambda x: f"pc_@gelu({x})")
