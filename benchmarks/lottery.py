@@ -32,7 +32,7 @@ CONTROL_STOPS = (0.8, 0.95, 0.99)
 
 RECIPES: dict[str, Any] = {
     "ddsp": Ddsp(hidden=256, stack_width=256, stack_layers=2, sample_rate_hz=16000),
-    "sing-ae": SingAe.sized("small", sample_rate_hz=16000),
+    "sing-ae": SingAe.sized("small", channels=1024, sample_rate_hz=16000),
     "wavenet": Wavenet.sized("small", sample_rate_hz=16000),
 }
 TRAINING = {

@@ -76,6 +76,16 @@ def test_ancestors_are_added(tmp_path: Path) -> None:
     assert run_toys([control], store, ThisProcess()).done[-1] == control
 
 
+def test_a_control_from_scratch_needs_no_weights_of_the_cut(tmp_path: Path) -> None:
+    store, cuts = Store(tmp_path), [dense(), *path(dense(), (0.5, 0.8), 3)]
+    run_toys(cuts, store, ThisProcess())
+    for weights in tmp_path.rglob("weights.safetensors"):
+        weights.unlink()
+    for kind in ("scratch_epochs", "scratch_compute"):
+        assert plan([Control(cuts[2], kind)], store) == [Control(cuts[2], kind)]
+    assert plan([Control(cuts[2], "reinit")], store) == [*cuts, Control(cuts[2], "reinit")]
+
+
 def test_weights_that_were_deleted_are_computed_again_only_if_needed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     short, long = [dense(), *path(dense(), (0.5, 0.8), 3)], path(dense(), (0.5, 0.8, 0.9), 3)
@@ -304,7 +314,21 @@ def test_a_tagged_task_goes_to_the_tagged_worker_only(tmp_path: Path, counts: Pa
     assert not ran.failed and len(ran.done) == 12
     where = tasks.pids(counts, "ended")
     assert all(where[name_of(timing)] == {tagged.pid} for timing in timings)
-    assert all(tagged.pid not in where[name_of(network)] for network in networks)
+
+
+@pytest.mark.slow
+def test_what_has_no_tag_goes_elsewhere_while_somebody_else_is_idle(
+    tmp_path: Path, counts: Path, cluster: Cluster
+) -> None:
+    tagged = cluster.worker("--resources", "raspberry-pi=1")
+    cluster.worker()
+    store = Store(tmp_path / "store")
+    with workers_of(cluster.address) as workers:
+        until(lambda: workers.room("") == 4)
+        for seed in range(4):  # one at a time: where several wait, the tagged worker may help
+            run_toys([dense(seed)], store, workers, tasks.counted)
+    where = tasks.pids(counts, "ended")
+    assert len(where) == 4 and all(tagged.pid not in pids for pids in where.values())
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from pochette.lab.experiment import (
     Timing,
     ancestors_of,
     name_of,
-    parent_of,
+    starts_from,
     steps_of,
     tag_of,
 )
@@ -69,9 +69,9 @@ def plan(experiments: Iterable[Experiment], store: Store) -> list[Experiment]:
     def add(experiment: Experiment, weights_too: bool) -> None:
         if experiment in work or (store.has(experiment) and (not weights_too or store.has_weights(experiment))):
             return
-        for number, ancestor in enumerate(ancestors_of(experiment)):
-            # Only the parent's weights are started from; of those before it the results are enough.
-            add(ancestor, weights_too=number == 0)
+        for ancestor in ancestors_of(experiment):
+            # Of those that nothing starts from, the results are enough.
+            add(ancestor, weights_too=ancestor == starts_from(experiment))
         work[experiment] = None
 
     for experiment in experiments:
@@ -179,7 +179,7 @@ class _Crew:
         return done
 
     def _task(self, experiment: Experiment) -> Task:
-        parent = parent_of(experiment)
+        parent = starts_from(experiment)
         return Task(
             experiment,
             {ancestor: self.store.result(ancestor) for ancestor in ancestors_of(experiment)},

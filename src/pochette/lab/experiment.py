@@ -1,6 +1,7 @@
 """What an experiment is: everything that decides its outcome, and nothing else, as a frozen value with a signature.
 
-An experiment has at most one parent, whose trained weights it starts from, so that a path of many cuts is a chain:
+An experiment has at most one parent, whose result it must know and whose weights it mostly starts from, so that a path
+of many cuts is a chain:
 
     Dense --- Cut 50 % --- Cut 80 % --- Cut 95 % ...
                  |            |
@@ -140,8 +141,15 @@ def name_of(experiment: Experiment) -> str:
 
 
 def parent_of(experiment: Experiment) -> Experiment | None:
-    """The experiment whose weights this one starts from."""
+    """The experiment that this one follows, whose result it must know."""
     return None if isinstance(experiment, (Dense, Anchor)) else experiment.parent
+
+
+def starts_from(experiment: Experiment) -> Experiment | None:
+    """The parent, where its weights are needed too: a control from scratch only asks how many there were."""
+    if isinstance(experiment, Control) and experiment.kind != "reinit":
+        return None
+    return parent_of(experiment)
 
 
 def ancestors_of(experiment: Experiment) -> tuple[Experiment, ...]:
