@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ RECIPES: dict[str, Any] = {
     "sing-ae": SingAe.sized("small", channels=1024, sample_rate_hz=16000),
     "wavenet": Wavenet.sized("small", sample_rate_hz=16000),
 }
+NARROWER: dict[str, Any] = {"sing-ae": SingAe.sized("small", sample_rate_hz=16000)}
+"""The same model trained and trimmed alike from fewer channels: what a network can lose depends on what it had."""
 TRAINING = {
     "ddsp": Training(batch=8, excerpt_seconds=0.5, evaluate_steps=100, patience=10**6),
     "sing-ae": Training(
@@ -54,12 +57,14 @@ STEPS = {"ddsp": (1000, 300), "sing-ae": (3000, 1000), "wavenet": (1500, 500)}
 """Of dense training, and at each stop of a path."""
 
 
-def comparisons(model: str, corpus: str, seeds: tuple[int, ...], part: str) -> list[Comparison]:
+def comparisons(
+    model: str, corpus: str, seeds: tuple[int, ...], part: str, recipes: Mapping[str, Any] = RECIPES
+) -> list[Comparison]:
     """What one part of the work crosses."""
     steps, stop_steps = STEPS[model]
     common: dict[str, Any] = {
         "corpus": corpus,
-        "recipes": {model: RECIPES[model]},
+        "recipes": {model: recipes[model]},
         "steps": steps,
         "stop_steps": stop_steps,
         "stops": STOPS,

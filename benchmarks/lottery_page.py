@@ -21,12 +21,22 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 
 import lottery_claims  # noqa: E402
 import lottery_facts  # noqa: E402
-from lottery import CONTROL_STOPS, PARTS, RECIPES, STEPS, STOPS, STORE, TRAINING, comparisons  # noqa: E402
+from lottery import (  # noqa: E402
+    CONTROL_STOPS,
+    PARTS,
+    RECIPES,
+    STEPS,
+    STOPS,
+    STORE,
+    TRAINING,
+    comparisons,
+)
 from lottery_claims import CONTROLS, SEEDS_FOR_AN_INTERVAL, below_zero, differences, is_ours, lines, multipliers, told  # noqa: E402
+from lottery_text import SEEDS, Stored, narrower, number, of_width, table  # noqa: E402
 from publish import fill, millions  # noqa: E402
 from speed import stand_alone  # noqa: E402
 
-from pochette.lab.compare import Point, Row, Spread, points_of, rows_of, spread, to_csv  # noqa: E402
+from pochette.lab.compare import Point, Row, points_of, rows_of, spread, to_csv  # noqa: E402
 from pochette.lab.compare_report import AXES, figure, sentences  # noqa: E402
 from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment, ancestors_of, name_of  # noqa: E402
 from pochette.lab.judge import TEST_SECONDS  # noqa: E402
@@ -35,7 +45,6 @@ from pochette.lab.store import Result, Store  # noqa: E402
 PAGE = ROOT / "docs" / "lottery.md"
 CSV = ROOT / "benchmarks" / "results" / "lottery.csv"
 IMAGES = ROOT / "docs" / "images"
-SEEDS = (0, 1, 2)
 DRAWN = {
     "criteria": "error multiplier against weights removed, by what chooses the units",
     "controls": "error multiplier against weights removed, beside the controls",
@@ -64,7 +73,6 @@ REWINDS = {
     "init": "survivors start again from their first weights",
 }
 TRIED_NOTE = "A setting that is chosen by the errors it is then judged by flatters itself. These were tried first:"
-Stored = Mapping[Experiment, Result]
 
 
 # -- what is stored ----------------------------------------------------------------------------------------------------
@@ -97,11 +105,6 @@ def dense_of(results: Stored, model: str) -> list[Result]:
 
 
 # -- parts of the page -------------------------------------------------------------------------------------------------
-
-
-def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown."""
-    return [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)] + [""]
 
 
 def about(facts: Mapping[str, Any], results: Stored) -> list[str]:
@@ -191,16 +194,6 @@ def anchors_of(facts: Mapping[str, Any], results: Stored, model: str) -> list[st
     return out
 
 
-def number(found: Spread | None) -> str:
-    """A figure over seeds, for a cell."""
-    if found is None:
-        return "none"
-    if found.seeds == 1:
-        return f"{found.mean:.3f} (1 seed)"
-    few = " (2 seeds)" if found.seeds == 2 else "" if found.seeds == len(SEEDS) else f" ({found.seeds} seeds)"
-    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]{few}"
-
-
 def grids(points: Sequence[Point]) -> list[str]:
     """Multiplier, skill and MAC/s left, a line a method and a column a stop."""
     at = {(point.curve, point.asked_removed): point for point in points}
@@ -257,6 +250,7 @@ def of_model(facts: Mapping[str, Any], results: Stored, rows: Sequence[Row], mod
             if shown_of(points, model, part):
                 out += [f"![{model}: {title}](images/{image(model, part).name})", ""]
         out += [*grids(points), *of_layers(facts, model), *against_controls(own, model, behind)]
+        out += [*of_width(points, points_of(rows_of(narrower(facts, model))))]
     return out
 
 

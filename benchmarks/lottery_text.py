@@ -1,0 +1,63 @@
+"""Words and tables of the lottery's page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lottery import NARROWER, PARTS, STOPS, STORE, comparisons
+
+from pochette.lab.compare import Point, Spread
+from pochette.lab.experiment import Experiment
+from pochette.lab.store import Result, Store
+
+SEEDS = (0, 1, 2)
+Stored = Mapping[Experiment, Result]
+
+
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)] + [""]
+
+
+def number(found: Spread | None) -> str:
+    """A figure over seeds, for a cell."""
+    if found is None:
+        return "none"
+    if found.seeds == 1:
+        return f"{found.mean:.3f} (1 seed)"
+    few = " (2 seeds)" if found.seeds == 2 else "" if found.seeds == len(SEEDS) else f" ({found.seeds} seeds)"
+    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]{few}"
+
+
+def narrower(facts: Mapping[str, Any], model: str) -> Stored:
+    """Results of the same model from fewer channels, by magnitude; none if it has no narrower form here."""
+    if model not in NARROWER:
+        return {}
+    crossed = comparisons(model, facts["models"][model]["fingerprint"], SEEDS, PARTS[0], NARROWER)
+    return Store(STORE).results([e for comparison in crossed for e in comparison.experiments()])
+
+
+def of_width(wide: Sequence[Point], narrow: Sequence[Point]) -> list[str]:
+    """One model from two widths, stop by stop: what it lost, and what is left of it."""
+    if not narrow:
+        return []
+    rows = []
+    for stop in (0.0, *STOPS):
+        cells = [f"{stop:.0%}" if stop else "dense"]
+        for points in (wide, narrow):
+            at = next((p for p in points if p.asked_removed == stop and p.curve in ("dense", "magnitude, local")), None)
+            cells += ["", "", ""] if at is None else [
+                f"{at.weights.mean:,.0f}", number(at.error), number(at.multiplier) if stop else ""
+            ]  # fmt: skip
+        rows.append(cells)
+    heading = [
+        "removed",
+        "weights left",
+        "test error",
+        "multiplier",
+        "narrower: weights left",
+        "test error",
+        "multiplier",
+    ]
+    return ["The same by magnitude, local, from fewer channels, all else alike:", "", *table(heading, rows)]
