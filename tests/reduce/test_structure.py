@@ -11,6 +11,7 @@ from pochette.errors import ReductionError
 from pochette.graph.operator import description_of
 from pochette.graph.rewrite import cut_graph, cut_tensors, module_of
 from pochette.graph.run import run
+from pochette.measure import profile
 from pochette.reduce import trim
 from pochette.reduce.structure import Structure
 from pochette.reduce.trimming import TrimReport
@@ -94,6 +95,27 @@ def test_reports_say_the_sizes_of_the_trimmed_module(case: Case) -> None:
     assert report.parameters_after == sum(p.numel() for p in smaller.parameters())
     if case.name not in UNCOUNTED:
         assert report.macs_after == oracle.pytorch_macs(smaller, case.example())
+
+
+WITH_PRODUCTS_OF_SIGNALS = (
+    "attention pooling over time",
+    "hypernetwork",
+    "transformer encoder layer",
+    "low-rank correction of a weight",
+    "complex weights",
+    "outer product",
+)
+
+
+@pytest.mark.parametrize("name", [*WITH_PRODUCTS_OF_SIGNALS, *(case.values[0].name for case in SOME)])
+def test_reports_count_what_the_profile_counts(name: str) -> None:
+    """Products of two signals too, in either form of the result."""
+    case = NAMED[name]
+    module = case.network()
+    smaller = trim(module, case.example(), keep=0.5)
+    report: TrimReport = smaller.trim_report  # type: ignore[assignment]
+    assert report.macs_before == profile(module, case.example(), reach=False).macs
+    assert report.macs_after == profile(smaller, case.example(), reach=False).macs < report.macs_before
 
 
 @pytest.mark.parametrize("case", SOME)

@@ -153,7 +153,8 @@ def trial_of(model: Model, board: Board, keep: float, structure: Structure | Non
         structure = structure or structure_of(model)
         units_kept = structure.keep_for(keep * structure.matrix_macs())
         small, _, report = trim_model(model, units_kept, choice=Choice("random"), structure=structure)
-        keep = report.macs_after / report.macs_before
+        left = {family.name: family.after for family in report.families}
+        keep = structure.matrix_macs(left) / structure.matrix_macs()
     source = export(small, "fit")
     cost, shares = cost_on(source, board, curve[:, : len(small.controls)])
     return Trial(keep, profile_model(small).parameters, shares, cost)

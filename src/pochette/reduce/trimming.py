@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from pochette.errors import ReductionError
 from pochette.families import criteria
 from pochette.graph.copying import copy_of
-from pochette.graph.rewrite import Remains
+from pochette.graph.rewrite import Remains, cut_graph
 from pochette.graph.trim import Cuts, put
 from pochette.graph.units import Place
+from pochette.measure.profile import macs_of
 from pochette.models.model import Model
 from pochette.reduce.choosing import Choice, choose
 from pochette.reduce.evidence import Evidence, needs_data
@@ -51,7 +52,7 @@ class TrimReport:
     kept: dict[str, str]
     """Parameter axis to the reason why it stays whole."""
     macs_before: int
-    """Of learnt matrices, per call of the captured form."""
+    """All multiply-accumulates of a call of the captured form, as `pochette.measure.profile` counts them."""
     macs_after: int
     parameters_before: int = 0
     parameters_after: int = 0
@@ -97,8 +98,8 @@ def report_of(structure: Structure, counts: dict[str, int], remains: Remains) ->
     return TrimReport(
         families=tuple(FamilyTrim(f.name, f.units, counts[f.name], f.norms) for f in structure.families),
         kept=structure.units.kept,
-        macs_before=structure.matrix_macs(),
-        macs_after=structure.matrix_macs(counts),
+        macs_before=macs_of(structure.graph),
+        macs_after=macs_of(cut_graph(structure.graph, remains)),
         parameters_before=structure.parameters(),
         parameters_after=structure.parameters(counts),
         not_exact=tuple(dict.fromkeys(norm for family in trimmed for norm in family.norms)),
