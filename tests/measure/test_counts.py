@@ -19,6 +19,7 @@ from tests.graph.networks import CASES, Case
 from tests.graph.networks.case import Net
 
 B, T = 2, 24
+C64 = torch.complex64
 
 
 @pytest.fixture(autouse=True)
@@ -104,9 +105,22 @@ MACS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], int]] = {
         lambda: Net(lambda m, x: F.scaled_dot_product_attention(x * m.w, x, x), w=parameter(1)),
         (torch.zeros(B, 3, T, 5),), 2 * B * 3 * T * T * 5),
     "embedding": (lambda: nn.Embedding(30, 8), (torch.zeros(B, T, dtype=torch.int64),), 0),
+    "complex Conv1d": (
+        lambda: Net(lambda m, x: m.c(torch.complex(x, x)).abs(), c=nn.Conv1d(3, 7, 5, dtype=C64)), sound(3),
+        4 * B * 20 * 7 * 3 * 5),
+    "complex Linear": (
+        lambda: Net(lambda m, x: m.c(torch.complex(x, x)).abs(), c=nn.Linear(5, 7, dtype=C64)), rows(5),
+        4 * B * T * 35),
+    "complex matmul": (
+        lambda: Net(lambda m, x: (torch.complex(x, x) @ m.w).abs(), w=nn.Parameter(torch.zeros(5, 7, dtype=C64))),
+        rows(5), 4 * B * T * 35),
+    "einsum of a real signal and two complex weights": (
+        lambda: Net(lambda m, x: torch.einsum("btc,co,op->btp", x.to(C64), m.w, m.v).abs(),
+                    w=nn.Parameter(torch.zeros(5, 7, dtype=C64)), v=nn.Parameter(torch.zeros(7, 2, dtype=C64))),
+        rows(5), 4 * B * T * (35 + 14)),
 }  # fmt: skip
-# What PyTorch's counter leaves out altogether.
-NOT_COUNTED = ("LSTM", "LSTM, 3 layers", "LSTM, bidirectional", "attention")
+# What PyTorch's counter leaves out altogether, or counts as if complex numbers were real.
+NOT_COUNTED = ("LSTM", "LSTM, 3 layers", "LSTM, bidirectional", "attention", *(n for n in MACS if "complex" in n))
 
 
 @pytest.mark.parametrize("name", MACS)

@@ -37,8 +37,8 @@ class Value:
 
     @property
     def bytes(self) -> int:
-        """Memory of the elements; phases and counters count as the 32 bits they are in C."""
-        return self.size * (1 if self.dtype == torch.bool else 4)
+        """Memory of the elements; phases and counters count as the 32 bits they are in C, complex numbers as two."""
+        return self.size * (1 if self.dtype == torch.bool else 8 if self.dtype.is_complex else 4)
 
     def __repr__(self) -> str:
         return f"{self.name}{list(self.shape)}"

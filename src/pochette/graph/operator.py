@@ -28,7 +28,7 @@ class Cost:
     """Arithmetic of one call of an operator, counted."""
 
     macs: int = 0
-    """Multiply-accumulates of weights, or filters, with data."""
+    """Multiply-accumulates of weights, or filters, with data; of real numbers, see `real_products`."""
     pointwise: int = 0
     """Additions, multiplications and comparisons element by element, biases among them."""
     transcendental: int = 0
@@ -43,6 +43,19 @@ class Cost:
     def __mul__(self, factor: float) -> Cost:
         """That many calls."""
         return Cost(*(round(getattr(self, f.name) * factor) for f in fields(Cost)))
+
+
+def real_products(*complex_or_not: bool) -> int:
+    """Multiply-accumulates of real numbers that one of a product of two numbers comes to.
+
+    Args:
+        *complex_or_not: of each of the two, whether it is complex.
+
+    Returns:
+        4 for two complex numbers, as it is written out (three products and more sums would do as well), 2 for a complex
+        and a real one, else 1.
+    """
+    return 2 ** sum(complex_or_not)
 
 
 class Survivors(Protocol):

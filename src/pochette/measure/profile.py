@@ -1,11 +1,12 @@
 """What a network costs, counted on its graph: exact for every operator that is described, silent about none.
 
-MACs are products of weights (or filters) with data, summed; biases, activations and cross-fades by hand count as
-pointwise operations, exp, tanh, sines and roots as transcendental ones, Fourier transforms as 5 N log2 N operations of
-N complex points, half of it for real ones. An operator that PyTorch declares elementwise, and that nobody describes,
-counts one operation an element. What follows from parameters and constants alone (the weights behind a weight norm)
-is computed once, and costs a call nothing. All figures are per call of the graph; a model that makes `hop_samples` a
-call, or an example that is so many seconds of audio, turns them into figures per second.
+MACs are products of weights (or filters) with data, summed, of real numbers: one of two complex numbers is four, one of
+a complex number and a real one is two. Biases, activations and cross-fades by hand count as pointwise operations, one
+an element, complex or not; exp, tanh, sines and roots as transcendental ones; Fourier transforms as 5 N log2 N
+operations of N complex points, half of it for real ones. An operator that PyTorch declares elementwise, and that nobody
+describes, counts one operation an element. What follows from parameters and constants alone (the weights behind a
+weight norm) is computed once, and costs a call nothing. All figures are per call of the graph; a model that makes
+`hop_samples` a call, or an example that is so many seconds of audio, turns them into figures per second.
 """
 
 from __future__ import annotations
@@ -171,6 +172,18 @@ def profile_graph(graph: Graph, calls_per_second: float | None = None) -> Profil
         unknown=tuple(sorted({node.op for node in nodes if description_of(node) is UNKNOWN})),
         calls_per_second=calls_per_second,
     )
+
+
+def macs_of(graph: Graph) -> int:
+    """Multiply-accumulates of one call: what `profile_graph` says, and nothing else of it.
+
+    Args:
+        graph: captured, trimmed or not.
+
+    Returns:
+        their number.
+    """
+    return sum(description_of(node).cost(node).macs for node in _at_every_call(graph))
 
 
 def _at_every_call(graph: Graph) -> list[Node]:

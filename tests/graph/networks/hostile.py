@@ -195,7 +195,7 @@ CASES = [
     Case("in-place operations", in_place, sound(1), simple_macs()),
     Case("a layer that does not learn", frozen_part, sound(1), simple_macs()),
     Case("one GRU, two sequences", cells_share, frames(2, 3), lambda h: N * (5 * h + 2 * 6 * h * h + 2 * h)),
-    Case("complex weights", complex_weights, frames(3), lambda h: N * (3 * h + h * h + 2 * h),
+    Case("complex weights", complex_weights, frames(3), lambda h: N * (3 * h + 4 * h * h + 2 * h),
          contracted=(("mix", 0),)),
     Case("double precision", double, frames(3), lambda h: N * (3 * h + 6 * h * h + 2 * h)),
     Case("a width that 2 does not divide", simple(lambda m, y: y), sound(1), simple_macs(), width=13),

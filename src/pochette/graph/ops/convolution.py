@@ -18,7 +18,7 @@ import numpy as np
 
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
-from pochette.graph.operator import Chain, Cost, Operator, Part, Survivors, describe
+from pochette.graph.operator import Chain, Cost, Operator, Part, Survivors, describe, real_products
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
@@ -89,12 +89,13 @@ class Convolution(Operator):
         """One MAC a weight and output (input, if transposed) that it meets; places in the padding are work as usual.
 
         Plain: output length x taps x inputs of a group x outputs. Transposed: input length x taps x inputs x outputs of
-        a group. The bias is one addition an output.
+        a group. The bias is one addition an output. A MAC of complex numbers is `real_products` of real ones.
         """
         call = self.call(node)
         moving = call.x if call.transposed else node.output
         batch = prod(call.x.shape[: call.channel])
         macs = batch * prod(moving.shape[call.channel + 1 :]) * call.weight.size
+        macs *= real_products(call.x.dtype.is_complex, call.weight.dtype.is_complex)
         return Cost(macs=macs, pointwise=node.output.size if call.bias is not None else 0)
 
     def couple(self, node: Node, coupling: Coupling) -> None:

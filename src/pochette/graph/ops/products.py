@@ -11,7 +11,7 @@ from pochette.graph.contraction import Contraction, Term, term_of
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
 from pochette.graph.loops import Operand, broadcast_strides, loop, parted, strides_of, whole
-from pochette.graph.operator import Cost, Operator, describe
+from pochette.graph.operator import Cost, Operator, describe, real_products
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
@@ -98,12 +98,13 @@ class Product(Operator):
         """One MAC for every combination of indices of two operands; more than two are multiplied left to right.
 
         An index that one operand alone has, and that nothing needs later, is summed before the product. Products that
-        are not summed, as in an outer product, are pointwise.
+        are not summed, as in an outer product, are pointwise. A MAC of complex numbers is `real_products` of real ones.
         """
         equation = self.equation(node)
         sizes = equation.sizes
         macs = pointwise = 0
         left: set[str] = set(equation.letters[0])
+        kinds = [value.dtype.is_complex for value in equation.operands]
         for number, letters in enumerate(equation.letters[1:], start=1):
             later = {*equation.output, *(name for others in equation.letters[number + 1 :] for name in others)}
             right = set(letters)
@@ -115,7 +116,7 @@ class Product(Operator):
             if left | right <= later:
                 pointwise += products  # nothing is summed: no accumulation
             else:
-                macs += products
+                macs += products * real_products(any(kinds[:number]), kinds[number])
             left = (left | right) & later
         if left - set(equation.output):  # a single operand
             pointwise += prod(sizes[letter] for letter in left)
