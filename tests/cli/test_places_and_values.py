@@ -41,6 +41,34 @@ def test_options_of_listen_and_profile_have_ranges(verbs: Verbs, sounds: Path) -
         assert said.code == 2 and "--sample-rate-hz" in said.err
 
 
+NO_BUDGETS = [("--steps", 0), ("--steps", -3), ("--minutes", 0), ("--minutes", -1), ("--minutes", "nan")]
+
+
+@pytest.mark.parametrize("budget", NO_BUDGETS, ids=str)
+@pytest.mark.parametrize("verb", ["train", "reduce", "fit", "make", "demo", "compare"])
+def test_no_budget_trains_nothing(
+    verbs: Verbs, sounds: Path, run: Path, tmp_path: Path, verb: str, budget: tuple[str, object]
+) -> None:
+    """Refused before a sound is listened to, and nothing is left behind."""
+    out, before = tmp_path / "out", sorted(run.iterdir())
+    given: dict[str, tuple[object, ...]] = {
+        "train": ("ddsp", sounds, "--size", "tiny", "--out", out),
+        "reduce": (run, "--rounds", 2),
+        "fit": (run, "--board", "pi-4"),
+        "make": (sounds, "--size", "tiny", "--out", out),
+        "demo": ("--size", "tiny", "--out", out),
+        "compare": (sounds, "--size", "tiny", "--out", out),
+    }
+    options = [budget]
+    if verb == "compare":  # it knows steps alone, of two kinds
+        options = [budget, (budget[0].replace("--steps", "--stop-steps"), budget[1])] if budget[0] == "--steps" else []
+    for option in options:
+        said = verbs(verb, *given[verb], *option)
+        assert said.code in (1, 2) and option[0] in said.err and "remedy" in said.err
+    assert not (out / "training").exists() and not list(out.glob("*.safetensors"))
+    assert sorted(run.iterdir()) == before
+
+
 def test_a_model_that_cannot_be_built_is_no_defect(
     verbs: Verbs, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

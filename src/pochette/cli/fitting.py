@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pochette.cli.console import Answer, Screen, folder_of, number, table, words
 from pochette.cli.training import reduced
-from pochette.cli.verb import RunPath, Verb, check_run, command, heard, within
+from pochette.cli.verb import RunPath, Verb, budgeted, check_run, command, heard, within
 
 if TYPE_CHECKING:
     from pochette.boards.board import Board
@@ -47,7 +47,7 @@ class Fit(Verb):
         from pochette.lab.fit import fitted, plan, prove
         from pochette.lab.runs import read_run
 
-        within("--minutes", self.minutes, 0.0, float("inf"))
+        budgeted(self.minutes, self.steps)
         within("--rounds", self.rounds, 1, 100)
         board: Board = boards[self.board]
         check_run(self.source)

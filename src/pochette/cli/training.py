@@ -14,7 +14,7 @@ from tyro import MISSING
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, table, words
-from pochette.cli.verb import RunPath, Sounds, Verb, building, check_folder, check_run, command
+from pochette.cli.verb import RunPath, Sounds, Verb, budgeted, building, check_folder, check_run, command
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Train(Verb, Generic[R, T]):
 
         recipe: Any = models[self.model]() if isinstance(self.recipe, Nothing) else self.recipe
         training: Any = self.training
+        budgeted(self.minutes, self.steps)
         folder = self.out or Path("runs") / f"{self.model}-{self.size}-{self.sounds.resolve().name}"
         torch.manual_seed(training.seed)
         check_folder(folder)
@@ -170,8 +171,8 @@ def _session(
         step, loss, on_held_out = trainer.progress.history[-1]
         tell(phase, used, f"step {step}, loss {loss:.3f}, held out {on_held_out:.3f}")
 
-    seconds = math.inf if steps is not None else max(minutes, 0.0) * 60.0 / share
-    bound = None if steps is None else max(1, round(steps / share))
+    seconds = math.inf if steps is not None else minutes * 60.0 / share
+    bound = None if steps is None else round(steps / share)
     return Session(folder, train, held_out, training, seconds=seconds, steps=bound, report=report)
 
 
@@ -256,6 +257,7 @@ def reduced(
         the rounds, the folder and the session.
 
     Raises:
+        UsageError: the budget is none.
         RunError: there is no such run, or nothing trained in it.
         ReductionError: the model cannot be cut so far.
     """
@@ -265,6 +267,7 @@ def reduced(
     from pochette.reduce.methods.lottery import DENSE_SHARE
     from pochette.train.loop import Training
 
+    budgeted(minutes, steps)
     check_run(source)
     run = read_run(source)
     training = Training(**run.training)

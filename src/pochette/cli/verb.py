@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from abc import ABC, abstractmethod
@@ -98,8 +99,26 @@ def within(option: str, value: float | None, low: float, high: float) -> None:
     """
     if value is None or low <= value <= high:
         return
-    allowed = f"{low:g} or more" if high == float("inf") else f"from {low:g} to {high:g}"
+    allowed = f"{low:g} or more" if high == math.inf else f"from {low:g} to {high:g}"
     raise UsageError(f"{option} is {value:g}; it should be {allowed}.", remedy=f"Give {option} a number {allowed}.")
+
+
+def budgeted(minutes: float, steps: int | None) -> None:
+    """Refuse a budget in which nothing can be trained, before anything is listened to or counted.
+
+    Args:
+        minutes: wall time; looked at only where no steps are given.
+        steps: of the optimiser; None if time bounds training.
+
+    Raises:
+        UsageError: less than one step, or no time.
+    """
+    within("--steps", steps, 1, math.inf)
+    if steps is None and not minutes > 0:
+        raise UsageError(
+            f"--minutes is {minutes:g}; there is no time to train in.",
+            remedy="Give --minutes a number above 0, or --steps 1 or more.",
+        )
 
 
 @contextmanager
