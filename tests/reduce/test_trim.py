@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from pochette.errors import ExportError, PochetteError, ReductionError
 from pochette.families import criteria
 from pochette.reduce import trim
+from pochette.reduce.comparing import SteadyDraws
 from pochette.reduce.evidence import needs_data
-from pochette.reduce.surgery import SteadyDraws
 
 X = (torch.linspace(-1.0, 1.0, 24).reshape(2, 3, 4),)
 
@@ -173,6 +173,7 @@ def test_what_was_refused_can_be_asked_for_better() -> None:
 def test_every_criterion_with_data_and_loss(name: str) -> None:
     """A frame or a tuple as inputs, and a network left as it was, gradients included."""
     module = network()
+    module[0] = nn.utils.parametrizations.weight_norm(module[0])
     parts, tensors = state(module)
     target = torch.linspace(0.0, 1.0, 16).reshape(2, 2, 4)
     generator = torch.Generator().manual_seed(0)
@@ -252,3 +253,46 @@ def test_what_a_rewritten_graph_does_not_train_is_named() -> None:
     assert smaller.trim_report.always_evaluating == ("norm", "drop")
     plain = trim(nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 2)).train(), (torch.zeros(2, 3),))
     assert plain.trim_report.form == "module" and plain.trim_report.always_evaluating == ()
+
+
+class Unheard(nn.Module):
+    """Layers that only training hears, one of them weight-normed, and a parameter that nothing reads."""
+
+    def __init__(self, *, literal: bool) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv1d(1, 16, 3), nn.Conv1d(8, 1, 1)
+        self.judge = nn.Sequential(nn.Conv1d(1, 4, 1), nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 1, 1)))
+        self.two.register_parameter("spare", nn.Parameter(torch.zeros(3)))
+        self.never, self.literal = nn.LayerNorm(5), literal
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.one(x)
+        signal, gate = (y[:, :8], y[:, 8:]) if self.literal else y.chunk(2, dim=1)
+        made = self.two(torch.tanh(signal) * torch.sigmoid(gate))
+        return (made, self.judge(made)) if self.training else made
+
+
+@pytest.mark.parametrize("literal", [True, False])
+def test_layers_that_evaluation_does_not_use_are_listed(literal: bool) -> None:
+    smaller = trim(Unheard(literal=literal), (torch.randn(1, 1, 40),))
+    report = smaller.trim_report
+    assert report.form == ("graph" if literal else "module")
+    assert report.unused == ("two.spare", "judge.0", "judge.1", "never")
+    assert ("judge.0.weight" in smaller.state_dict()) == (not literal)
+    assert report.to_json()["unused"] == report.unused
+    assert trim(network(), X).trim_report.unused == ()
+
+
+def test_normalisation_refuses_a_network_that_normalises_nothing() -> None:
+    error = refused(network(), "gains of normalisations", criterion="normalisation")
+    assert "magnitude" in error.remedy and error.where == "0, 3"
+
+
+def test_normalisation_names_the_families_it_scores_by_their_weights() -> None:
+    module = network()
+    module[2] = nn.Sequential(nn.BatchNorm1d(6), nn.Tanh())
+    report = trim(module, X, criterion="normalisation").trim_report
+    assert [family.name for family in report.families] == ["0", "3"] and report.fell_back == ("3",)
+    assert trim(module, X).trim_report.fell_back == ()
+    module[3] = nn.utils.parametrizations.weight_norm(module[3])
+    assert trim(module, X, criterion="normalisation").trim_report.fell_back == ()

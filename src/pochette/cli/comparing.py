@@ -120,6 +120,7 @@ class Compare(Verb):
 
     def _check(self, recipes: dict[str, Any]) -> None:
         """Refuse what cannot be, before any sound is listened to."""
+        from pochette.families import criteria
         from pochette.lab.shrink import shrink, weights_of
         from pochette.reduce.choosing import Choice
 
@@ -131,13 +132,17 @@ class Compare(Verb):
         for name, recipe in recipes.items():
             with building(name, {"--size": self.size}):
                 model = recipe.build()
+            left = round((1 - max(self.stops)) * weights_of(model))
             try:
-                shrink(model, round((1 - max(self.stops)) * weights_of(model)), Choice("random"))
+                shrink(model, left, Choice("random"))
             except ReductionError as error:
                 raise ReductionError(
                     f"{max(self.stops):.4g} of {name} cannot be removed: {error.what}",
                     remedy="Leave out the last of --stops, or start from a larger --size.",
                 ) from error
+            for criterion in self.criteria:
+                if hasattr(criteria[criterion], "falls_back"):
+                    shrink(model, left, Choice(criterion))  # says now if the model has nothing that it looks at
 
     def _listen(self, recipes: dict[str, Any], screen: Screen, tell: Tell) -> dict[str, FolderCorpus]:
         """Each model's corpus, at its rate and hop; one for all that agree."""

@@ -55,7 +55,7 @@ def real_products(*complex_or_not: bool) -> int:
         4 for two complex numbers, as it is written out (three products and more sums would do as well), 2 for a complex
         and a real one, else 1.
     """
-    return 2 ** sum(complex_or_not)
+    return 1 << sum(complex_or_not)
 
 
 class Survivors(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Mapping
 from typing import Any
@@ -211,8 +212,15 @@ class GraphModule(torch.fx.GraphModule):
 
     trim_report: Any
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> GraphModule:
+        """A copy that says of itself what the original says; PyTorch's own drops attributes that are no tensors."""
+        copied: Any = super().__deepcopy__(memo)
+        if "trim_report" in self.__dict__:
+            copied.trim_report = copy.deepcopy(self.trim_report, memo)
+        return copied  # type: ignore[no-any-return]
 
-def module_of(graph: Graph, persistent: Mapping[str, Any], trainable: frozenset[str]) -> nn.Module:
+
+def module_of(graph: Graph, persistent: Mapping[str, Any], trainable: frozenset[str]) -> GraphModule:
     """An ordinary module that does what a graph does.
 
     Args:

@@ -19,7 +19,7 @@ import numpy as np
 
 from pochette.errors import ReductionError
 from pochette.families import criteria
-from pochette.reduce.evidence import Evidence, FloatArray
+from pochette.reduce.evidence import Evidence, FloatArray, fallen_back
 from pochette.reduce.scaling import scaled, weights_of_a_unit
 from pochette.reduce.selection import Survivors, by_budget, check_scores, globally, local, removal_order
 from pochette.reduce.structure import Structure
@@ -87,12 +87,14 @@ def choose(
         family name to the numbers of the units that stay.
 
     Raises:
-        ReductionError: the request would change nothing or cannot be met, or the criterion lacks data.
+        ReductionError: the request would change nothing or cannot be met, or the criterion lacks data, or what it looks
+            at in every family.
     """
     if sum(asked is not None for asked in (keep, weights, macs)) != 1:
         raise ReductionError("Say once how much is to stay.", remedy="Give one of keep, weights and macs.")
     if keep is not None and not 0.0 < keep < 1.0:
         raise ReductionError(f"keep is {keep}.", remedy="Give the share of units to keep, between 0 and 1.")
+    fallen_back(criteria[choice.criterion], structure.families, evidence)  # refuses where that would be all
     scores = {family.name: criteria[choice.criterion](family, evidence) for family in structure.families}
     check_scores(scores)
 

@@ -6,7 +6,7 @@ captures a network with data for a criterion that reads weights alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
@@ -111,6 +111,53 @@ def reads_data(criterion: Criterion) -> Criterion:
     """Mark a criterion that `needs_data`; goes below the decorator that registers it."""
     criterion.__dict__["needs_data"] = True
     return criterion
+
+
+def falls_back(lacks: Callable[[UnitFamily, Evidence], bool], what: str) -> Callable[[Criterion], Criterion]:
+    """Mark a criterion that scores some families by something else than it is named for; goes below `member`.
+
+    Args:
+        lacks: whether a family has not what the criterion looks at.
+        what: it looks at, "gains of normalisations".
+
+    Returns:
+        the decorator.
+    """
+
+    def mark(criterion: Criterion) -> Criterion:
+        criterion.__dict__["falls_back"] = (lacks, what)
+        return criterion
+
+    return mark
+
+
+def fallen_back(
+    criterion: Callable[..., Any], families: Sequence[UnitFamily], evidence: Evidence
+) -> tuple[str, ...]:  # fmt: skip
+    """Families that a criterion scores by something else than it is named for, as they lack what it looks at.
+
+    Args:
+        criterion: a member of `pochette.families.criteria`.
+        families: of the network.
+        evidence: of the network.
+
+    Returns:
+        their names; none for most criteria.
+
+    Raises:
+        ReductionError: it would score all of them so.
+    """
+    lacks, what = getattr(criterion, "falls_back", (None, ""))
+    if lacks is None:
+        return ()
+    names = tuple(family.name for family in families if lacks(family, evidence))
+    if len(names) == len(families):
+        raise ReductionError(
+            f"This criterion looks at {what}, and no layer that can be trimmed has any.",
+            where=", ".join(names[:5]),
+            remedy="Choose a criterion that applies to every layer, such as magnitude.",
+        )
+    return names
 
 
 def weights_of_each(family: UnitFamily, place: Place, tensor: Tensor) -> FloatArray:

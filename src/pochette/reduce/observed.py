@@ -20,6 +20,7 @@ from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Value
 from pochette.graph.run import run
 from pochette.graph.units import Place, UnitFamily, Units, units_of
+from pochette.reduce.comparing import call_key
 from pochette.reduce.structure import sources
 
 FloatArray = npt.NDArray[np.float64]
@@ -60,6 +61,7 @@ class Observed:
         batches: data; empty if there is none.
         loss: what training minimises; None if nobody asks for gradients.
         seed: for what criteria draw.
+        scenes: graphs that are at hand.
     """
 
     module: nn.Module
@@ -67,8 +69,8 @@ class Observed:
     batches: Sequence[Batch] = ()
     loss: Loss | None = None
     seed: int = 0
-    _scenes: dict[tuple[Any, ...], tuple[Graph, Units]] = field(default_factory=dict)
-    """Shapes of a batch to the graph at them."""
+    scenes: dict[tuple[Any, ...], tuple[Graph, Units]] = field(default_factory=dict)
+    """What a batch has for its `call_key`, to the graph there and its units; missing ones are captured."""
     _watched: dict[tuple[int, str, int], FloatArray] = field(default_factory=dict)
     """Number of a batch, name of a value and axis to what was seen there."""
 
@@ -192,11 +194,11 @@ class Observed:
 
     def _scene(self, batch: Batch) -> tuple[Graph, Units]:
         """The graph at a batch's shapes, and its units."""
-        shapes = tuple(item.shape if isinstance(item, Tensor) else item for item in tree_leaves(batch.inputs))
-        if shapes not in self._scenes:
+        key = call_key(batch.inputs)
+        if key not in self.scenes:
             graph = capture(self.module, batch.inputs)
-            self._scenes[shapes] = graph, units_of(graph)
-        return self._scenes[shapes]
+            self.scenes[key] = graph, units_of(graph)
+        return self.scenes[key]
 
     def _seen(self, family: UnitFamily, *, made: bool) -> FloatArray:
         self._need_data()

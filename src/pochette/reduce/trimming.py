@@ -6,6 +6,7 @@ Four questions stay apart: what is scored (a criterion), over which units (the f
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -18,13 +19,15 @@ from torch import Tensor, nn
 from pochette.errors import ReductionError
 from pochette.families import criteria
 from pochette.graph.copying import copy_of
+from pochette.graph.graph import Graph
 from pochette.graph.rewrite import Remains, cut_graph
 from pochette.graph.trim import Cuts, put
 from pochette.graph.units import Place
 from pochette.measure.profile import macs_of
 from pochette.models.model import Model
 from pochette.reduce.choosing import Choice, choose
-from pochette.reduce.evidence import Evidence, needs_data
+from pochette.reduce.comparing import call_key
+from pochette.reduce.evidence import Evidence, fallen_back, needs_data
 from pochette.reduce.observed import Batch, Observed
 from pochette.reduce.structure import Structure
 from pochette.reduce.surgery import changed, smaller_module
@@ -64,9 +67,15 @@ class TrimReport:
     """Whether the module itself was made smaller, or the captured graph was rewritten."""
     lengths: str = "any"
     """For which lengths of its inputs the result holds."""
+    fell_back: tuple[str, ...] = ()
+    """Families that lack what the criterion looks at, and that it scored by something else: "normalisation" by the size
+    of weights where it found no gain."""
     always_evaluating: tuple[str, ...] = ()
     """Dropout and batch norms that a rewritten graph computes as in evaluation, also while it is trained: a graph is
     captured so. Empty where the module itself was made smaller."""
+    unused: tuple[str, ...] = ()
+    """Layers, or single parameters, that no output needs in evaluation: neither counted nor cut. A rewritten graph has
+    them no more; they stay in a module that was made smaller itself."""
     survivors: dict[Place, npt.NDArray[np.int64]] = field(default_factory=dict)
     """Axis of a stored tensor to its surviving indices, where some went."""
 
@@ -165,7 +174,8 @@ def trim_model(
     counts = {name: len(kept) for name, kept in survivors.items()}
     remains = structure.remains(survivors)
     cuts = Cuts(structure.graph, remains, PREFIX)
-    report = report_of(structure, counts, remains)
+    fell_back = fallen_back(criteria[choice.criterion], structure.families, evidence)
+    report = replace(report_of(structure, counts, remains), fell_back=fell_back)
     smaller = copy_of(model)
     put(smaller, changed(model.state_dict(), cuts.apply(model.state_dict())))
     return smaller, cuts, report  # type: ignore[return-value]
@@ -211,8 +221,8 @@ def trim(
         the smaller module in evaluation or training mode as the given one, with a `trim_report`.
 
     Raises:
-        ReductionError: the request is impossible, would change nothing, needs data that is not given, or nothing in the
-            module can be removed.
+        ReductionError: the request is impossible, would change nothing, needs data that is not given, nothing in the
+            module can be removed, or no layer has what the criterion looks at.
         UnknownNameError: no such criterion.
         ExportError: `torch.export` cannot follow the module.
     """
@@ -237,7 +247,8 @@ def trim(
                 remedy="Give data=[(inputs, target), ...] of the example's shapes, and a loss of output and target.",
             ) from error
 
-    evidence = Observed(copied, structure.graph, batches, judged if loss is not None else None, seed)
+    scenes = {call_key(example_inputs): (structure.graph, structure.units)}
+    evidence = Observed(copied, structure.graph, batches, judged if loss is not None else None, seed, scenes)
     survivors = choose(structure, evidence, choice, keep=keep)
     counts = {name: len(kept) for name, kept in survivors.items()}
     remains = structure.remains(survivors)
@@ -257,7 +268,9 @@ def trim(
         form=made.form,
         lengths=made.lengths,
         recalibrated=made.recalibrated,
+        fell_back=fallen_back(criteria[criterion], structure.families, evidence),
         always_evaluating=evaluating,
+        unused=_unused(copied, structure.graph),
     )
     made.module.trim_report = said  # type: ignore[assignment]
     return made.module
@@ -271,6 +284,20 @@ def _differ_in_training(module: nn.Module) -> tuple[str, ...]:
         for name, part in module.named_modules()
         if isinstance(part, norms) or (isinstance(part, dropping) and part.p > 0.0)
     )
+
+
+def _unused(module: nn.Module, graph: Graph) -> tuple[str, ...]:
+    """Layers of which a graph has no parameter, and the parameters that it lacks of other layers."""
+    named = dict(module.named_parameters(remove_duplicate=False))
+    used = {id(named[path]) for path in graph.stored if path in named}
+    layers: dict[str, list[str]] = defaultdict(list)
+    for path in named:
+        layers[path.rpartition(".")[0].removesuffix(".parametrizations.weight")].append(path)
+    found: list[str] = []
+    for layer, paths in layers.items():
+        missing = [path for path in paths if id(named[path]) not in used]
+        found += [layer] if layer and missing == paths else missing
+    return tuple(found)
 
 
 def _batch(item: Any) -> Batch:
