@@ -67,6 +67,8 @@ class TrimReport:
     """Whether the module itself was made smaller, or the captured graph was rewritten."""
     lengths: str = "any"
     """For which lengths of its inputs the result holds."""
+    not_multiples: dict[str, str] = field(default_factory=dict)
+    """Families whose number of units left is no multiple of what was asked for, and why."""
     fell_back: tuple[str, ...] = ()
     """Families that lack what the criterion looks at, and that it scored by something else: "normalisation" by the size
     of weights where it found no gain."""
@@ -86,13 +88,17 @@ class TrimReport:
         return plain
 
 
-def report_of(structure: Structure, counts: dict[str, int], remains: Remains) -> TrimReport:
+def report_of(
+    structure: Structure, counts: dict[str, int], remains: Remains, choice: Choice, evidence: Evidence
+) -> TrimReport:  # fmt: skip
     """Say what a removal does.
 
     Args:
         structure: of the whole network.
         counts: units left in each family.
         remains: of its graph.
+        choice: by which units were chosen.
+        evidence: on which they were.
 
     Returns:
         the report.
@@ -112,8 +118,20 @@ def report_of(structure: Structure, counts: dict[str, int], remains: Remains) ->
         parameters_before=structure.parameters(),
         parameters_after=structure.parameters(counts),
         not_exact=tuple(dict.fromkeys(norm for family in trimmed for norm in family.norms)),
+        not_multiples={
+            family.name: _too_few(family.units, choice.multiple_of)
+            for family in structure.families
+            if counts[family.name] % choice.multiple_of
+        },
+        fell_back=fallen_back(criteria[choice.criterion], structure.families, evidence),
         survivors=survivors,
     )
+
+
+def _too_few(units: int, multiple_of: int) -> str:
+    """Why a family's units do not come to a multiple: rounding up would take more than there are."""
+    staying = "the only unit stays" if units == 1 else f"all {units} units stay"
+    return f"{staying}; the next multiple of {multiple_of} would be {-(-units // multiple_of) * multiple_of}"
 
 
 # -- models of pochette ------------------------------------------------------------------------------------------------
@@ -174,8 +192,7 @@ def trim_model(
     counts = {name: len(kept) for name, kept in survivors.items()}
     remains = structure.remains(survivors)
     cuts = Cuts(structure.graph, remains, PREFIX)
-    fell_back = fallen_back(criteria[choice.criterion], structure.families, evidence)
-    report = replace(report_of(structure, counts, remains), fell_back=fell_back)
+    report = report_of(structure, counts, remains, choice, evidence)
     smaller = copy_of(model)
     put(smaller, changed(model.state_dict(), cuts.apply(model.state_dict())))
     return smaller, cuts, report  # type: ignore[return-value]
@@ -211,7 +228,8 @@ def trim(
         criterion: name of a member of `pochette.families.criteria`.
         scope: "local" (each family on its own), "global" (all ranked together) or "global_then_local".
         scaling: how scores of families are made comparable for global ranking, see `pochette.reduce.choosing`.
-        multiple_of: make what is left of every family a multiple, where it has so many; 4 or 8 suits vector units.
+        multiple_of: make what is left of every family a multiple (of a grouped convolution: in every group), where it
+            has so many; 4 or 8 suits vector units. `trim_report.not_multiples` says where it has not.
         data: batches for criteria that need them: (inputs, target) pairs, inputs a tensor or a tuple. On the first,
             normalisations over trimmed units are also recalibrated; without data they are left and named.
         loss: output and target to a scalar, for criteria that need gradients.
@@ -252,7 +270,7 @@ def trim(
     survivors = choose(structure, evidence, choice, keep=keep)
     counts = {name: len(kept) for name, kept in survivors.items()}
     remains = structure.remains(survivors)
-    report = report_of(structure, counts, remains)
+    report = report_of(structure, counts, remains, choice, evidence)
     made = smaller_module(
         copied,
         structure,
@@ -268,7 +286,6 @@ def trim(
         form=made.form,
         lengths=made.lengths,
         recalibrated=made.recalibrated,
-        fell_back=fallen_back(criteria[criterion], structure.families, evidence),
         always_evaluating=evaluating,
         unused=_unused(copied, structure.graph),
     )
