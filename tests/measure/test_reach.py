@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pochette.measure import profile
+from pochette.measure.reach import Probe
 
 
 class Causal(nn.Module):
@@ -124,6 +126,72 @@ def test_what_gradients_say(name: str) -> None:
     assert field == by_gradient(module, x)
     if ahead is not None:
         assert found == ahead
+
+
+class Every(nn.Module):
+    """Every fourth sample, held: frames that no stride shows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., ::4].repeat_interleave(4, -1)
+
+
+class Folded(nn.Module):
+    """Frames of 8, mixed, and a sample of its own beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(x.unflatten(-1, (-1, 8))).flatten(-2) + F.pad(x, (3, 0))[..., :-3]
+
+
+# Receptive field and look-ahead by hand.
+AROUND: dict[str, tuple[Callable[[], nn.Module], int | None, int | None]] = {
+    "round a corner": (lambda: nn.Conv1d(2, 2, 5, padding=2, padding_mode="circular"), 5, 2),
+    "mirrored": (lambda: nn.Conv1d(2, 2, 9, padding=4, padding_mode="reflect"), 9, 4),
+    "held at the ends": (lambda: nn.Conv1d(2, 2, 9, padding=4, padding_mode="replicate"), 9, 4),
+    # A held sample is the first of its four, and none of them waits for a later one.
+    "every fourth": (Every, 1, 0),
+    # The first of a frame hears all eight, seven of them to come, and three samples back.
+    "frames and samples": (Folded, 11, 7),
+    "late": (lambda: nn.ConstantPad1d((5, -5), 0.0), 1, 0),
+    "early": (lambda: nn.ConstantPad1d((-5, 5), 0.0), 1, 5),
+    "there and back, many": (
+        chain(nn.Conv1d(2, 3, 32, stride=16, padding=8), nn.Conv1d(3, 3, 16, stride=8, padding=4),
+              nn.ConvTranspose1d(3, 3, 8, stride=8), nn.ConvTranspose1d(3, 2, 16, stride=16)), 272, 199),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_by_hand(name: str) -> None:
+    make, field, ahead = AROUND[name]
+    torch.manual_seed(1)
+    assert reach(make(), torch.randn(1, 2, 1024)) == (field, ahead)
+
+
+# Runs of the graph; with every output of a period halved to its own answer there were 86, 70 and 265.
+RUNS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
+    "dilated": (lambda: wavenet(3, 1, 9), (1, 1, 4000), 8),
+    "recurrent": (lambda: nn.GRU(1, 8, batch_first=True), (1, 4000, 1), 8),
+    "there and back": (AROUND["there and back, many"][0], (1, 2, 4096), 60),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_takes_few_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, shape, most = RUNS[name]
+    runs = 0
+    plain = Probe._run
+
+    def counted(probe: Probe, *given: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        return plain(probe, *given)
+
+    monkeypatch.setattr(Probe, "_run", counted)
+    reach(make(), torch.zeros(shape))
+    assert 0 < runs <= most
 
 
 def test_frames_to_samples_count_in_samples() -> None:

@@ -1,18 +1,19 @@
 """How far back and how far ahead in time an output looks, found by trying.
 
 Part of the input is made not-a-number, the graph is run, and the outputs that become not-a-number are those that depend
-on that part. Making longer and longer beginnings and ends of the input so, and halving, gives for each output the
-first and the last input that it depends on, exactly and whatever the operators are. What a zero hides (a weight that
-is zero, an attention weight of a masked place) counts as dependence: it is in the structure. What passes only through
-a comparison does not show.
+on that part. Where all outputs are made alike, as by convolutions without strides and by recurrent layers, one early
+and one late input tell everything. Elsewhere longer and longer beginnings and ends of the input are made so, halving,
+until the output that depends on most is known, exactly and whatever the operators are. What a zero hides (a weight
+that is zero, an attention weight of a masked place) counts as dependence: it is in the structure. What passes only
+through a comparison does not show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor, prod
+from math import ceil, floor, lcm, prod
 from typing import Any
 
 import numpy as np
@@ -213,74 +214,169 @@ def _border(graph: Graph) -> list[str]:
 
 
 def _measure(probe: Probe) -> Reach:
+    if probe.time.rate == 1 and _strides(probe) == 1:
+        found = _of_one_sample(probe)
+        if found is not None:
+            return found
+    return _of_one_period(probe)
+
+
+def _lag(probe: Probe) -> int:
+    """How many inputs in front of the first output's there are: an output that is shorter ends with the input."""
+    return max(0, floor(probe.time.samples * probe.time.rate) - probe.outputs)
+
+
+# -- where every output is made like its neighbour ---------------------------------------------------------------------
+
+
+def _of_one_sample(probe: Probe) -> Reach | None:
+    """The reach where an input is heard at the same distances wherever it stands; None if that is not so.
+
+    A late input shows how far ahead outputs hear it, an early one how long. Whether inputs a little apart are heard a
+    little apart is tried with both.
+    """
+    last = probe.outputs - 1
+    ahead: list[int] = []
+    behind: list[int | None] = []
+    for shift in _SHIFTS if probe.time.samples > 4 * _SHIFTS[-1] else ():
+        late, early = probe.time.samples - 2 - shift, 1 + shift
+        heard = np.flatnonzero(probe.spoilt(late, late + 1))
+        if not len(heard) or heard[0] == 0:
+            return None  # cropped off, or heard from end to end, or round a corner
+        ahead.append(late - int(heard[0]))
+        if shift == 0 or behind[0] is not None:
+            flags = probe.spoilt(early, early + 1)
+            if not flags.any() or (flags[last] and not flags[last // 2]):
+                return None
+            behind.append(None if flags[last] else int(np.flatnonzero(flags)[-1]) - early)
+        if ahead[-1] != ahead[0] or behind[-1] != behind[0]:
+            return None
+    if not ahead:
+        return None
+    field = None if behind[0] is None else ahead[0] + behind[0] + 1
+    return Reach(field, max(ahead[0] - _lag(probe), 0))
+
+
+_SHIFTS = (0, 1, 2, 7)
+"""Frames and other groups of samples that are treated together show at one of these distances."""
+
+
+# -- where outputs differ within a period ------------------------------------------------------------------------------
+
+
+class Bounds:
+    """Between which inputs the first and the last lie that some outputs depend on, as far as was tried.
+
+    Args:
+        probe: tries.
+        outputs: (output,) that are asked about.
+    """
+
+    def __init__(self, probe: Probe, outputs: Indices) -> None:
+        self.probe, self.outputs = probe, outputs
+        samples = probe.time.samples
+        self.first = np.stack([np.zeros(len(outputs), np.int64), np.full(len(outputs), samples - 1)])
+        self.last = self.first.copy()
+
+    def try_last(self, start: int) -> Flags:
+        """Which outputs' last input is `start` or a later one."""
+        spoilt = self.probe.spoilt(start, self.probe.time.samples)[self.outputs]
+        self.last[0] = np.where(spoilt, np.maximum(self.last[0], start), self.last[0])
+        self.last[1] = np.where(spoilt, self.last[1], np.minimum(self.last[1], start - 1))
+        return spoilt
+
+    def try_first(self, end: int) -> Flags:
+        """Which outputs' first input comes before `end`."""
+        spoilt = self.probe.spoilt(0, end)[self.outputs]
+        self.first[1] = np.where(spoilt, np.minimum(self.first[1], end - 1), self.first[1])
+        self.first[0] = np.where(spoilt, self.first[0], np.maximum(self.first[0], end))
+        return spoilt
+
+    def latest(self, since: Indices) -> int:
+        """Largest distance of an output's last input from a moment of its own, tried no further than it takes.
+
+        Args:
+            since: (output,) the moments.
+
+        Returns:
+            the distance.
+        """
+        while True:
+            most = self.last[1] - since
+            place = int(np.argmax(most))
+            if most[place] <= (self.last[0] - since).max():
+                return int(most[place])
+            self.try_last(int(self.last[:, place].sum() + 1) // 2)
+
+    def longest(self) -> int:
+        """Largest distance of an output's last input from its first, both counted; tried no further than it takes."""
+        while True:
+            most = self.last[1] - self.first[0]
+            place = int(np.argmax(most))
+            if most[place] <= (self.last[0] - self.first[1]).max():
+                return int(most[place]) + 1
+            first, last = self.first[:, place], self.last[:, place]
+            if last[1] - last[0] >= first[1] - first[0]:
+                self.try_last(int(last.sum() + 1) // 2)
+            else:
+                self.try_first(int(first.sum() + 1) // 2)
+
+
+def _of_one_period(probe: Probe) -> Reach:
+    """The reach of the worst of as many neighbouring outputs as show all that there is."""
     time, width = probe.time, min(_period(probe), max(probe.outputs // 2, 1))
     middle = np.arange(width) + (probe.outputs - width) // 2
-    last = _last(probe, middle)
-    if not len(last) or max(last.values()) >= time.samples - 1:
+    middle = middle[probe.spoilt(0, time.samples)[middle]]
+    bounds = Bounds(probe, middle)
+    if not len(middle) or bounds.try_last(time.samples - 1).any():
         return Reach()
     # As late as the end of the example allows, so that as much as possible of the past lies inside.
-    later = time.samples - 2 - max(last.values()) - ceil(width / time.rate)
+    later = time.samples - 2 - bounds.latest(np.zeros(len(middle), np.int64)) - ceil(width / time.rate)
     asked = np.minimum(middle + max(floor(later * time.rate), 0), probe.outputs - 1)
-    last, first = _last(probe, asked), _first(probe, asked)
-    if not last or max(last.values()) >= time.samples - 1:
-        asked = middle
-        last, first = _last(probe, asked), _first(probe, asked)
+    moved = Bounds(probe, asked[probe.spoilt(0, time.samples)[asked]])
+    if len(moved.outputs) and not moved.try_last(time.samples - 1).any():
+        bounds = moved
+    own = np.array([ceil((out + _lag(probe) + 1) / time.rate) - 1 for out in bounds.outputs])
+    ahead = bounds.latest(own)
+    field = None if bounds.try_first(1).any() else bounds.longest()
     scale = max(time.rate, Fraction(1))
-    missing = max(0, floor(time.samples * time.rate) - probe.outputs)
-    ahead = max(last[out] - (ceil((out + missing + 1) / time.rate) - 1) for out in last)
-    inside = min(first.values()) > 0
-    field = max(last[out] - first[out] + 1 for out in last)
-    return Reach(floor(field * scale) if inside else None, floor(max(ahead, 0) * scale))
-
-
-def _first(probe: Probe, outputs: Indices) -> dict[int, int]:
-    """Output to the first input that it depends on; without those that depend on none."""
-    ends = _shortest(lambda length: probe.spoilt(0, length), probe.time.samples, outputs)
-    return {output: end - 1 for output, end in ends.items()}
-
-
-def _last(probe: Probe, outputs: Indices) -> dict[int, int]:
-    """Output to the last input that it depends on; without those that depend on none."""
-    samples = probe.time.samples
-    lengths = _shortest(lambda length: probe.spoilt(samples - length, samples), samples, outputs)
-    return {output: samples - length for output, length in lengths.items()}
-
-
-def _shortest(spoilt: Callable[[int], Flags], longest: int, outputs: Indices) -> dict[int, int]:
-    """For each output the least length at which it is spoilt, by halving; outputs share what is tried."""
-    found: dict[int, int] = {}
-
-    def halve(asked: Indices, low: int, high: int) -> None:
-        if not len(asked):
-            return
-        if high - low == 1:
-            found.update(dict.fromkeys(asked.tolist(), high))
-            return
-        middle = (low + high) // 2
-        flags = spoilt(middle)[asked]
-        halve(asked[flags], low, middle)
-        halve(asked[~flags], middle, high)
-
-    halve(outputs[spoilt(longest)[outputs]], 0, longest)
-    return found
+    return Reach(None if field is None else floor(field * scale), floor(max(ahead, 0) * scale))
 
 
 def _period(probe: Probe) -> int:
-    """So many neighbouring outputs show all that there is: places repeat with the product of all strides.
+    """So many neighbouring outputs show all that there is.
 
     At least 16, for what is cut and re-arranged by other means.
     """
-    strides = 1
-    for node in probe.graph.nodes:
-        name = node.op.split(".")[1]
-        if "conv" in name:
-            strides *= prod(_listed(node.args[3]))
-        elif "pool" in name and "adaptive" not in name:
-            strides *= prod(_listed(node.args[2] or node.args[1]))
-        elif name == "unfold":
-            strides *= node.args[3]
-    most = max(strides, ceil(probe.time.rate), ceil(1 / probe.time.rate))
+    most = max(_strides(probe), ceil(probe.time.rate), ceil(1 / probe.time.rate))
     return max(16, most)
+
+
+def _strides(probe: Probe) -> int:
+    """After so many samples places repeat by what strides make of them.
+
+    Each value's rate follows from the strides in front of it, steps down and up again undoing each other; so many
+    samples are whole numbers of all values' own.
+    """
+    rates = {id(value): Fraction(1) for value in probe.graph.inputs}
+    period = 1
+    for node in probe.graph.nodes:
+        rate = next((rates[id(value)] for value in node.inputs() if id(value) in rates), Fraction(1)) * _step(node)
+        rates.update((id(value), rate) for value in node.outputs)
+        period = lcm(period, max(rate.numerator, rate.denominator))
+    return period
+
+
+def _step(node: Node) -> Fraction:
+    """Places of an operator's output for each of its input, by its strides."""
+    name = node.op.split(".")[1]
+    if "conv" in name:
+        strides = prod(_listed(node.args[3]))
+        back = "transpose" in name or (name == "convolution" and node.args[6])
+        return Fraction(strides) if back else Fraction(1, strides)
+    if "pool" in name and "adaptive" not in name and "unpool" not in name:
+        return Fraction(1, prod(_listed(node.args[2] or node.args[1])))
+    return Fraction(1, node.args[3]) if name == "unfold" else Fraction(1)
 
 
 def _listed(given: Any) -> list[int]:
