@@ -13,7 +13,7 @@ import pytest
 
 from pochette.errors import RecipeError
 from pochette.lab.compare import Comparison, Row, points_of, rows_of, spread, to_csv
-from pochette.lab.compare_report import CLAIMS, page, sentences
+from pochette.lab.compare_report import CLAIMS, UNKNOWN_SKILL, page, sentences
 from pochette.lab.experiment import Anchor, Control, Cut, Dense, Experiment, Timing
 from pochette.lab.store import Result
 from pochette.models.ddsp import Ddsp
@@ -224,6 +224,42 @@ def test_sentences_say_no_more_than_seeds_can(errors: dict[str, float], seeds: t
     asked = comparison(seeds=seeds)
     told = sentences(points_of(rows_of(made_up(asked, **errors))))
     assert verdict in told[1]
+
+
+def test_no_multiplier_is_judged_without_its_skill() -> None:
+    """On seed 0 an error of 1.02 is 99.3 % of the way from the mean sound's 4 to the dense 1; from a mean of 1.025, 20 %."""
+    good = comparison(seeds=(0,))
+    told = sentences(points_of(rows_of(made_up(good, magnitude=1.02, random=1.4))))
+    assert "magnitude, local up to 80.0\u202f% removed (99.3\u202f% of the skill kept)" in told[0]
+    assert "1.02 times the dense error (99.3\u202f% of the skill kept) by magnitude" in told[1]
+    assert "1.40 (86.7\u202f% of the skill kept) by lots drawn" in told[1]
+    poor = made_up(good, magnitude=1.02, random=1.4)
+    poor = {e: dataclasses.replace(r, error=1.025) if isinstance(e, Anchor) else r for e, r in poor.items()}
+    told = sentences(points_of(rows_of(poor)))
+    assert "(20.0\u202f% of the skill kept)" in told[0] and "of the skill kept) by magnitude" in told[1]
+
+
+@pytest.mark.parametrize("anchor", [None, 0.5])
+def test_skill_that_nobody_knows_is_said_to_be_unknown(anchor: float | None) -> None:
+    """Without the mean sound's error, or with a dense model that is no better than it."""
+    asked = comparison(seeds=(0, 1, 2), anchor=anchor is not None)
+    results = {
+        experiment: dataclasses.replace(known, error=anchor) if isinstance(experiment, Anchor) else known
+        for experiment, known in made_up(asked, magnitude=1.02, random=1.4).items()
+    }
+    told = sentences(points_of(rows_of(results)))
+    assert "(skill not known)" in told[0] and told[1].count("(skill not known)") == 2
+    assert told[-1] == f"ddsp: {UNKNOWN_SKILL}"
+    assert "may then mean that nothing was learnt" in page_of(asked, results)
+
+
+def test_seeds_without_skill_are_counted() -> None:
+    asked = comparison()
+    results = {
+        experiment: dataclasses.replace(known, error=1.05) if isinstance(experiment, Anchor) else known
+        for experiment, known in made_up(asked, magnitude=1.02, random=1.4).items()
+    }
+    assert "of the skill kept in 1 of 3 seeds" in sentences(points_of(rows_of(results)))[0]
 
 
 def test_reach_ends_at_the_first_stop_that_is_worse() -> None:

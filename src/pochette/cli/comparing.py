@@ -233,6 +233,7 @@ class Compare(Verb):
             "error per dense",
             "low",
             "high",
+            "skill kept",
             "seeds",
         )
         rows = [
@@ -245,6 +246,7 @@ class Compare(Verb):
                 point.multiplier.mean,
                 point.multiplier.low,
                 point.multiplier.high,
+                "-" if point.skill is None else f"{point.skill.mean:.0%}",
                 point.multiplier.seeds,
             )
             for point in points

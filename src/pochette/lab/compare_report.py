@@ -7,7 +7,7 @@ page's security policy does not name.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -18,7 +18,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pochette.lab.compare import Comparison, Point
+from pochette.lab.compare import Comparison, Point, Spread
 from pochette.lab.judge import TEST_EXCERPTS, TEST_SECONDS
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, INK, SOFT, WINE, WORSE, _canvas, _svg, _tick, _ticks
@@ -202,6 +202,8 @@ def _scale(axes: Axes, places: Sequence[float], axis: Axis) -> None:
 def sentences(points: Sequence[Point]) -> list[str]:
     """What the comparison found, in words that say no more than its seeds can.
 
+    A multiplier never stands alone: beside it is how much skill was kept, or that nobody knows.
+
     Args:
         points: over seeds.
 
@@ -217,20 +219,38 @@ def sentences(points: Sequence[Point]) -> list[str]:
         if told:
             found.append(f"{model}: within 5 % of the dense model’s error on average stay {'; '.join(told)}.")
         found += _against_random(model, own)
+        if own and all(point.skill is None for point in own):
+            found.append(f"{model}: {UNKNOWN_SKILL}")
     return found
 
 
-def _removed(share: float | None) -> str:
-    return f"up to {words.percent(share)} removed" if share is not None else "at no stop"
+UNKNOWN_SKILL = (
+    "how much skill there was to keep is not known, because the mean sound’s error was left out or the dense model is "
+    "no better than it: a multiplier near 1 may then mean that nothing was learnt."
+)
 
 
-def _reach(points: Sequence[Point]) -> float | None:
-    """Largest share removed up to which every stop's mean stays below `WORSE`."""
+def _removed(far: Point | None) -> str:
+    return f"up to {words.percent(far.removed.mean)} removed ({_skill(far)})" if far is not None else "at no stop"
+
+
+def _skill(point: Point) -> str:
+    """How much of the dense model's skill a network kept, in words."""
+    if point.skill is None:
+        return "skill not known"
+    # Seeds whose dense model learnt nothing have no skill to keep.
+    some = point.skill.seeds < point.multiplier.seeds
+    where = f" in {point.skill.seeds} of {point.multiplier.seeds} seeds" if some else ""
+    return f"{_range(point.skill, words.percent)} of the skill kept{where}"
+
+
+def _reach(points: Sequence[Point]) -> Point | None:
+    """The stop of most removed up to which every stop's mean stays below `WORSE`."""
     reached = None
     for point in sorted(points, key=lambda point: point.removed.mean):
         if point.multiplier.mean > WORSE:
             break
-        reached = point.removed.mean
+        reached = point
     return reached
 
 
@@ -246,13 +266,14 @@ def _against_random(model: str, points: Sequence[Point]) -> list[str]:
         both = sorted(stops.keys() & lots.keys())
         if not both:
             continue
-        ours, theirs = stops[both[-1]].multiplier, lots[both[-1]].multiplier
-        at = f"At {words.percent(both[-1])} removed, {model} has {_range(ours)} times the dense error by {curve} and"
-        told.append(f"{at} {_range(theirs)} by lots drawn: {_verdict(ours, theirs)}.")
+        ours, theirs = stops[both[-1]], lots[both[-1]]
+        at = f"At {words.percent(both[-1])} removed, {model} has {_range(ours.multiplier)} times the dense error "
+        at += f"({_skill(ours)}) by {curve} and {_range(theirs.multiplier)} ({_skill(theirs)}) by lots drawn"
+        told.append(f"{at}: {_verdict(ours.multiplier, theirs.multiplier)}.")
     return told
 
 
-def _verdict(ours: Any, theirs: Any) -> str:
+def _verdict(ours: Spread, theirs: Spread) -> str:
     if min(ours.seeds, theirs.seeds) < 3:
         return "too few seeds to say which is better"
     if ours.low <= theirs.high and theirs.low <= ours.high:
@@ -260,10 +281,10 @@ def _verdict(ours: Any, theirs: Any) -> str:
     return "the criterion is better" if ours.mean < theirs.mean else "lots drawn are better"
 
 
-def _range(figure: Any) -> str:
+def _range(figure: Spread, show: Callable[[float], str] = words.number) -> str:
     if figure.seeds == 1 or not math.isfinite(figure.mean):
-        return str(words.number(figure.mean))
-    return f"{words.number(figure.mean)} ({words.number(figure.low)} to {words.number(figure.high)})"
+        return str(show(figure.mean))
+    return f"{show(figure.mean)} ({show(figure.low)} to {show(figure.high)})"
 
 
 def _colours() -> str:
