@@ -52,6 +52,12 @@ def chained(task: Task, corpus: Any) -> Outcome:
     return Outcome(result(digest=digest, weights=int(digest[:6], 16)), digest.encode())
 
 
+def whoami(task: Any, seconds: float) -> int:
+    """The process that this is, after some seconds."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
 def _trace(task: Task, what: str) -> None:
     name = f"{name_of(task.experiment)}-{os.getpid()}-{uuid.uuid4().hex[:6]}.{what}"
     (Path(os.environ[COUNTS]) / name).touch()

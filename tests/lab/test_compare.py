@@ -227,7 +227,7 @@ def test_sentences_say_no_more_than_seeds_can(errors: dict[str, float], seeds: t
 
 
 def test_no_multiplier_is_judged_without_its_skill() -> None:
-    """On seed 0 an error of 1.02 is 99.3 % of the way from the mean sound's 4 to the dense 1; from a mean of 1.025, 20 %."""
+    """On seed 0 an error of 1.02 is 99.3 % of the way from the mean sound's 4 to the dense 1; from 1.025 it is 20 %."""
     good = comparison(seeds=(0,))
     told = sentences(points_of(rows_of(made_up(good, magnitude=1.02, random=1.4))))
     assert "magnitude, local up to 80.0\u202f% removed (99.3\u202f% of the skill kept)" in told[0]

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from pochette.corpus.cache import cache_root
+from pochette.corpus.processes import nameless_main, pool_of
 from pochette.errors import SoundError
 from pochette.recipe import signature
 from pochette.sound.audio import AUDIO_SUFFIXES, Array, FloatArray, read_blocks
@@ -239,8 +236,8 @@ def analyse_all(jobs: list[Job], progress: Progress | None) -> None:
 def _analyse_together(jobs: list[Job], tell: Callable[[Job], None]) -> list[Job]:
     """Analyse in two processes; give back what is left should one of them die."""
     left = {job.name: job for job in jobs}
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        with _nameless_main():
+    with pool_of(2) as pool:
+        with nameless_main():
             waiting = {pool.submit(analyse, job): job for job in jobs}
         try:
             for future in as_completed(waiting):
@@ -252,21 +249,6 @@ def _analyse_together(jobs: list[Job], tell: Callable[[Job], None]) -> list[Job]
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return list(left.values())
-
-
-@contextmanager
-def _nameless_main() -> Iterator[None]:
-    """Hide the main script while processes start.
-
-    Spawned processes run it again to find what it defines, which ends badly in scripts without a `__name__` guard; our
-    work is defined here, so they need nothing of it.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def analyse(job: Job) -> None:

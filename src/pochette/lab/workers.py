@@ -8,7 +8,6 @@ then gets.
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import threading
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import numpy as np
 
 import pochette
 from pochette.corpus.folder import FolderCorpus, _Store
-from pochette.corpus.prepare import _nameless_main
+from pochette.corpus.processes import nameless_main, pool_of
 from pochette.errors import ToolError
 from pochette.lab.walk import Outcome, Task
 
@@ -99,6 +98,8 @@ class ThisProcess(_Closing):
 class LocalProcesses(_Closing):
     """Several processes of this machine, each with a pool of its own, so that one that dies breaks no other's work.
 
+    They end with this process, however it ends: a task that one of them had goes on from its checkpoint next time.
+
     Args:
         count: how many.
     """
@@ -108,13 +109,9 @@ class LocalProcesses(_Closing):
     def __init__(self, count: int) -> None:
         self.count = count
         self._lock = threading.Lock()
-        self._idle = [self._process() for _ in range(count)]
+        self._idle = [pool_of(1) for _ in range(count)]
         self._busy: set[ProcessPoolExecutor] = set()
         self._closed = False
-
-    @staticmethod
-    def _process() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
     def check(self, tags: set[str]) -> None:
         """See `Workers.check`."""
@@ -141,9 +138,9 @@ class LocalProcesses(_Closing):
 
     def _give(self, outer: Future[Outcome], work: tuple[Perform, Task, Any], attempt: int) -> None:
         with self._lock:
-            pool = self._idle.pop() if self._idle else self._process()
+            pool = self._idle.pop() if self._idle else pool_of(1)
             self._busy.add(pool)
-        with _nameless_main():
+        with nameless_main():
             perform, task, corpus = work
             inner = pool.submit(perform, task, corpus)
 
@@ -153,7 +150,7 @@ class LocalProcesses(_Closing):
             with self._lock:
                 self._busy.discard(pool)
                 if not self._closed:
-                    self._idle.append(self._process() if broken else pool)
+                    self._idle.append(pool_of(1) if broken else pool)
             if inner.cancelled() or self._closed:
                 outer.cancel()
             elif broken and attempt < ATTEMPTS:
