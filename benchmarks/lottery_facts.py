@@ -63,7 +63,7 @@ def of_model(model: Any) -> dict[str, Any]:
         plain data.
     """
     corpus = FolderCorpus.prepare(SOUNDS, model.sample_rate_hz, model.hop_samples)
-    parts = divide(corpus, model.split_by)
+    parts = divide(corpus, model)
     return {
         "fingerprint": corpus.fingerprint,
         "sample_rate_hz": corpus.sample_rate_hz,

@@ -90,6 +90,20 @@ def test_train_goes_on_when_the_budget_grows(verbs: Verbs, sounds: Path, tmp_pat
     assert "step 4" in said.err
 
 
+@pytest.mark.slow
+def test_a_model_of_no_pitches_is_held_out_sounds_by_every_verb(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    run, few = tmp_path / "run", ("--steps", "2")
+    trained = document(verbs("train", "wavenet", sounds, *TINY[:2], *few, *TINY[4:], "--out", run, "--json"))
+    reduced = document(verbs("reduce", run, *few, "--rounds", "1", "--json"))
+    assert trained["split"] == reduced["split"] and str(trained["split"]).startswith("held out by sound")
+    compared = verbs(
+        "compare", sounds, "--models", "wavenet", *TINY[:2], *few, *TINY[6:], "--stop-steps", "1", "--stops", "0.5",
+        "--criteria", "random", "--seeds", "0", "--no-anchor", "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert "test sound held out by sound" in Path(str(document(compared)["page"])).read_text()
+
+
 def test_train_refuses_a_folder_of_another_run(verbs: Verbs, sounds: Path, run: Path) -> None:
     said = verbs("train", "ddsp", sounds, *TINY, "--seed", "5", "--out", run)
     assert said.code == 1 and "another seed" in said.err and "--out" in said.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 from safetensors.torch import load as unpack
 from torch import Tensor, nn
 
+import pochette
 from pochette.corpus.folder import FolderCorpus
 from pochette.errors import PochetteError
+from pochette.families import models
 from pochette.lab import judge, shrink, walk
 from pochette.lab.experiment import Anchor, Control, Dense, Experiment, Timing, ancestors_of, parent_of, path
 from pochette.lab.shrink import compose, cut_tensors, hold_at_zero, scaled_to_size
@@ -276,10 +279,29 @@ def test_threads_and_seeds_of_the_caller_change_nothing_and_stay(corpus: FolderC
 
 
 def test_test_sound_is_heard_by_nothing_else(corpus: FolderCorpus) -> None:
-    parts = judge.divide(corpus)
+    parts = judge.divide(corpus, Ddsp.sized("tiny", sample_rate_hz=8000).build())
     names = [{sound.name for sound in part.sounds} for part in (parts.training, parts.looks, parts.test)]
     assert all(names) and not (names[0] & names[1] or names[0] & names[2] or names[1] & names[2])
     assert set().union(*names) == {sound.name for sound in corpus.sounds}
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_model_is_held_out_what_it_asks_for(corpus: FolderCorpus, name: str) -> None:
+    model = models[name].sized("tiny").build()
+    parts = judge.divide(corpus, model)
+    for part in (judge.hold_out(corpus, model, 3)[1], parts.looks, parts.test):
+        assert part.split_note.startswith(f"held out by {model.split_by}")
+
+
+def test_nobody_but_the_judge_divides_a_corpus() -> None:
+    """So that nobody can forget to ask the model."""
+    source = Path(pochette.__file__).parent
+    asking = [
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if re.search(r"\.split_by\b|corpus\.split\(|rest\.split\(", path.read_text(encoding="utf-8"))
+    ]
+    assert asking == ["lab/judge.py"]
 
 
 def test_excerpts_are_stretches_of_test_sound(corpus: FolderCorpus, monkeypatch: pytest.MonkeyPatch) -> None:

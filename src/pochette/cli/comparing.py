@@ -156,7 +156,7 @@ class Compare(Verb):
             key = (model.sample_rate_hz, model.hop_samples)
             if key not in prepared:
                 corpus = FolderCorpus.prepare(self.sounds, *key, progress=counting(tell, "listen"))
-                divide(corpus, model.split_by)  # says now if there is too little to divide
+                divide(corpus, model)  # says now if there is too little to divide
                 for problem in corpus.problems if not prepared else ():
                     screen.say(f"left out: {problem.name}: {problem.what} {problem.remedy}")
                 prepared[key] = corpus
@@ -200,9 +200,11 @@ class Compare(Verb):
 
         corpus = next(iter(corpora.values()))
         name = self.sounds.resolve().name
+        apart = {model: divide(corpora[model], recipe.build()).test for model, recipe in comparison.recipes.items()}
+        notes = dict.fromkeys(test.split_note for test in apart.values())
         sounds = (
             f"Trained on {len(corpus)} sounds of the folder {name}, {corpus.seconds:.0f} s in all "
-            f"(fingerprint {corpus.fingerprint}); test sound {divide(corpus).test.split_note}."
+            f"(fingerprint {corpus.fingerprint}); test sound {'; '.join(notes)}."
         )
         return page(comparison, points, failed, name, sounds, self._again(self.seeds))
 

@@ -162,9 +162,10 @@ def _session(
     share: float = 1.0,
 ) -> Session:  # fmt: skip
     """A session whose phases after the first `1 - share` of it get the time or steps that were asked for."""
+    from pochette.lab.judge import hold_out
     from pochette.train.session import Session
 
-    train, held_out = corpus.split(seed=training.seed, by=model.split_by)
+    train, held_out = hold_out(corpus, model, training.seed)
 
     def report(phase: str, trainer: Trainer) -> None:
         used = trainer.budget.used(trainer.progress.seconds, trainer.progress.steps)
@@ -233,6 +234,7 @@ class Reduce(Verb, Generic[R]):
         data = {
             "run": str(folder),
             "resumed": session.resumed,
+            "split": session.held_out.split_note,
             "rounds": [dict(zip(headings, row, strict=True)) for row in rows],
             "trimmed": [item.report for item in rounds if item.report],
         }

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pochette.corpus.folder import By, FolderCorpus
+from pochette.corpus.folder import FolderCorpus
 from pochette.errors import RunError
 from pochette.families import boards
 from pochette.models.model import Excerpt, Model
@@ -41,12 +41,29 @@ class Parts:
     """What only the error is measured on."""
 
 
-def divide(corpus: FolderCorpus, by: By = "pitch") -> Parts:
+def hold_out(corpus: FolderCorpus, model: Model, seed: int) -> tuple[FolderCorpus, FolderCorpus]:
+    """Set sounds apart that a model's training never hears: the one place that asks `Model.split_by`.
+
+    Args:
+        corpus: whole, or what is left of it.
+        model: whose training it is.
+        seed: which sounds.
+
+    Returns:
+        what is trained on, and what is held out.
+
+    Raises:
+        SoundError: there is too little to divide.
+    """
+    return corpus.split(seed=seed, by=model.split_by)
+
+
+def divide(corpus: FolderCorpus, model: Model) -> Parts:
     """Set the test sounds apart, then those for looking at.
 
     Args:
         corpus: whole.
-        by: what is held out, see `Model.split_by`.
+        model: that is judged.
 
     Returns:
         three parts that share no note (no sound or stretch, in corpora of few notes).
@@ -54,8 +71,8 @@ def divide(corpus: FolderCorpus, by: By = "pitch") -> Parts:
     Raises:
         SoundError: there is too little to divide.
     """
-    rest, test = corpus.split(seed=TEST_SPLIT, by=by)
-    training, looks = rest.split(seed=LOOKS_SPLIT, by=by)
+    rest, test = hold_out(corpus, model, TEST_SPLIT)
+    training, looks = hold_out(rest, model, LOOKS_SPLIT)
     return Parts(training, looks, test)
 
 

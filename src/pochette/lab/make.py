@@ -30,6 +30,7 @@ from pochette.instrument import Instrument, remember_built_here
 from pochette.lab.build import Ranges, build_instrument
 from pochette.lab.cost import EngineCost, count, time_on_host
 from pochette.lab.evaluate import Evaluation, distance_to_held_out, evaluate
+from pochette.lab.judge import hold_out
 from pochette.lab.playing import Playing, hear_playing
 from pochette.lab.result import MakeResult
 from pochette.lab.runs import sized
@@ -219,7 +220,7 @@ def _begin(request: Make, tell: Tell) -> _Job:
             dense.hop_samples,
             progress=lambda done, total, name: tell("listen", done / max(total, 1), name),
         )
-        training_part, held_out = corpus.split(seed=request.seed, by=dense.split_by)
+        training_part, held_out = hold_out(corpus, dense, request.seed)
     return _Job(request, tell, clock, board, folder, dense, corpus, training_part, held_out)
 
 

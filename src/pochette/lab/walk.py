@@ -112,7 +112,7 @@ def perform(task: Task, corpus: FolderCorpus) -> Outcome:
     """
     with _ONE_AT_A_TIME, _one_thread(), torch.random.fork_rng(devices=[]):
         experiment = task.experiment
-        parts = divide(corpus, root_of(experiment).recipe.build().split_by)
+        parts = divide(corpus, root_of(experiment).recipe.build())
         if isinstance(experiment, Anchor):
             return _anchor(experiment, parts)
         if isinstance(experiment, Timing):
