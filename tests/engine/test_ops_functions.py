@@ -74,6 +74,8 @@ FUNCTIONS: Table = {
     "where of numbers": (lambda x: torch.where(x > 0, 1.0, -0.5) + x, X),
     "flags by their bits": (lambda x, y: aten.bitwise_and(x > 0, y > 0) + aten.bitwise_or(x > 1, y > 1) * x
                             + aten.bitwise_xor(x > 0, y > 0), X, X),
+    "copy": (lambda x, y: aten.copy(torch.tanh(x), y), X, X),
+    "copy, broadcast": (lambda x, y: aten.copy(torch.tanh(x), y[:, :1]), X, X),
     "true_divide": (lambda x, y: aten.true_divide(x, y.abs() + 1), X, X),
     "old names": (lambda x, y: aten.multiply(x, y) + aten.divide(x, y.abs() + 1) - aten.subtract(x, y), X, X),
     "prelu": (F.prelu, (2, 5, 7), (5,)),

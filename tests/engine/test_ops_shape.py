@@ -51,6 +51,8 @@ CASES: Table = {
     "stack behind": (lambda x, y: torch.stack([x, y], dim=-1), (2, 3), (2, 3)),
     "written by index": (lambda x: _written(x, (slice(None), 2)), (3, 5)),
     "written by range": (lambda x: _written(x, (slice(None), slice(1, 5, 2))), (3, 6)),
+    "written by another": (lambda x, y: _written(x, (slice(None), slice(1, 4)), y[:, :3]), (3, 6), (3, 4)),
+    "written by a broadcast": (lambda x, y: _written(x, (slice(None), slice(1, 5, 2)), y), (3, 6), (3, 1)),
     "glu": (lambda x: F.glu(x, dim=1), (2, 6, 5)),
     "glu of the last": (F.glu, (2, 6)),
     "squeeze, unsqueeze": (lambda x: x.squeeze(1).unsqueeze(0).squeeze(), (3, 1, 5)),
@@ -80,9 +82,9 @@ CASES: Table = {
 }
 
 
-def _written(x: torch.Tensor, place: Any) -> torch.Tensor:
+def _written(x: torch.Tensor, place: Any, what: Any = 0.25) -> torch.Tensor:
     y = torch.tanh(x)
-    y[place] = 0.25
+    y[place] = what
     return y
 
 

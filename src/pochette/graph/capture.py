@@ -127,10 +127,7 @@ def _translate(program: torch.export.ExportedProgram) -> Graph:
         elif hasattr(fx_node.target, "_schema") and fx_node.meta.get("val") is None:
             continue  # an assertion on a tensor's type or length, which gives nothing
         elif hasattr(fx_node.target, "_schema"):
-            node = _node(fx_node, values)
-            nodes.append(node)
-            several = isinstance(fx_node.meta["val"], (tuple, list))
-            values[fx_node.name] = node.outputs if several else node.output
+            values[fx_node.name] = _append(nodes, _node(fx_node, values), fx_node)
         elif fx_node.users:
             raise ExportError(
                 f"The graph calls {getattr(fx_node.target, '__name__', fx_node.target)}, which is no tensor operator.",
@@ -148,6 +145,16 @@ def _translate(program: torch.export.ExportedProgram) -> Graph:
     form = (program.call_spec.in_spec, program.call_spec.out_spec)
     graph = Graph(inputs, nodes, outputs, mutations, tensors, stored, tuple(results), form, tuple(fed))
     return _without_dead(graph)
+
+
+def _append(nodes: list[Node], node: Node, fx_node: torch.fx.Node) -> Any:
+    """Put a node behind others, unless it changes nothing; what it gives."""
+    if node.op == "aten.copy.default":
+        source, made = node.args[1], node.output
+        if source.kind == "computed" and (source.shape, source.dtype) == (made.shape, made.dtype):
+            return source  # of what is written over nothing is left
+    nodes.append(node)
+    return node.outputs if isinstance(fx_node.meta["val"], (tuple, list)) else node.output
 
 
 def _placeholder(fx_node: torch.fx.Node, spec: Any, mutated: set[str]) -> Value | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
+from pochette.graph.loops import Operand, broadcast_strides, loop, strides_of
 from pochette.graph.operator import Chain, Cost, Part, describe
 from pochette.graph.ops.pointwise import Elementwise, Pointwise, literal_as_vector
 
@@ -64,6 +65,33 @@ class MaskedFill(Function):
             number = max(-FARTHEST, min(FARTHEST, float(number)))
         filled = Node(node.op, (x, flag, number), node.outputs, node.layer)
         return super().chain(filled, emitter)
+
+
+class Copy(Pointwise):
+    """One tensor's elements in another's shape: what a write into a slice puts there."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _, x: x, operands=2)
+
+    def cost(self, node: Node) -> Cost:
+        """Nothing is computed."""
+        return Cost()
+
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """None: what is written over would be a link that nothing reads."""
+        return None
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """The second argument, broadcast; of the first only the shape counts."""
+        source, out = node.args[1], node.output
+        if not source.dtype.is_floating_point or not out.dtype.is_floating_point:
+            emitter.refuse("a copy of numbers that are no floats")
+        made, given = emitter.ref(out), emitter.ref(source)
+        operands = [
+            Operand(made, tuple(strides_of(out.shape))),
+            Operand(given, tuple(broadcast_strides(source.shape, out.shape))),
+        ]
+        loop(emitter, out.shape, operands, lambda i, j: f"({made})[{i}] = ({given})[{j}];")
 
 
 class Divided(Function):
@@ -168,6 +196,7 @@ describe("aten.addcmul.default", operator=Function(lambda x, a, b, value: f"{x} 
 describe("aten.addcdiv.default", operator=Function(lambda x, a, b, value: f"{x} + {value} * {a} / {b}", 4))
 describe("aten.lerp.Scalar", "aten.lerp.Tensor", operator=Function(lambda a, b, w: f"{a} + {w} * ({b} - {a})", 3))
 describe("aten.hypot.default", operator=Function(lambda a, b: f"pc_@sqrt({a} * {a} + {b} * {b})", 2))
+describe("aten.copy.default", operator=Copy())
 describe("aten.masked_fill.Scalar", "aten.masked_fill.Tensor", operator=MaskedFill())
 describe("aten.div.Tensor_mode", "aten.div.Scalar_mode", operator=Divided())
 describe("aten.floor_divide.default", operator=Function(lambda a, b: f"pc_@floor({a} / {b})", 2))

@@ -211,26 +211,37 @@ class Scatter(Operator):
     """A range of an axis written over: `slice_scatter` and `select_scatter`."""
 
     def couple(self, node: Node, coupling: Coupling) -> None:
-        """The axis stays whole; the others are tied to the source's."""
-        x, source, axis = node.args[0], node.args[1], node.args[2]
-        axis %= len(x.shape)
-        axes = coupling.axes(x)
-        coupling.freeze_labels(axes[axis], "written at fixed places")
-        theirs = coupling.axes(source)
+        """What is written goes with what was there; a single place, or every so-manieth, stays whole."""
+        axis, start, end, step = self._span(node)
+        axes, theirs = coupling.axes(node.args[0]), coupling.axes(node.args[1])
+        if step != 1 or len(theirs) < len(axes):
+            coupling.freeze_labels(axes[axis], "written at fixed places")
         if len(theirs) < len(axes):
-            theirs.insert(axis, axes[axis])
+            theirs.insert(axis, axes[axis][start:end])
         for number, labels in enumerate(axes):
-            if number != axis:
-                coupling.tie(labels, theirs[number])
+            coupling.tie(labels[start:end:step] if number == axis else labels, theirs[number])
         coupling.set(node.output, axes)
+
+    def refit(self, node: Node, survivors: Survivors) -> tuple[str, tuple[Any, ...]]:
+        """The bounds count what survives before them."""
+        axis, start, end, _ = self._span(node)
+        x, source = node.args[:2]
+        kept = survivors.indices(x, axis)
+        if len(kept) == x.shape[axis]:
+            return node.op, node.args
+        bounds = int(np.searchsorted(kept, start)), int(np.searchsorted(kept, end))
+        return node.op, (x, source, axis, *bounds, *node.args[5:])
+
+    def _span(self, node: Node) -> tuple[int, int, int, int]:
+        name = "select.int" if "select" in node.op else "slice.Tensor"
+        return _span(Node(f"aten.{name}", (node.args[0], *node.args[2:]), node.outputs, node.layer))
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """A copy of all, then the range over it."""
         x, source = node.args[:2]
         out, sizes = node.output, strides_of(x.shape)
         move(emitter, out, x, x.shape, sizes, sizes)
-        name = "select.int" if "select" in node.op else "slice.Tensor"
-        axis, start, end, step = _span(Node(f"aten.{name}", (x, *node.args[2:]), (out,), node.layer))
+        axis, start, end, step = self._span(node)
         _put(out, source, axis, start, emitter, len(range(start, end, step)), step)
 
 
