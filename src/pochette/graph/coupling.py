@@ -5,7 +5,8 @@ channels one label), re-arrange them (concatenation, slices) or tie them (the ro
 tied directly or indirectly stand and fall together; `pochette.graph.units` makes removable units of them.
 
 A reshape that parts an axis in two, or merges two, is undecided at first: indices can be removed along either side, but
-what is left must remain a rectangle. Such a `Grid` is settled at the end, when it is known what is fixed.
+what is left must remain a rectangle. Such a `Grid` is settled at the end, when it is known what is fixed; where
+weights make both sides, units go along both.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Coupling:
     """Learnt weights as they were used, and what they make."""
     _readers: list[tuple[Labels, int]] = field(default_factory=list)
     _grids: list[Grid] = field(default_factory=list)
+    crossed: list[Grid] = field(default_factory=list)
+    """Grids of which rows and columns can go: a cell goes with either of its sides."""
     _learnt: set[int] = field(default_factory=set)
     _read: set[int] = field(default_factory=set)
 
@@ -251,7 +254,10 @@ class Coupling:
             forced = [(counts, grid) for counts, grid in choices if 0 in counts]
             # One free choice at a time: it may decide others.
             for (outer, inner), grid in forced or choices[:1]:
-                self._decide(grid, outer, inner)
+                if outer and inner and self._crosses(grid, unit, fixed):
+                    self.crossed.append(grid)
+                else:
+                    self._decide(grid, outer, inner)
                 undecided.remove(grid)
 
     def _fixed(self, unit: Labels) -> Flags:
@@ -284,6 +290,25 @@ class Coupling:
                 self.freeze_labels(grid.cells[new], self.reason(grid.outer[:1], unit))
                 changed = True
         return changed
+
+    def _crosses(self, grid: Grid, unit: Labels, fixed: Flags) -> bool:
+        """Whether rows and columns can both go, as in a product of every unit of one layer with every one of another.
+
+        Weights make both sides, nothing else has a part in the cells, and wherever some of them are all are.
+        """
+        cells, outer, inner = unit[grid.cells], unit[grid.outer], unit[grid.inner]
+        made, sides = self._made(unit), np.concatenate([outer, inner])
+        if not made[sides].all() or made[cells].any() or fixed[sides].any() or fixed[cells].any():
+            return False
+        if any(len(np.unique(units)) < units.size for units in (outer, inner, cells)):
+            return False
+        others = (
+            part for other in self._grids if other is not grid for part in (other.cells, other.outer, other.inner)
+        )
+        if any(np.isin(unit[part], cells).any() for part in others):
+            return False
+        counts = [np.bincount(unit[axis], minlength=self._next)[cells] for axes in self._axes.values() for axis in axes]
+        return all(count.min() == count.max() for count in counts)
 
     def _decide(self, grid: Grid, outer: int, inner: int) -> None:
         if outer == inner == 0:

@@ -30,7 +30,7 @@ class Remains:
     """
 
     def __init__(self, units: Units, removed: Flags) -> None:
-        self.units, self.removed = units, removed
+        self.units, self.removed = units, units.closed(removed)
         self._known: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
 
     def indices(self, value: Value, axis: int) -> npt.NDArray[np.int64]:

@@ -59,6 +59,38 @@ class Units:
     coupling: Coupling = field(repr=False)
     unit: Labels = field(repr=False)
     """(label,) number of its unit."""
+    crossed: tuple[tuple[Indices, Indices, Indices], ...] = field(default=(), repr=False)
+    """Units of the cells, rows and columns of grids whose cells go with either of their sides."""
+
+    def closed(self, removed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """What goes where some units go: with a row or a column its cells.
+
+        Args:
+            removed: (unit,) which of them go.
+
+        Returns:
+            (unit,) which go then.
+        """
+        gone = removed.copy()
+        for cells, rows, columns in self.crossed:
+            gone[cells] = removed[rows][:, None] | removed[columns][None]
+        return gone
+
+    def owners(self, value: Value, axis: int) -> list[Indices]:
+        """The units to which the indices of an axis belong; of cells first those of their rows, then of their columns.
+
+        Args:
+            value: of the graph.
+            axis: of the value.
+
+        Returns:
+            (index,) number of a unit, once or twice.
+        """
+        own = self.unit[self.coupling.axes(value)[axis]]
+        by_row, by_column = np.arange(len(self.unit)), np.arange(len(self.unit))
+        for cells, rows, columns in self.crossed:
+            by_row[cells], by_column[cells] = rows[:, None], columns[None]
+        return [by_row[own]] if np.array_equal(by_row[own], own) else [by_row[own], by_column[own]]
 
     def indices(self, value: Value, axis: int, removed: npt.NDArray[np.bool_]) -> Indices:
         """Indices of an axis that survive the removal of some units.
@@ -66,7 +98,7 @@ class Units:
         Args:
             value: of the graph.
             axis: of the value.
-            removed: (unit,) which units go.
+            removed: (unit,) which units go, `closed`.
 
         Returns:
             surviving indices in order.
@@ -113,11 +145,18 @@ def units_of(graph: Graph) -> Units:
     """
     coupling = propagate(graph)
     unit = coupling.settle()
+    crossed = tuple((unit[grid.cells], unit[grid.outer], unit[grid.inner]) for grid in coupling.crossed)
+    sides = _sides(crossed)
     makers, readers = _by_unit(coupling._makers, unit), _by_unit(coupling._readers, unit)
     reasons: dict[int, str] = {}
     for labels, reason in coupling._frozen:
         for number in np.unique(unit[labels]).tolist():
             reasons.setdefault(number, reason)
+    for cell, both in sides.items():
+        for number in both:
+            readers[number] |= readers[cell]
+            if cell in reasons:
+                reasons.setdefault(number, reasons[cell])
     for number, nodes in makers.items():
         if not readers[number] - nodes:
             reasons.setdefault(number, "read by no learnt weight")
@@ -132,6 +171,7 @@ def units_of(graph: Graph) -> Units:
         elif makers[number]:
             grouped[tuple((place, len(found)) for place, found in places.items())].append(number)
     norms = [(set(unit[labels].tolist()), layer) for labels, layer in coupling._norms]
+    norms = [(members.union(*(sides[number] for number in sides.keys() & members)), layer) for members, layer in norms]
     families = [
         UnitFamily(
             name,
@@ -142,7 +182,16 @@ def units_of(graph: Graph) -> Units:
         )
         for name, (signature, numbers) in zip(_names(grouped, made), grouped.items(), strict=True)
     ]
-    return Units(tuple(families), kept, coupling, unit)
+    return Units(tuple(families), kept, coupling, unit, crossed)
+
+
+def _sides(crossed: Iterable[tuple[Indices, Indices, Indices]]) -> dict[int, tuple[int, int]]:
+    """Unit of a cell to those of its row and its column."""
+    return {
+        int(cell): (int(rows[row]), int(columns[column]))
+        for cells, rows, columns in crossed
+        for (row, column), cell in np.ndenumerate(cells)
+    }
 
 
 def _by_unit(marks: Iterable[tuple[Labels, int]], unit: Labels) -> defaultdict[int, set[int]]:

@@ -211,7 +211,7 @@ class Observed:
                 self._watch(number)
             rows = self._watched[number, value.name, axis]
             if made:
-                labels = units.unit[units.coupling.axes(value)[axis]]
+                labels = next(own for own in units.owners(value, axis) if np.isin(same.numbers, own).all())
                 rows = np.stack([rows[:, labels == unit].mean(axis=1) for unit in same.numbers], axis=1)
             parts.append(rows)
         return np.concatenate(parts)
@@ -280,8 +280,9 @@ def _last_read(units: Units, family: UnitFamily) -> Spot:
     """The value, and its axis, in which the family's units are read last."""
     for reading in reversed(units.coupling.readings):
         value = reading.value
-        labels = units.unit[units.coupling.axes(value)[reading.axis]]
-        if value.kind == "computed" and not units.coupling.learnt(value) and np.isin(family.numbers, labels).all():
+        if value.kind != "computed" or units.coupling.learnt(value):
+            continue
+        if any(np.isin(family.numbers, own).all() for own in units.owners(value, reading.axis)):
             return value, reading.axis
     raise ReductionError(
         f"Nothing reads the units of {family.name} as data.", remedy="Choose a criterion of weights such as magnitude."

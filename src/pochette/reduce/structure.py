@@ -162,6 +162,8 @@ class Structure:
         if counts is not None:
             missing = np.array([family.units - counts[family.name] for family in self.families], float)
         lengths = self._lengths - self._owned @ missing
+        for at, times, sides, owned in self._crossings:
+            lengths[at] -= times * (sides.prod() - (sides - owned @ missing).prod())
         return np.multiply.reduceat(lengths, self._first)
 
     @cached_property
@@ -189,6 +191,24 @@ class Structure:
                 if place.path in start:
                     owned[start[place.path] + place.axis, number] = indices.shape[1]
         return owned
+
+    @cached_property
+    def _crossings(self) -> list[tuple[int, int, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+        """Axes along which the units of two families cross.
+
+        Place in `_lengths`, how often each cell stands there, (side,) how many units there are, and (side, family) how
+        many of them a unit of a family is.
+        """
+        found = []
+        for cells, *sides in self.units.crossed:
+            whole = np.array([len(side) for side in sides], float)
+            owned = np.array([[np.isin(side, f.numbers).sum() / f.units for f in self.families] for side in sides])
+            for value, first in zip(self._parameters, self._first.tolist(), strict=True):
+                for axis, labels in enumerate(self.units.coupling.axes(value)):
+                    times = int(np.isin(self.units.unit[labels], cells).sum()) // cells.size
+                    if times:
+                        found.append((first + axis, times, whole, owned))
+        return found
 
     @cached_property
     def _rates(self) -> npt.NDArray[np.float64]:
