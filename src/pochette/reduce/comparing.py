@@ -54,18 +54,19 @@ _PLACED = "normal normal_functional uniform bernoulli exponential cauchy log_nor
 _DRAWS = frozenset(f"rand randn randint {_LIKE} {_PLACED} multinomial poisson".split())
 
 
-def outputs_of(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    """What a call of a copy of a module gives, in evaluation mode.
+def outputs_of(module: nn.Module, inputs: tuple[Any, ...], *, copied: bool = True) -> tuple[Tensor, ...]:
+    """What a call of a module gives, in evaluation mode.
 
     Args:
         module: left as it was, its state too.
         inputs: positional arguments.
+        copied: whether a copy is called; without, the module is to be evaluating and to carry no state on.
 
     Returns:
         every tensor among the results, in order.
     """
-    copied = copy_of(module).eval()
-    found = copied(*inputs)
+    called = copy_of(module).eval() if copied else module
+    found = called(*inputs)
     return tuple(item for item in tree_leaves(found) if isinstance(item, Tensor))
 
 

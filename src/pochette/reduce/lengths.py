@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Value
 from pochette.graph.lengths import Plain, Shape, text
 from pochette.graph.rewrite import Remains, masked
@@ -36,7 +37,7 @@ class Lengths:
 
 
 def lengths_of(
-    module: nn.Module, structure: Structure, remains: Remains, rewritten: nn.Module, inputs: tuple[Any, ...]
+    module: nn.Module, structure: Structure, remains: Remains, smaller: Graph, inputs: tuple[Any, ...]
 ) -> Lengths:
     """Try a rewritten graph with each length of its inputs changed.
 
@@ -48,13 +49,15 @@ def lengths_of(
         module: the captured one.
         structure: of it.
         remains: of its graph.
-        rewritten: the smaller graph as a module.
+        smaller: the rewritten graph.
         inputs: what was captured with.
 
     Returns:
         what it holds for.
     """
     graph = structure.graph
+    # Copying takes longer than calling, and only what carries state on is another after a call.
+    called = module if graph.mutations else copy_of(module).eval()
     places = {(axis, size) for leaf, _ in _tensors(graph, inputs) for axis, size in enumerate(leaf.shape)}
     free: dict[tuple[int, int], str] = {}
     fixed = False
@@ -62,7 +65,7 @@ def lengths_of(
         answer = None
         for length in (2 * size, 2 * size + 1, size - 1)[: 3 if size > 1 else 2]:
             changed = _at_length(inputs, axis, size, length)
-            held = _holds(module, structure, remains, rewritten, changed)
+            held = _holds(called, structure, remains, smaller, changed)
             answer = answer if held is None else held
             if held is False:
                 break
@@ -74,13 +77,13 @@ def lengths_of(
 
 
 def _holds(
-    module: nn.Module, structure: Structure, remains: Remains, rewritten: nn.Module, inputs: tuple[Any, ...]
+    module: nn.Module, structure: Structure, remains: Remains, smaller: Graph, inputs: tuple[Any, ...]
 ) -> bool | None:
     """Whether the rewritten graph equals the masked original on other inputs; None if the original refuses them."""
     graph = structure.graph
     with torch.no_grad(), SteadyDraws():
         try:
-            wanted = outputs_of(module, inputs)
+            wanted = outputs_of(module, inputs, copied=bool(graph.mutations))
         except Exception:  # whatever a module says of a length that it cannot take
             return None
         try:
@@ -88,7 +91,7 @@ def _holds(
             if shapes_of(whole) != shapes_of(wanted) or apart(wanted, whole) > TOLERANCE:
                 return False
             aim = run(graph, fed(graph, inputs), alter=masked(structure.units, remains)).outputs
-            found = outputs_of(rewritten, inputs)
+            found = run(smaller, fed(smaller, inputs)).outputs
         except Exception:  # whatever an operator says of arguments that do not fit each other
             return False
     # Statistics over trimmed units differ from masked ones; there only the shapes can be compared.

@@ -67,7 +67,8 @@ def smaller_module(
     graph = structure.graph
     tensors = cut_tensors(graph, remains)
     trainable = frozenset(name for name, p in module.named_parameters(remove_duplicate=False) if p.requires_grad)
-    rewritten = module_of(cut_graph(graph, remains, tensors), module.state_dict(), trainable)
+    smaller = cut_graph(graph, remains, tensors)
+    rewritten = module_of(smaller, module.state_dict(), trainable)
     with torch.no_grad(), SteadyDraws():
         aim = run(graph, fed(graph, inputs), alter=masked(structure.units, remains)).outputs
         mine = outputs_of(rewritten, inputs)
@@ -83,12 +84,13 @@ def smaller_module(
         there, left = (structure, remains) if alike else structure.at(module, data, remains)
         with torch.no_grad(), SteadyDraws():
             tensors, layers = recalibrated(there, left, tensors, fed(there.graph, data))
-            rewritten = module_of(cut_graph(graph, remains, tensors), module.state_dict(), trainable)
+            smaller = cut_graph(graph, remains, tensors)
+            rewritten = module_of(smaller, module.state_dict(), trainable)
             mine = outputs_of(rewritten, inputs)
     itself = _itself(module, graph, tensors, mine, inputs)
     if itself is not None:
         return Smaller(itself, "module", "any that the original runs at", layers)
-    lengths = lengths_of(module, structure, remains, rewritten, inputs)
+    lengths = lengths_of(module, structure, remains, smaller, inputs)
     guard(rewritten, lengths.asked)
     return Smaller(rewritten, "graph", lengths.said, layers)
 
