@@ -35,11 +35,10 @@ PC_INLINE void pc_multiply_strip(float *y, const float *a, const float *b, int n
    side, or what is summed does, in both a and b. */
 PC_KERNEL void pc_multiply(float *y, const float *a, const float *b, int rows, int n, int columns, pc_distances d)
 {
+    const int whole = d.b_column == 1 ? columns / PC_STRIP * PC_STRIP : 0;
     for (int r = 0; r < rows; r++, y += d.y_row, a += d.a_row) {
-        int c = 0;
-        if (d.b_column == 1)
-            for (; c + PC_STRIP <= columns; c += PC_STRIP) pc_multiply_strip(y + c, a, b + c, n, d.a_sum, d.b_sum);
-        for (; c < columns; c++) {
+        for (int c = 0; c < whole; c += PC_STRIP) pc_multiply_strip(y + c, a, b + c, n, d.a_sum, d.b_sum);
+        for (int c = whole; c < columns; c++) {
             float sum = 0.0f;
             if (d.b_sum == 1 && d.a_sum == 1) sum = pc_inner(a, b + c * d.b_column, n);
             else for (int k = 0; k < n; k++) sum += a[k * d.a_sum] * b[k * d.b_sum + c * d.b_column];

@@ -1,0 +1,69 @@
+"""Another compiler finds no fault with any operator's C, each in an engine of its own, as users compile it.
+
+What a compiler warns of depends on what it knows: sizes that it can see, functions called but once. Many cases in one
+file, as `together` compiles them, hide from it what a single network shows.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from pochette.engine.build import WARNINGS
+from pochette.engine.compiled import compile_engine
+from pochette.errors import ExportError
+from tests.engine import test_networks, test_ops_functions, test_ops_numbers, test_ops_shape, test_ops_signal
+from tests.engine.operator_cases import IN_C, Expression, Table, calls
+
+TABLES: dict[str, Table] = {
+    "test_ops_shape": test_ops_shape.CASES,
+    "test_ops_numbers": test_ops_numbers.CASES,
+    "test_ops_functions": test_ops_functions.CASES,
+    "test_ops_signal": test_ops_signal.CASES,
+}
+COMPILER = ("arm-none-eabi-gcc", "-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.system,
+    pytest.mark.skipif(not shutil.which(COMPILER[0]), reason="needs the package gcc-arm-none-eabi"),
+    pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning"),
+]
+
+
+def modules_of(group: str) -> list[tuple[nn.Module, tuple[Any, ...]]]:
+    """The modules of a test file, and the inputs that each is captured with."""
+    if group == "test_networks":
+        return [(case.network(), case.example()) for case in test_networks.ALL]
+    return [(Expression(row[0]), calls(row[1:])[0]) for row in TABLES[group].values()]
+
+
+@pytest.fixture(scope="module", params=IN_C)
+def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One C file for each case of a test file, beside what it includes."""
+    root, found = tmp_path_factory.mktemp(request.param), []
+    for number, (module, example) in enumerate(modules_of(request.param)):
+        name = f"case{number}"
+        try:
+            engine = compile_engine(module.eval(), example, name=name, board="daisy-seed")
+        except ExportError:
+            continue  # The test file itself says what is refused.
+        folder = root / name
+        folder.mkdir()
+        for file, text in engine.sources.items():
+            (folder / file).write_text(text)
+        found.append(folder / f"{name}.c")
+    return found
+
+
+@pytest.mark.parametrize("level", ["-Os", "-O3"])
+def test_every_operator_is_accepted(units: list[Path], level: str, tmp_path: Path) -> None:
+    assert len(units) >= 40
+    command = [*COMPILER, *WARNINGS, level, "-c", *map(str, units)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert not done.returncode, "\n".join(line for line in done.stderr.splitlines() if "error:" in line)
