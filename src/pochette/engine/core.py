@@ -21,8 +21,13 @@ from pochette.errors import ExportError
 from pochette.graph.graph import Graph, Value
 
 GUARD = """#if defined(__GNUC__) && !defined(__clang__) && !defined(PC_STRICT)
-/* Small boards build with -Os, which halves the speed of the products below; C99 by the letter fuses no products. */
-#pragma GCC optimize ("O3", "fp-contract=fast", "no-math-errno", "no-trapping-math")
+/* Small boards build with -Os, which halves the speed of the products below; C99 by the letter fuses no products.
+   Under -ffast-math sums would be added in another order, for which there are not registers enough. */
+#pragma GCC optimize ("O3", "fp-contract=fast", "no-math-errno", "no-trapping-math", "no-associative-math")
+#if defined(__thumb__)
+/* Nor are there for what a loop's first round would load before it. */
+#pragma GCC optimize ("no-tree-pre")
+#endif
 #elif defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize ("O3")
 #endif"""

@@ -7,6 +7,7 @@ no system and no library, as it would be on a microcontroller.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -46,6 +47,7 @@ class EngineElsewhere:
         machine: an emulated processor, or "wasm".
         counting: whether to count instructions, which takes time; not in the sandbox.
         target: what to compile for, where that is not the machine's usual processor.
+        command: another compiler than the one that pip brings, with its flags, up to the files; not for the sandbox.
 
     Raises:
         ExportError: the engine does not compile for it.
@@ -53,18 +55,20 @@ class EngineElsewhere:
     """
 
     def __init__(
-        self, engine: Engine, machine: Elsewhere, *, counting: bool = False, target: Target | None = None
-    ) -> None:
+        self, engine: Engine, machine: Elsewhere, *, counting: bool = False, target: Target | None = None,
+        command: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.input_shapes, self.output_shapes = engine.input_shapes, engine.output_shapes
         self.counted: Processor | None = None
         names = _functions(len(self.input_shapes), len(self.output_shapes))
         self._host: _Host
         if machine == "wasm":
             link = ("-s", "-Wl,--no-entry", "-Wl,-z,stack-size=65536", *(f"-Wl,--export={name}" for name in names))
-            self._host = _Sandbox(_program(engine, WASM, link))
+            self._host = _Sandbox(_program(engine, _usual(engine, WASM), link))
         else:
             link = ("-static", f"-Wl,-e,{names[0]}")
-            processor = Processor(_program(engine, target or PROCESSORS[machine], link), machine, counting=counting)
+            program = _program(engine, command or _usual(engine, target or PROCESSORS[machine]), link)
+            processor = Processor(program, machine, counting=counting)
             self._host, self.counted = processor, processor if counting else None
         self._inputs = [self._host.call(_STAND.format(f"in{i}")) for i in range(len(self.input_shapes))]
         self._outputs = [self._host.call(_STAND.format(f"out{i}")) for i in range(len(self.output_shapes))]
@@ -116,10 +120,14 @@ def _functions(inputs: int, outputs: int) -> list[str]:
     return [_STAND.format(name) for name in ("init", "reset", "process", *ends)]
 
 
-def _program(engine: Engine, target: Target, link: tuple[str, ...]) -> bytes:
+def _usual(engine: Engine, target: Target) -> list[str]:
+    return zig_command(target, FREESTANDING, strict=engine.strict)
+
+
+def _program(engine: Engine, command: Sequence[str], link: tuple[str, ...]) -> bytes:
     stand = _stand(engine.name, len(engine.input_shapes), len(engine.output_shapes))
     files = {**engine.sources, "stand.c": stand, "freestanding.c": kernel_text("freestanding.c")}
-    return compile_files(files, zig_command(target, FREESTANDING, strict=engine.strict), link=link)
+    return compile_files(files, command, link=link)
 
 
 def _stand(name: str, inputs: int, outputs: int) -> str:
