@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pochette.boards.cycles import Mix
 from pochette.engine.compiled import Engine, compile_engine
@@ -86,6 +86,21 @@ def test_strict_bits_are_the_same_everywhere(
     here, there = made_by(engine, calls_of(name)), made_by(EngineElsewhere(engine, machine), calls_of(name))
     engine.reset()
     assert all(np.array_equal(a.view(np.uint32), b.view(np.uint32)) for a, b in zip(here, there, strict=True))
+
+
+class Beyond(nn.Module):
+    """Infinity less infinity is no number; what bounds it makes it one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        large = x * 3e38 * 3e38
+        return torch.tanh(large - large)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_what_is_no_number_is_bounded_too(machine: Elsewhere) -> None:
+    engine = compile_engine(Beyond(), (torch.zeros(1, 32),))
+    made = EngineElsewhere(engine, machine).process(np.ones((1, 32), np.float32))
+    assert np.abs(np.abs(made) - 1).max() < 1e-6
 
 
 def test_reset_begins_anew_and_counts_repeat() -> None:

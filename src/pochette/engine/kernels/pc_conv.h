@@ -30,10 +30,13 @@ PC_INLINE void pc_conv_tile(float *out, const float *in, const float *w, const f
             PC_UNROLL
             for (int v = 0; v < count; v++) x[v] = pc_load(from + v * PC_WIDTH);
             PC_UNROLL
-            for (int o = 0; o < sums; o++) {
-                const pc_v weight = pc_splat(w[o / outs * taps * ins * outs + o % outs]);
+            for (int block = 0; block < blocks; block++) {
+                PC_FOUR(weight, w + block * taps * ins * outs);
                 PC_UNROLL
-                for (int v = 0; v < count; v++) sum[o * count + v] += weight * x[v];
+                for (int o = 0; o < outs; o++) {
+                    PC_UNROLL
+                    for (int v = 0; v < count; v++) sum[(block * outs + o) * count + v] += weight[o] * x[v];
+                }
             }
             w += outs;
         }

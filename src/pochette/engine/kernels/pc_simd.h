@@ -5,6 +5,9 @@
 #ifndef PC_SIMD_H
 #define PC_SIMD_H
 #include "pc_math.h"
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 /* The widest vector for which memory was laid out: buffers are filled up to multiples of it. */
 #ifndef PC_MAX_WIDTH
@@ -37,6 +40,14 @@
 #define PC_UNROLL
 #endif
 
+/* Four numbers that stand side by side, each to be a factor of a whole vector. Where an instruction takes one lane of a
+   register as that factor they are loaded together, elsewhere one by one. */
+#if PC_WIDTH == 4 && defined(__aarch64__)
+#define PC_FOUR(name, p) const pc_v name = pc_load(p)
+#else
+#define PC_FOUR(name, p) const float *const name = (p)
+#endif
+
 /* Where single floats are loaded, an address must stay near what is loaded: small offsets are part of the instruction,
    large ones cost one of their own. The compiler is kept from measuring all addresses from one far point. */
 #if PC_WIDTH == 1 && defined(__GNUC__)
@@ -60,8 +71,12 @@ PC_INLINE pc_v pc_to_float(pc_i x) { return __builtin_convertvector(x, pc_v); }
 PC_INLINE pc_v pc_as_float(pc_i x) { return (pc_v)x; }
 PC_INLINE pc_i pc_as_int(pc_v x) { return (pc_i)x; }
 
-/* a > b ? a : b and a < b ? a : b, lane by lane; NaN in a gives b. Clang sees the one instruction in it, GCC is told. */
-#if defined(__clang__) || !defined(__x86_64__)
+/* a > b ? a : b and a < b ? a : b, lane by lane; NaN in a gives b. On x86 Clang sees the one instruction in it, GCC is
+   told; aarch64 has one that differs in the sign of zeros alone. */
+#if defined(__aarch64__) && !defined(PC_STRICT)
+PC_INLINE pc_v pc_vmax(pc_v a, pc_v b) { return (pc_v)vmaxnmq_f32((float32x4_t)a, (float32x4_t)b); }
+PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return (pc_v)vminnmq_f32((float32x4_t)a, (float32x4_t)b); }
+#elif defined(__clang__) || !defined(__x86_64__)
 PC_INLINE pc_v pc_vmax(pc_v a, pc_v b) { return pc_pick(a > b, a, b); }
 PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return pc_pick(a < b, a, b); }
 #elif PC_WIDTH == 16
