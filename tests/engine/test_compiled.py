@@ -226,6 +226,17 @@ def test_convolutions(name: str, samples: int) -> None:
     agree(module, ((1, first.in_channels, samples),))
 
 
+@pytest.mark.parametrize("samples", [1, 3, 16, 21])
+@pytest.mark.parametrize("board", ["host", "daisy-seed"])
+def test_pasts_of_many_blocks(samples: int, board: str) -> None:
+    """Every block is written twice, where it is made in a loop, copied from the input, or made by a convolution."""
+    torch.manual_seed(0)
+    far = 20 * samples
+    layers: list[nn.Module] = [Causal(2, 6, 3, dilation=far), nn.LeakyReLU(0.2), Causal(6, 5, 3, dilation=far - 1)]
+    engine = agree(nn.Sequential(*layers, Causal(5, 1, 4, dilation=17 * samples)), ((1, 2, samples),), 150, board=board)
+    assert "pc_move(s->" not in engine.sources["net.c"]
+
+
 class Computed(nn.Module):
     """A filter that comes in with the signal."""
 

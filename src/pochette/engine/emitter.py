@@ -46,6 +46,8 @@ class Emitter(Writer):
     _made_in: dict[int, str] = field(default_factory=dict)
     """Id of a value to the group of the node that made it."""
     _clusters: dict[int, Cluster] = field(default_factory=dict)
+    _doubled: set[str] = field(default_factory=set)
+    """Where blocks that are written twice begin, of which the loop that made them has done so."""
 
     def __post_init__(self) -> None:
         for node in self.graph.nodes:
@@ -165,6 +167,11 @@ class Emitter(Writer):
         results = [node.output for node in cluster.nodes if self._uses[id(node.output)] > inside[id(node.output)]]
         like = [view for view in reads.values() if 0 not in view.strides]
         writes = [(self.made(value, like[0] if like else None), made[id(value)]) for value in results]
+        doubles = {history.block: history for history in self.histories.values() if history.twice}
+        for view, name in tuple(writes):
+            if view in doubles:
+                writes.append((doubles[view].double, name))
+                self._doubled.add(view.base)
         self.loop(shape, reads, steps, writes, scalar=scalar)
 
     def _operand(self, operand: Any, shape: tuple[int, ...], reads: dict[str, View]) -> str:
@@ -191,6 +198,8 @@ class Emitter(Writer):
         block = history.node.args[0][1]
         if self._views.get(id(block)) != history.block:
             self.assign(history.block, self.view(block), block.shape)
+        if history.twice and history.block.base not in self._doubled:
+            self.assign(history.double, history.block, block.shape)
         self._views[id(history.node.output)] = history.whole
 
     def carry(self) -> None:

@@ -3,6 +3,9 @@
 A causal layer reads `cat([state, x])` and keeps the last samples of it as its next state. Done as written, every call
 copies the whole past twice. Here the past and the new block lie in one line of memory; the block after it is appended
 where this one ends, and only when the line is full the past is moved to its beginning.
+
+A past of very many blocks would make that one call far dearer than the others. There every block is written twice, once
+where it belongs and once where it will be wanted when the line begins anew, and nothing is ever moved.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ FloatArray = npt.NDArray[np.float32]
 
 _FEWEST_BLOCKS = 4
 """Blocks between two moves, where memory is plenty: moving costs at most a quarter of a block a call."""
+_MOST_MOVED_BLOCKS = 32
+"""Blocks that one call may move; a longer past is written twice instead."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,25 @@ class History:
     """Blocks between two moves."""
     channels_last: bool
     """Whether all lines are interleaved: the axis of time is the slowest."""
+    twice: bool = False
+    """Whether every block is written twice, so that the past need not be moved."""
     lead: int = 0
     """Blocks of the first round that are skipped, so that not all histories are moved in the same call."""
 
     @property
+    def front(self) -> int:
+        """Samples before the first block of a round; of what is written twice, from one place to the other."""
+        return self.blocks * self.new if self.twice else self.past
+
+    @property
     def start(self) -> int:
         """Floats before the first block."""
-        return (self.past + self.lead * self.new) * self.strides[self.axis]
+        return (self.front + self.lead * self.new) * self.strides[self.axis]
 
     @property
     def line_samples(self) -> int:
         """Samples a line has room for."""
-        return self.past + self.blocks * self.new
+        return self.front + self.blocks * self.new
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -83,6 +95,11 @@ class History:
         """The present block."""
         return View(f"{self.name}_now", 0, self.strides)
 
+    @property
+    def double(self) -> View:
+        """Where the present block is written too, if it is written twice; older than all that this call reads."""
+        return View(f"{self.name}_now", -self.front * self.strides[self.axis], self.strides)
+
     def declaration(self) -> str:
         """The local name of the present block's beginning."""
         return f"float *const {self.name}_now = s->{self.name} + s->{self.name}_at;"
@@ -108,6 +125,11 @@ class History:
     def advance(self) -> str:
         """Statements at the end of a call: the next block's place, and the move if none is left."""
         step, name = self.strides[self.axis], self.name
+        if self.twice:
+            return (
+                f"s->{name}_at += {self.new * step};\n"
+                f"    if (s->{name}_at > {(self.line_samples - self.new) * step}) s->{name}_at = {self.start};"
+            )
         lines = 1 if self.channels_last else self.node.output.size // (self.past + self.new) // step
         line, past = f"s->{name} + i * {self.line_samples * step}", self.past * step
         move = f"pc_move({line}, {line} + s->{name}_at - {past}, {past});"
@@ -160,9 +182,12 @@ def find_histories(
         )
         if fits and last and alone and past.size and past.shape[axis] + block.shape[axis] == length and block.size:
             samples = past.shape[axis]
-            blocks = max(-(-samples // block.shape[axis]), _FEWEST_BLOCKS if roomy else 1)
+            blocks = -(-samples // block.shape[axis])
+            twice = blocks > _MOST_MOVED_BLOCKS
+            # Of what is written twice, the first place must lie before all that is read.
+            blocks = blocks + 1 if twice else max(blocks, _FEWEST_BLOCKS if roomy else 1)
             found[id(join)] = History(
-                name_of(state), state, join, axis, samples, block.shape[axis], blocks, by_rows(whole)
+                name_of(state), state, join, axis, samples, block.shape[axis], blocks, by_rows(whole), twice
             )
     return _staggered(found)
 
@@ -175,13 +200,15 @@ def _staggered(found: dict[int, History]) -> dict[int, History]:
     """
     alike: dict[int, list[int]] = {}
     for number, history in found.items():
+        if history.twice:
+            continue
         alike.setdefault(history.blocks, []).append(number)
     leads = {
         number: (2 * place + 1) * blocks // (2 * len(numbers))
         for blocks, numbers in alike.items()
         for place, number in enumerate(numbers)
     }
-    return {number: replace(history, lead=leads[number]) for number, history in found.items()}
+    return {number: replace(history, lead=leads.get(number, 0)) for number, history in found.items()}
 
 
 _COPIES = ("aten.clone.default", "aten.alias.default", "aten.detach.default", "aten.contiguous.default")
