@@ -3,7 +3,8 @@
     python benchmarks/engine_counts.py            count and store
     python benchmarks/engine_counts.py --check    exit 1 if a count has grown by more than 3 % over what is stored
 
-Counts are of the compiler that pip brings; they are the same on every machine and run.
+Counts are of the compiler that pip brings, and of those that makers of boards use, where they are installed; what was
+stored of one that is not here stays. With the same version of a compiler they are the same on every machine and run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import shutil
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,7 @@ from engine_nets import NETS, Net, Recurrent  # noqa: E402
 
 from pochette.boards.board import Machine  # noqa: E402
 from pochette.boards.cycles import Mix, cycles  # noqa: E402
+from pochette.engine.build import FREESTANDING, WARNINGS  # noqa: E402
 from pochette.engine.compiled import compile_engine  # noqa: E402
 from pochette.engine.elsewhere import EngineElsewhere  # noqa: E402
 from pochette.engine.verify import PROCESSORS  # noqa: E402
@@ -32,7 +38,6 @@ STORED = ROOT / "benchmarks" / "results" / "engine-counts.json"
 GROWTH = 0.03
 BOARD_CLOCK_HZ = 480e6
 CALLS = 8
-MACHINES: tuple[Machine, ...] = ("cortex-m7", "aarch64")
 TEN = Net("gru10", "GRU 10", lambda: Recurrent("gru", 1, 10), (1, 1, 1), "a sample", 64, 0, 0)
 GOALS: dict[tuple[str, str], float] = {
     ("gru10", "cortex-m7"): 2050,
@@ -43,32 +48,69 @@ GOALS: dict[tuple[str, str], float] = {
     ("decoder", "cortex-m7"): 1400 * 2048,
     ("wavenet", "aarch64"): 505_000,
 }
-"""At most so many instructions a call."""
+"""At most so many instructions a call, whichever compiler it is."""
 COUNTED = (TEN, *NETS)
+Counts = dict[str, dict[str, Any]]
 
 
-def compiler() -> str:
-    """What counts depend on."""
-    return f"ziglang {importlib.metadata.version('ziglang')}"
+@dataclass(frozen=True)
+class Build:
+    """A compiler with its flags, and the processor it compiles for."""
+
+    title: str
+    machine: Machine
+    command: tuple[str, ...] = ()
+    """Up to the files; none: the compiler that pip brings, with the flags that every build has."""
+    package: str = "ziglang"
+    """What holds the compiler."""
+
+    def version(self) -> str | None:
+        """What counts depend on; none where the compiler is not installed."""
+        if not self.command:
+            return f"ziglang {importlib.metadata.version('ziglang')}"
+        if shutil.which(self.command[0]) is None:
+            return None
+        told = subprocess.run([self.command[0], "--version"], capture_output=True, text=True, check=True)
+        return told.stdout.splitlines()[0]
+
+    def key(self, net: Net) -> str:
+        """Under which a network's counts are stored."""
+        return f"{net.name} on {self.machine}, {self.title}"
 
 
-def count(net: Net, machine: Machine) -> dict[str, Any]:
+def _gcc(machine: Machine, program: str, level: str, *processor: str) -> Build:
+    # -ffast-math as many vendors' projects have it; no C library, so that the count is of our C alone.
+    command = (program, *processor, *WARNINGS, level, "-ffast-math", "-ffreestanding", *FREESTANDING)
+    return Build(f"gcc {level}", machine, command, f"gcc-{program.removesuffix('-gcc')}")
+
+
+_M7 = ("-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard")
+BUILDS = (
+    Build("clang", "cortex-m7"),
+    _gcc("cortex-m7", "arm-none-eabi-gcc", "-O3", *_M7),
+    _gcc("cortex-m7", "arm-none-eabi-gcc", "-Os", *_M7),
+    Build("clang", "aarch64"),
+    _gcc("aarch64", "aarch64-linux-gnu-gcc", "-O3", "-mcpu=cortex-a72"),
+)
+
+
+def count(net: Net, build: Build) -> dict[str, Any]:
     """Instructions of a call, on average over some, with the band of cycles that follows.
 
     Args:
         net: the network.
-        machine: the processor.
+        build: compiler and processor.
 
     Returns:
         plain data.
     """
-    board = "host" if machine == "aarch64" else "daisy-seed"
+    board = "host" if build.machine == "aarch64" else "daisy-seed"
     engine = compile_engine(net.build(), (torch.zeros(net.shape),), board=board)
-    there = EngineElsewhere(engine, machine, counting=True)
+    there = EngineElsewhere(engine, build.machine, counting=True, command=build.command)
     signal = net.signal()
     there.process(signal[0].reshape(net.shape))
     mix = sum((there.count(signal[1 + call].reshape(net.shape)) for call in range(CALLS)), Mix())
-    band = cycles(mix, PROCESSORS[machine]) * (1.0 / CALLS)
+    band = cycles(mix, PROCESSORS[build.machine]) * (1.0 / CALLS)
     return {
         "instructions": round(mix.instructions / CALLS),
         "loads": round(mix.loads / CALLS),
@@ -81,12 +123,17 @@ def count(net: Net, machine: Machine) -> dict[str, Any]:
     }
 
 
-def counted(nets: tuple[Net, ...] = COUNTED) -> dict[str, dict[str, Any]]:
-    """Every network on every processor, "NET on MACHINE" to its counts."""
-    return {f"{net.name} on {machine}": count(net, machine) for net in nets for machine in MACHINES}
+def here(builds: Sequence[Build] = BUILDS) -> list[Build]:
+    """Those whose compiler is installed."""
+    return [build for build in builds if build.version() is not None]
 
 
-def grown(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> list[str]:
+def counted(builds: Sequence[Build]) -> Counts:
+    """Every network by every build, `Build.key` to its counts."""
+    return {build.key(net): count(net, build) for net in COUNTED for build in builds}
+
+
+def grown(now: Counts, before: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What takes more than 3 % more instructions than it did, a sentence each."""
     found = []
     for name, counts in now.items():
@@ -96,23 +143,43 @@ def grown(now: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> 
     return found
 
 
+def goal(net: Net, build: Build) -> float | None:
+    """At most so many instructions."""
+    return GOALS.get((net.name, build.machine))
+
+
+def report(counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each count; an exclamation mark where it is over its goal."""
+    lines = []
+    for net in COUNTED:
+        for build in BUILDS:
+            made, most = counts.get(build.key(net)), goal(net, build)
+            if made is not None:
+                over = "" if most is None else f" of at most {most:,.0f}{' !' * (made['instructions'] > most)}"
+                lines.append(f"{build.key(net)}: {made['instructions']:,}{over}")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Count; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with what is stored, and store nothing")
     asked = parser.parse_args()
-    now = counted()
+    found = here()
+    for absent in [build for build in BUILDS if build not in found]:
+        print(f"{absent.command[0]} is not here (on Debian: apt install {absent.package})", file=sys.stderr)
+    now = counted(found)
+    stored = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {"compilers": {}, "counts": {}}
     if asked.check:
-        worse = grown(now, json.loads(STORED.read_text(encoding="utf-8"))["counts"])
+        worse = grown(now, stored["counts"])
         print("\n".join(worse) or "No count has grown.")
         return int(bool(worse))
-    document = {"compiler": compiler(), "counts": now}
+    versions = {f"{build.title} for {build.machine}": build.version() for build in found}
+    known = {build.key(net) for net in COUNTED for build in BUILDS}
+    counts = {name: made for name, made in {**stored["counts"], **now}.items() if name in known}
+    document = {"compilers": {**stored["compilers"], **versions}, "counts": counts}
     STORED.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    for name, counts in now.items():
-        net, _, machine = name.partition(" on ")
-        goal = GOALS.get((net, machine))
-        verdict = "" if goal is None else f" of at most {goal:,.0f}" + ("" if counts["instructions"] <= goal else " !")
-        print(f"{name}: {counts['instructions']:,}{verdict}")
+    print(report(counts))
     return 0
 
 

@@ -5,9 +5,6 @@
 #ifndef PC_SIMD_H
 #define PC_SIMD_H
 #include "pc_math.h"
-#if defined(__aarch64__)
-#include <arm_neon.h>
-#endif
 
 /* The widest vector for which memory was laid out: buffers are filled up to multiples of it. */
 #ifndef PC_MAX_WIDTH
@@ -71,12 +68,8 @@ PC_INLINE pc_v pc_to_float(pc_i x) { return __builtin_convertvector(x, pc_v); }
 PC_INLINE pc_v pc_as_float(pc_i x) { return (pc_v)x; }
 PC_INLINE pc_i pc_as_int(pc_v x) { return (pc_i)x; }
 
-/* a > b ? a : b and a < b ? a : b, lane by lane; NaN in a gives b. On x86 Clang sees the one instruction in it, GCC is
-   told; aarch64 has one that differs in the sign of zeros alone. */
-#if defined(__aarch64__) && !defined(PC_STRICT)
-PC_INLINE pc_v pc_vmax(pc_v a, pc_v b) { return (pc_v)vmaxnmq_f32((float32x4_t)a, (float32x4_t)b); }
-PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return (pc_v)vminnmq_f32((float32x4_t)a, (float32x4_t)b); }
-#elif defined(__clang__) || !defined(__x86_64__)
+/* a > b ? a : b and a < b ? a : b, lane by lane; NaN in a gives b. Clang sees the one instruction in it, GCC is told. */
+#if defined(__clang__) || !defined(__x86_64__)
 PC_INLINE pc_v pc_vmax(pc_v a, pc_v b) { return pc_pick(a > b, a, b); }
 PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return pc_pick(a < b, a, b); }
 #elif PC_WIDTH == 16
