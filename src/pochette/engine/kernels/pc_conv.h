@@ -28,7 +28,10 @@ PC_INLINE void pc_conv_tile(float *out, const float *in, const float *w, const f
             const float *from = in + k * dilation + i * is;
             pc_v x[PC_SUMS];
             PC_UNROLL
-            for (int v = 0; v < count; v++) x[v] = pc_load(from + v * PC_WIDTH);
+            for (int v = 0; v < count; v++) {
+                x[v] = pc_load(from + v * PC_WIDTH);
+                if (sums > 1) PC_HELD(x[v]);
+            }
             PC_UNROLL
             for (int block = 0; block < blocks; block++) {
                 PC_FOUR(weight, w + block * taps * ins * outs);
@@ -110,7 +113,8 @@ PC_INLINE void pc_rows_tile(float *out, const float *in, const float *w, const f
         for (int i = 0; i < ins; i++) {
             PC_UNROLL
             for (int v = 0; v < vectors; v++) {
-                const pc_v weight = pc_load(w + v * PC_WIDTH);
+                pc_v weight = pc_load(w + v * PC_WIDTH);
+                if (count > 1) PC_HELD(weight);
                 PC_UNROLL
                 for (int r = 0; r < count; r++) sum[r * vectors + v] += weight * from[r * is + i];
             }
