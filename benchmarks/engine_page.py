@@ -233,7 +233,7 @@ def on_boards() -> str:
     """Instructions of a call on other processors by each compiler, with their goals and the load on a Daisy Seed."""
     stored = json.loads(engine_counts.STORED.read_text(encoding="utf-8"))
     counts, builds = stored["counts"], engine_counts.BUILDS
-    tools = "; ".join(f"{name}: {version}" for name, version in stored["compilers"].items())
+    tools = "; ".join(dict.fromkeys(stored["compilers"].values()))
     out = [
         f"Counted in an emulator ({tools}; gcc with -ffast-math); `benchmarks/engine_counts.py` counts, and a test "
         "fails when a count grows by 3 %. A goal holds if every compiler keeps it. The load is of a Cortex-M7 at 480 "
