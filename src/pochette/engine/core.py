@@ -24,7 +24,8 @@ GUARD = """#if defined(__GNUC__) && !defined(__clang__) && !defined(PC_STRICT)
 /* Small boards build with -Os, which halves the speed of the products below; C99 by the letter fuses no products.
    Under -ffast-math sums would be added in another order, for which there are not registers enough. */
 #pragma GCC optimize ("O3", "fp-contract=fast", "no-math-errno", "no-trapping-math", "no-associative-math")
-/* Loops that copy or clear stay loops: no call of a library, nor at -Os x86's slow instructions for strings of bytes. */
+/* Loops that copy or clear stay loops: no call of a library, nor at -Os x86's slow instructions for strings of bytes.
+   And registers go to what inner loops use, which -Os would not ask. */
 #pragma GCC optimize ("no-tree-loop-distribute-patterns", "ira-region=mixed")
 #if defined(__thumb__)
 /* Nor are there for what a loop's first round would load before it. */
