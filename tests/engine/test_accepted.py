@@ -67,3 +67,7 @@ def test_every_operator_is_accepted(units: list[Path], level: str, tmp_path: Pat
     command = [*COMPILER, *WARNINGS, level, "-c", *map(str, units)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert not done.returncode, "\n".join(line for line in done.stderr.splitlines() if "error:" in line)
+    listing = ["arm-none-eabi-nm", "--undefined-only", "--format=posix", *(f"{unit.stem}.o" for unit in units)]
+    told = subprocess.run(listing, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    # These two GCC asks of every machine, one without a C library included.
+    assert {line.split()[0] for line in told.splitlines() if " U" in line} <= {"memset", "memcpy"}
