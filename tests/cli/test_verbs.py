@@ -145,6 +145,23 @@ def test_reduce_then_export_then_verify(verbs: Verbs, run: Path, tmp_path: Path)
     assert checks["passed"] is True
 
 
+def test_export_in_fewer_bits_tells_what_it_costs(verbs: Verbs, run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ziglang")
+    said = verbs("export", run, "--precision", "int8", "--out", tmp_path, "--json")
+    made = document(said)
+    rounding = made["rounding"]
+    assert made["precision"] == "int8" and isinstance(rounding, dict)
+    assert rounding["golden_largest_difference"] > 0 and 20 < rounding["golden_snr_db"] < 90
+    # Rounding is small beside what a network of four steps does not know.
+    assert rounding["held_out_engine"] == pytest.approx(rounding["held_out_network"], rel=0.05)
+    assert rounding["held_out_engine"] != rounding["held_out_network"]
+    checks = document(verbs("verify", str(made["instrument"]), "--engines", "c", "wasm", "--json"))
+    assert checks["passed"] is True
+    assert "dB of signal to rounding" in verbs("export", str(made["instrument"]), "--out", tmp_path).out
+    refused = verbs("export", str(made["instrument"]), "--precision", "float16", "--out", tmp_path)
+    assert refused.code == 2 and "int8" in refused.err and "--precision float16" in refused.err
+
+
 def test_export_of_an_instrument_needs_no_run(verbs: Verbs, toy: Path, tmp_path: Path) -> None:
     said = verbs("export", toy, "--shell", "web", "--out", tmp_path)
     assert said.code == 0 and (tmp_path / "toy.html").is_file()

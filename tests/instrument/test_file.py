@@ -52,6 +52,19 @@ def test_round_trip_keeps_everything(toy: Path) -> None:
     assert read.parameters == 14
 
 
+def test_how_weights_are_stored_is_kept_and_told(toy: Path, tmp_path: Path) -> None:
+    assert load(toy).precision == "float32"
+    small = dataclasses.replace(toy_instrument(), source=dataclasses.replace(toy_instrument().source, precision="int8"))
+    read = load(save(small, tmp_path / "small.pochette"))
+    assert read.precision == read.source.precision == "int8"
+    # Files from before there was a choice do not speak of it.
+    found = members(toy)
+    data = json.loads(found["manifest.json"])
+    del data["precision"]
+    toy.write_bytes(pack(found | {"manifest.json": json.dumps(data).encode()}))
+    assert load(toy).precision == "float32"
+
+
 def test_it_plays_its_golden_sound_in_the_sandbox(toy: Path) -> None:
     read = load(toy)
     assert np.abs(run_frames(read.runner(), read.golden_controls) - read.golden_audio).max() < 1e-6
@@ -123,6 +136,9 @@ def test_a_later_schema_names_the_version_that_reads_it(toy: Path) -> None:
         {"pitch_range_hz": [400, 100]},
         {"recipe": []},
         {"board": None},
+        {"precision": "int4"},
+        {"precision": ["int8"]},
+        {"precision": None},
         {"provenance": "p"},
         {"provenance": json.loads("[" * 40 + "]" * 40)},
         {"members": {}},

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from pochette.cli.console import Answer, Screen, folder_of, number, table, words
-from pochette.cli.verb import RunPath, Verb, building, check_folder, check_run, command, heard, within
+from pochette.cli.verb import (
+    RunPath,
+    Stored,
+    UsageError,
+    Verb,
+    building,
+    check_folder,
+    check_run,
+    command,
+    heard,
+    within,
+)
 from pochette.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -23,7 +34,7 @@ RATES_HZ = (4000, 384_000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile(Verb):
+class Profile(Stored, Verb):
     """What a run, an instrument or an untrained model costs, layer by layer; with --board, whether that fits it."""
 
     target: Annotated[Positional[str], arg(metavar="TARGET")]
@@ -86,7 +97,8 @@ class Profile(Verb):
 
             rest = np.array([[knob.default for knob in model.controls]], np.float32)
             screen.say(f"compiling for {board.title} and counting...")
-            cost = count(source or export(model, "profile"), board, np.tile(rest, (30, 1)))
+            source = source or export(model, "profile", precision=self.precision)
+            cost = count(source, board, np.tile(rest, (30, 1)))
             answer = cost.verdict(board, model.sample_rate_hz)
             totals += [
                 ("instructions per second of audio", cost.instructions_per_second, "emulated"),
@@ -135,7 +147,7 @@ class Profile(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Verb):
+class Export(Stored, Verb):
     """Turn a run into an instrument and wrap it for a world: a web page, or a folder of C."""
 
     source: RunPath
@@ -161,14 +173,25 @@ class Export(Verb):
         if self.source.is_file() or self.source.suffix == ".pochette":
             path, instrument = self.source, load(self.source)
             out = self.out or self.source.parent
+            if self.precision not in ("float32", instrument.precision):
+                raise UsageError(
+                    f"This instrument's engine was built with --precision {instrument.precision}.",
+                    where=str(path),
+                    remedy=f"Export its run instead: pochette export RUN --precision {self.precision}.",
+                )
         else:
             check_run(self.source)
             out = self.out or self.source
             path, instrument = self._build(out, screen)
         written = shell(instrument, out)
+        rounding = instrument.provenance.get("rounding")
+        parts = [words(f"{folder_of(path)}: the instrument"), words(f"{folder_of(Path(written))}: {self.shell}")]
+        if isinstance(rounding, dict):
+            parts.insert(0, words(f"{instrument.precision}: {_rounding(rounding)}"))
+        data = {"instrument": str(path), "shell": self.shell, "written": str(written)}
         return Answer(
-            {"instrument": str(path), "shell": self.shell, "written": str(written)},
-            (words(f"{folder_of(path)}: the instrument"), words(f"{folder_of(Path(written))}: {self.shell}")),
+            {**data, "precision": instrument.precision, "rounding": rounding},
+            tuple(parts),
             (command("verify", path), *heard(path)),
         )
 
@@ -176,6 +199,7 @@ class Export(Verb):
         from pochette.engine.export import identifier
         from pochette.instrument import remember_built_here
         from pochette.lab.build import build_instrument
+        from pochette.lab.heard import with_held_out
         from pochette.lab.runs import read_run, trained_model
 
         try:
@@ -203,8 +227,23 @@ class Export(Verb):
                 "seed": run.seed,
                 "reduction": run.reduction or {},
             },
+            precision=self.precision,
         )
+        if self.precision != "float32":
+            instrument = with_held_out(instrument, model, run)
         path = out / f"{instrument.name}.pochette"
         instrument.save(path)
         remember_built_here(path)
         return path, instrument
+
+
+def _rounding(found: dict[str, Any]) -> str:
+    """What fewer bits did to the sound, in words."""
+    golden = f"{number(found.get('golden_snr_db'))} dB of signal to rounding on the golden sound"
+    engine, network = found.get("held_out_engine"), found.get("held_out_network")
+    if not isinstance(engine, float) or not isinstance(network, float):
+        return f"{golden}; the run's sounds are not where they were, so nothing was measured on held-out ones."
+    return (
+        f"{golden}; the engine is {engine:.4g} from the held-out sounds, the network in floats {network:.4g} "
+        f"({engine / network - 1:+.2%})."
+    )

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pochette.cli.console import Answer, Screen, folder_of
+from pochette.engine.precision import Precision
 from pochette.errors import PochetteError, RecipeError, RunError
 
 Sounds = Annotated[Positional[Path], arg(metavar="SOUNDS")]
@@ -51,6 +52,15 @@ class Verb(ABC):
         Raises:
             PochetteError: something a person can mend.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """The option of verbs that build engines."""
+
+    precision: Precision = "float32"
+    """In how many bits the engine's large matrices are stored; int8 is a quarter of float32, and what rounding costs is
+    measured and told."""
 
 
 def command(*arguments: object) -> str:

@@ -19,6 +19,7 @@ from pochette.engine.build import compile_host_files
 from pochette.engine.core import GUARD, STRICT_GUARD, Core, write_core
 from pochette.engine.precision import Precision
 from pochette.engine.rounding import with_outputs
+from pochette.engine.twin import Twin
 from pochette.errors import ExportError, ShapeError
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
@@ -48,6 +49,8 @@ class Engine:
             core.scratch_bytes,
         )
         self.precision_report = core.precision_report
+        self.twin = Twin(graph, core.rounded, core.whole)
+        """The same in torch, rounded alike: what the C is held against."""
         self.sources = _files(name, graph, core, strict=strict)
 
     @cached_property
@@ -130,7 +133,7 @@ def compile_engine(
     inputs, outputs = _names(graph)
     core = write_core(graph, inputs, outputs, roomy=board == "host", precision=precision)
     if samples:
-        core = replace(core, precision_report=with_outputs(core.precision_report, step_module, samples))
+        core = replace(core, precision_report=with_outputs(core.precision_report, core.rounded, step_module, samples))
     return Engine(name, graph, core, strict=strict)
 
 

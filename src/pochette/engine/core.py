@@ -14,6 +14,7 @@ import torch
 
 from pochette.engine.emitter import LANES, Emitter, group_of_nodes, state_name
 from pochette.engine.histories import History
+from pochette.engine.packing import FloatArray
 from pochette.engine.precision import LayerPrecision, Precision, check_precision
 from pochette.engine.reduced import Reduced
 from pochette.engine.views import View, row_major
@@ -73,6 +74,10 @@ class Core:
     scratch_bytes: int
     precision_report: tuple[LayerPrecision, ...] = ()
     """How each matrix is stored."""
+    rounded: dict[str, FloatArray] = field(default_factory=dict, repr=False)
+    """Path of each tensor in fewer bits to what it is once it is stored."""
+    whole: frozenset[str] = frozenset()
+    """Those of them that are whole numbers with scales."""
 
 
 def write_core(
@@ -124,6 +129,8 @@ def write_core(
         state_bytes=sum(value.bytes if line is None else 4 * line.size + 4 for value, line in states),
         scratch_bytes=4 * arena,
         precision_report=reduced.report(graph),
+        rounded=reduced.rounded,
+        whole=reduced.whole,
     )
 
 

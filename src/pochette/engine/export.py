@@ -9,6 +9,7 @@ from pochette.engine.core import GUARD, Core, write_core
 from pochette.engine.emitter import Emitter
 from pochette.engine.precision import Precision
 from pochette.engine.source import EngineSource, glue
+from pochette.engine.twin import Twin
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
 from pochette.models.model import Model, Step
@@ -28,16 +29,29 @@ def export(model: Model, name: str, *, precision: Precision = "float32") -> Engi
     Raises:
         ExportError: the model holds an operator that has no C, or there is no such precision.
     """
+    return export_with_twin(model, name, precision)[0]
+
+
+def export_with_twin(model: Model, name: str, precision: Precision) -> tuple[EngineSource, Twin]:
+    """Generate the engine of a streaming model, and what it must sound like.
+
+    Args:
+        model: trained or not, trimmed or not.
+        name: prefix of the C functions; made a valid identifier.
+        precision: in which large matrices are stored.
+
+    Returns:
+        the source files, and the step in torch with its matrices rounded as the engine's are.
+
+    Raises:
+        ExportError: the model holds an operator that has no C, or there is no such precision.
+    """
     step = Step(model.eval())
-    return write_engine(
-        capture(step, step.example_inputs()),
-        identifier(name),
-        model.controls,
-        model.sample_rate_hz,
-        model.hop_samples,
-        model.latency_samples,
-        precision,
-    )
+    graph = capture(step, step.example_inputs())
+    core = _core(graph, precision)
+    rates = (model.sample_rate_hz, model.hop_samples, model.latency_samples)
+    source = _engine(core, identifier(name), model.controls, *rates, precision)
+    return source, Twin(graph, core.rounded, core.whole)
 
 
 def identifier(name: str) -> str:
@@ -75,7 +89,19 @@ def write_engine(
     Raises:
         ExportError: an operator has no C, or there is no such precision.
     """
-    core = write_core(graph, ("controls",), ("s->audio",), parted=True, sane=True, precision=precision)
+    core = _core(graph, precision)
+    return _engine(core, name, controls, sample_rate_hz, hop_samples, latency_samples, precision)
+
+
+def _core(graph: Graph, precision: Precision) -> Core:
+    return write_core(graph, ("controls",), ("s->audio",), parted=True, sane=True, precision=precision)
+
+
+def _engine(
+    core: Core, name: str, controls: tuple[Control, ...], sample_rate_hz: int, hop_samples: int, latency_samples: int,
+    precision: Precision,
+) -> EngineSource:  # fmt: skip
+    """The files around the arithmetic."""
     files = {
         f"{name}.h": _header(name, controls, sample_rate_hz, hop_samples, latency_samples, core),
         f"{name}.c": _body(name, controls, hop_samples, core),
@@ -83,7 +109,7 @@ def write_engine(
         "glue.c": glue(name),
         **core.kernels,
     }
-    return EngineSource(name, files, controls, sample_rate_hz, hop_samples, latency_samples)
+    return EngineSource(name, files, controls, sample_rate_hz, hop_samples, latency_samples, precision)
 
 
 def _header(

@@ -27,8 +27,8 @@ WEIGHT_LEVELS = 127
 _FLOAT16_LARGEST = 65504.0
 _DIGITS_LEVELS = 32639
 """The largest whole number of two digits of 8 bits, both from -128 to 127: 127 * 256 + 127."""
-_VECTOR_LIMIT, _VECTOR_SILENCE = np.float32(1e30), np.float32(1e-30)
-_NO_FRACTION = np.float32(12582912.0)
+VECTOR_LIMIT, VECTOR_SILENCE = np.float32(1e30), np.float32(1e-30)
+NO_FRACTION = np.float32(12582912.0)
 """1.5 * 2^23: added to a float, it leaves the nearest whole number in the last bits."""
 
 BitsArray = npt.NDArray[np.uint16]
@@ -221,11 +221,11 @@ def to_whole(x: FloatArray) -> tuple[npt.NDArray[np.int64], np.float32]:
         whole numbers and the scale; all 0 where no magnitude is above 1e-30.
     """
     levels = np.float32(vector_levels(len(x)))
-    bounded = np.clip(np.where(np.isnan(x), -_VECTOR_LIMIT, x), -_VECTOR_LIMIT, _VECTOR_LIMIT).astype(np.float32)
+    bounded = np.clip(np.where(np.isnan(x), -VECTOR_LIMIT, x), -VECTOR_LIMIT, VECTOR_LIMIT).astype(np.float32)
     top = np.abs(bounded).max()
-    loud = top > _VECTOR_SILENCE
+    loud = top > VECTOR_SILENCE
     inverse, scale = (levels / top, top / levels) if loud else (np.float32(0), np.float32(0))
-    return ((bounded * inverse + _NO_FRACTION) - _NO_FRACTION).astype(np.int64), np.float32(scale)
+    return ((bounded * inverse + NO_FRACTION) - NO_FRACTION).astype(np.int64), np.float32(scale)
 
 
 def multiply_whole(whole: ByteArray, scales: FloatArray, bias: FloatArray, x: FloatArray) -> FloatArray:

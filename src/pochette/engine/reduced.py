@@ -24,7 +24,7 @@ from pochette.graph.graph import Graph, Value
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
-    from pochette.graph.ops.recurrent import Gates, Layer
+    from pochette.graph.gates import Gates, Layer
 
 _LINE_BYTES = 64
 """Matrices begin at multiples of a cache line."""
@@ -96,26 +96,38 @@ class Reduced:
     arrays: dict[str, list[npt.NDArray[Any]]] = field(default_factory=lambda: {"weights16": [], "weights8": []})
     """C name of an array to what it holds, piece by piece."""
     _places: dict[tuple[str, bytes], str] = field(default_factory=dict)
-    _chosen: dict[int, tuple[Precision, float, str]] = field(default_factory=dict)
-    """Id of a matrix to how it is kept, its signal-to-noise ratio, and why it is kept in floats."""
+    rounded: dict[str, FloatArray] = field(default_factory=dict)
+    """Path of each tensor in fewer bits to what it is once it is stored."""
+    _chosen: dict[str, tuple[Precision, float, str]] = field(default_factory=dict)
+    """Path of a tensor to how it is kept, its signal-to-noise ratio, and why it is kept in floats."""
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all arrays but the floats."""
         return sum(piece.nbytes for pieces in self.arrays.values() for piece in pieces)
 
+    @property
+    def whole(self) -> frozenset[str]:
+        """Paths of the tensors that are whole numbers with scales."""
+        return frozenset(self.rounded if self.precision == "int8" else ())
+
     def gains(self, weight: Value, emitter: Emitter) -> bool:
         """Whether a matrix is to be stored in fewer bits; what is decided is remembered for the report."""
         if self.precision == "float32" or len(weight.shape) != 2:
             return False
-        exact = emitter.tensor(weight)
-        reason = kept_in_floats(exact, self.precision)
-        if reason:
-            self._chosen[id(weight)] = ("float32", float("inf"), reason)
-        else:
-            db = snr_db(exact, rounded_matrix(exact, self.precision))
-            self._chosen[id(weight)] = (self.precision, db, "")
-        return not reason
+        if weight.path not in self._chosen:
+            exact = emitter.tensor(weight)
+            reason = kept_in_floats(exact, self.precision)
+            self._choose(weight, exact, None if reason else rounded_matrix(exact, self.precision), reason)
+        return weight.path in self.rounded
+
+    def _choose(self, weight: Value, exact: FloatArray, rounded: FloatArray | None, reason: str) -> None:
+        """Remember how a tensor is kept."""
+        if rounded is None:
+            self._chosen[weight.path] = ("float32", float("inf"), reason)
+            return
+        self.rounded[weight.path] = rounded
+        self._chosen[weight.path] = (self.precision, snr_db(exact, rounded), "")
 
     def store(self, weight: Value, emitter: Emitter) -> Matrix:
         """Store a matrix as it gains most.
@@ -227,7 +239,7 @@ class Reduced:
             for value in node.inputs():
                 if value.kind not in ("parameter", "constant") or len(value.shape) < 2 or value.path in lines:
                     continue
-                precision, db, reason = self._chosen.get(id(value), other)
+                precision, db, reason = self._chosen.get(value.path, other)
                 lines[value.path] = LayerPrecision(
                     node.layer, value.path, tuple(value.shape), precision, db, None, reason
                 )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pochette.engine.precision import LayerPrecision, rounded_matrix, snr_db
+from pochette.engine.packing import FloatArray
+from pochette.engine.precision import LayerPrecision, snr_db
 
 
 def with_outputs(
-    report: Sequence[LayerPrecision], module: nn.Module, samples: Sequence[tuple[Any, ...]]
+    report: Sequence[LayerPrecision],
+    stored: Mapping[str, FloatArray],
+    module: nn.Module,
+    samples: Sequence[tuple[Any, ...]],
 ) -> tuple[LayerPrecision, ...]:
     """Tell of each layer that reads a stored matrix how exact its output is.
 
@@ -23,6 +27,7 @@ def with_outputs(
 
     Args:
         report: of the engine.
+        stored: path of each tensor in fewer bits to what it is once it is stored.
         module: it was made from; neither it nor its state is changed.
         samples: inputs of calls that follow each other.
 
@@ -30,13 +35,13 @@ def with_outputs(
         the report with the outputs' signal-to-noise ratios.
     """
     exact, rounded = copy.deepcopy(module).eval(), copy.deepcopy(module).eval()
-    for line in report:
+    for line in (line for line in report if line.weight in stored):
         try:
             weight = rounded.get_parameter(line.weight)
         except AttributeError:
             continue  # computed of others once and for all, as by weight normalisation
         with torch.no_grad():
-            weight.copy_(torch.from_numpy(rounded_matrix(weight.numpy(), line.precision)))
+            weight.copy_(torch.from_numpy(stored[line.weight]))
     layers = dict.fromkeys(line.layer for line in report)
     heard, wrong = _outputs(exact, layers, samples), _outputs(rounded, layers, samples)
     noise = {layer: snr_db(torch.cat(heard[layer]), torch.cat(wrong[layer])) for layer in heard}

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from pochette.control import Control
+from pochette.engine.precision import Precision
 
 ABI_VERSION = 1
 BLOCK_SAMPLES = 512
@@ -63,6 +64,8 @@ class EngineSource:
     """Samples made per frame, that is per reading of the controls."""
     latency_samples: int
     """From a change of a control to its full effect."""
+    precision: Precision = "float32"
+    """In which its large matrices are stored."""
 
 
 def glue(name: str) -> str:

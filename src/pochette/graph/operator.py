@@ -92,6 +92,11 @@ class Chain:
     """Whether one of the functions has no form for vectors."""
 
 
+Coarse = Callable[[Value, Tensor], Tensor]
+"""A stored matrix and vectors that meet it (..., column), to what the engine's product makes of them first: whole
+numbers times a scale where the matrix is of whole numbers, else themselves."""
+
+
 class Operator:
     """How one operator is read.
 
@@ -144,6 +149,26 @@ class Operator:
             operands and expression; None if the output does not follow element by element, or only in another way.
         """
         return None
+
+    def perform(self, node: Node, given: tuple[Any, ...], coarse: Coarse) -> tuple[Tensor, ...]:
+        """What the engine makes of a node that reads a matrix of whole numbers, in torch: what its C is held against.
+
+        Args:
+            node: one operator applied to values.
+            given: the node's arguments, matrices rounded as they are stored.
+            coarse: rounds what meets a matrix.
+
+        Returns:
+            the outputs.
+
+        Raises:
+            ExportError: the operator stores no matrices of whole numbers.
+        """
+        raise ExportError(
+            f"The operator {node.op} multiplies with no matrix of whole numbers.",
+            where=node.layer or "the outermost module",
+            remedy="Use the precision float32, float16 or bfloat16, and report this.",
+        )
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """Write the C that computes the outputs.

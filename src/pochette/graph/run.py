@@ -13,6 +13,8 @@ from pochette.graph.graph import Graph, Node, Value, call_of, function_of
 
 Alter = Callable[[Node, Value, Tensor], Tensor]
 """Node, one of its arguments, and its value there, to what the node is given in its place."""
+Instead = Callable[[Node, tuple[Any, ...]], Any]
+"""Node and what it is given, to its result if that is not what torch makes of it, else None."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ def run(
     tensors: Mapping[str, Tensor] | None = None,
     *,
     alter: Alter | None = None,
+    instead: Instead | None = None,
     watch: frozenset[str] = frozenset(),
 ) -> Outcome:
     """Execute a graph.
@@ -41,6 +44,7 @@ def run(
         inputs: one for each of the graph's inputs, of the shapes it was captured with.
         tensors: parameters, constants and state by path; the captured ones by default.
         alter: changes what single nodes are given.
+        instead: performs single nodes in torch's place.
         watch: names of computed values to keep.
 
     Returns:
@@ -59,8 +63,11 @@ def run(
             tensor = known[id(arg)]
             return tensor if alter is None else alter(node, arg, tensor)
 
-        args, names = call_of(node.op, tuple(tree_map(given, arg, is_leaf=_is_value) for arg in node.args))
-        result = function_of(node.op)(*args, **names)
+        every = tuple(tree_map(given, arg, is_leaf=_is_value) for arg in node.args)
+        result = None if instead is None else instead(node, every)
+        if result is None:
+            args, names = call_of(node.op, every)
+            result = function_of(node.op)(*args, **names)
         for value, tensor in zip(node.outputs, result if len(node.outputs) > 1 else _single(result), strict=True):
             known[id(value)] = tensor
             if value.name in watch:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pochette
 from pochette.engine.build import compile_host_library
 from pochette.engine.native import NativeRunner
+from pochette.engine.precision import Precision
 from pochette.engine.runner import FloatArray, Runner
 from pochette.engine.source import EngineSource
 from pochette.engine.wasm import WasmModule, WasmRunner
@@ -80,6 +81,11 @@ class Instrument:
     def sample_rate_hz(self) -> int:
         """Samples a second that the engine makes."""
         return self.source.sample_rate_hz
+
+    @property
+    def precision(self) -> Precision:
+        """In which the engine's large matrices are stored."""
+        return self.source.precision
 
     @property
     def parameters(self) -> int:
@@ -240,6 +246,7 @@ def _manifest_of(instrument: Instrument) -> Manifest:
         pitch_range_hz=pitch_range,
         recipe=instrument.recipe,
         board=instrument.board,
+        precision=source.precision,
         provenance=instrument.provenance,
     )
 
@@ -273,6 +280,7 @@ def _from_members(members: dict[str, bytes], path: Path, digest: str) -> Instrum
             manifest.sample_rate_hz,
             manifest.hop_samples,
             manifest.latency_samples,
+            manifest.precision,
         ),
         wasm=members["engine.wasm"],
         weights=read_tensors(members["weights.safetensors"], f"{where}: weights.safetensors"),

@@ -10,10 +10,11 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import pochette
 from pochette.control import Control
+from pochette.engine.precision import Precision
 from pochette.errors import InstrumentError
 
 SCHEMA_VERSION = 1
@@ -49,6 +50,8 @@ class Manifest:
     """The model's recipe, as JSON."""
     board: str = ""
     """The machine it was made for, or empty."""
+    precision: Precision = "float32"
+    """In which the engine's large matrices are stored."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Corpus fingerprint, seconds, seed, training steps, reductions, metrics..."""
     members: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -81,6 +84,7 @@ def to_text(manifest: Manifest) -> bytes:
         "pitch_range_hz": list(manifest.pitch_range_hz) if manifest.pitch_range_hz else None,
         "recipe": manifest.recipe,
         "board": manifest.board,
+        "precision": manifest.precision,
         "provenance": manifest.provenance,
         "members": {name: {"sha256": sha, "bytes": size} for name, (sha, size) in manifest.members.items()},
     }
@@ -125,6 +129,7 @@ def parse(text: bytes, where: str) -> Manifest:
         pitch_range_hz=_pitch_range(data.get("pitch_range_hz"), where),
         recipe=get.object("recipe"),
         board=get.text("board", 64),
+        precision=_precision(data, where),
         provenance=get.object("provenance"),
         members=_members(get.object("members"), where),
     )
@@ -225,6 +230,15 @@ def _controls(entries: list[Any], where: str) -> tuple[Control, ...]:
     if len({control.name for control in found}) != len(found):
         raise _wrong("controls", "each of a name of its own", where)
     return tuple(found)
+
+
+def _precision(data: dict[str, Any], where: str) -> Precision:
+    """Files from before engines had fewer bits do not speak of it."""
+    value, known = data.get("precision", "float32"), get_args(Precision)
+    if value not in known:
+        raise _wrong("precision", f"one of {', '.join(known)}", where)
+    found: Precision = value
+    return found
 
 
 def _pitch_range(value: Any, where: str) -> tuple[float, float] | None:

@@ -12,9 +12,9 @@ import torch
 import pochette
 from pochette.corpus.folder import FolderCorpus
 from pochette.engine.build import compile_wasm
-from pochette.engine.export import export, identifier
+from pochette.engine.export import export_with_twin, identifier
+from pochette.engine.precision import Precision, snr_db
 from pochette.engine.runner import FloatArray
-from pochette.engine.source import EngineSource
 from pochette.instrument import Instrument
 from pochette.measure import profile_model
 from pochette.models.model import Model
@@ -85,9 +85,13 @@ def build_instrument(
     title: str = "",
     board: str = "",
     provenance: dict[str, Any] | None = None,
-    source: EngineSource | None = None,
+    precision: Precision = "float32",
 ) -> Instrument:
     """Generate, compile and describe the instrument of a model.
+
+    The golden sound is the model's own. Where matrices are stored in fewer bits it is that of the engine's twin
+    (`engine.twin`), so that every build is held against what it should say, as closely as ever; how far the twin is
+    from the model is told in the provenance.
 
     Args:
         model: trained.
@@ -96,7 +100,7 @@ def build_instrument(
         title: for people.
         board: it was made for.
         provenance: what is known of its making; parameters and operations are added.
-        source: the model's engine, if it was generated already.
+        precision: in which large matrices are stored.
 
     Returns:
         the instrument, not saved.
@@ -106,16 +110,17 @@ def build_instrument(
         ToolError: no compiler for WebAssembly.
     """
     name = identifier(name)
-    source = source or export(model, name)
+    source, twin = export_with_twin(model, name, precision)
     controls = golden_curve(model, ranges)
-    counted = profile_model(model)
+    counted, own = profile_model(model), _played(model, controls)
+    golden = own if precision == "float32" else twin.play(controls)
     return Instrument(
         name=name,
         source=source,
         wasm=compile_wasm(source),
         weights={path: tensor.detach().numpy() for path, tensor in model.state_dict().items()},
         golden_controls=controls,
-        golden_audio=_played(model, controls),
+        golden_audio=golden,
         title=title or name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         pochette_version=pochette.__version__,
@@ -127,5 +132,15 @@ def build_instrument(
             "parameters": counted.parameters,
             "operations_per_second": round(counted.macs_per_second or 0),
             "loudness_range_db": list(ranges.loudness_db),
+            **({} if precision == "float32" else {"rounding": _rounding(own, golden)}),
         },
     )
+
+
+def _rounding(own: FloatArray, golden: FloatArray) -> dict[str, float | None]:
+    """What fewer bits did to the golden sound; a ratio that is not finite, of silence, is None."""
+    decibels = snr_db(own, golden)
+    return {
+        "golden_largest_difference": float(np.abs(own - golden).max()),
+        "golden_snr_db": round(decibels, 1) if np.isfinite(decibels) else None,
+    }

@@ -123,10 +123,10 @@ def _bytes(source: EngineSource, board: Board, curve: FloatArray, state_bytes: i
 
 
 def weight_bytes(source: EngineSource) -> int:
-    """Bytes of an engine's weights, from the length of its array."""
+    """Bytes of an engine's weights, from the lengths of its arrays."""
     text = source.files[f"{source.name}_weights.h"]
-    found = re.search(r"weights\[(\d+)\]", text)
-    return 4 * int(found[1]) if found else 0
+    arrays = re.findall(r"^static const \w+ weights(8|16|)\[(\d+)\]", text, re.MULTILINE)
+    return sum(int(bits or 32) // 8 * int(length) for bits, length in arrays)
 
 
 def time_on_host(

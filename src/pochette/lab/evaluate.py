@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pochette.corpus.folder import FolderCorpus, Sound
-from pochette.engine.runner import FloatArray
+from pochette.engine.build import compile_host_library
+from pochette.engine.native import NativeRunner
+from pochette.engine.runner import FloatArray, run_frames
+from pochette.engine.source import EngineSource
 from pochette.families import metrics
 from pochette.lab.anchors import Resynthesiser, direct_fit, mean_spectrum
 from pochette.models.model import Excerpt, Model
@@ -169,6 +174,28 @@ def distance_to_held_out(model: Model, held_out: FolderCorpus) -> float:
     """
     _, excerpt = excerpt_of(held_out)
     made: FloatArray = model.eval()(model.controls_of(excerpt)).numpy()
+    return _distance(MultiScaleSpectral(held_out.sample_rate_hz), made, excerpt["audio"])
+
+
+def engine_to_held_out(source: EngineSource, model: Model, held_out: FolderCorpus) -> float:
+    """The same distance of an engine, compiled for this machine and played.
+
+    Args:
+        source: the engine.
+        model: it was made from, which knows what controls a sound was played with.
+        held_out: the sounds.
+
+    Returns:
+        the distance, comparable with that of the model.
+
+    Raises:
+        ExportError: the source does not compile.
+        ToolError: there is no compiler.
+    """
+    _, excerpt = excerpt_of(held_out)
+    with TemporaryDirectory(prefix="pochette-") as folder:
+        runner = NativeRunner(compile_host_library(source, Path(folder)))
+        made = np.stack([run_frames(runner, curve) for curve in model.controls_of(excerpt).numpy()])
     return _distance(MultiScaleSpectral(held_out.sample_rate_hz), made, excerpt["audio"])
 
 

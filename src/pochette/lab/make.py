@@ -10,26 +10,27 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from pochette.boards.board import Board
 from pochette.corpus.folder import FolderCorpus
 from pochette.engine.export import export, identifier
+from pochette.engine.precision import Precision
 from pochette.engine.runner import FloatArray, Runner
 from pochette.engine.source import EngineSource
 from pochette.engine.verify import Check, runner_for, verify
 from pochette.errors import RunError, ToolError
 from pochette.families import boards, models, shells
 from pochette.instrument import Instrument, remember_built_here
+from pochette.lab.aim import Tell, aim_for
 from pochette.lab.build import Ranges, build_instrument
 from pochette.lab.cost import EngineCost, count, time_on_host
-from pochette.lab.evaluate import Evaluation, distance_to_held_out, evaluate
+from pochette.lab.evaluate import Evaluation, distance_to_held_out, engine_to_held_out, evaluate
 from pochette.lab.judge import hold_out
 from pochette.lab.playing import Playing, hear_playing
 from pochette.lab.result import MakeResult
@@ -37,18 +38,12 @@ from pochette.lab.runs import sized
 from pochette.lab.tell_result import Findings, clips_of, result_of
 from pochette.models.model import Model
 from pochette.recipe import check_ranges, signature
-from pochette.reduce.choosing import Choice
 from pochette.reduce.methods.lottery import DENSE_SHARE, Lottery, Round
-from pochette.reduce.trimming import structure_of, trim_model
 from pochette.train.loop import Trainer, Training
 from pochette.train.session import Session
 
-KEEPS = (0.05, 0.025, 0.0125)
-"""Shares of the network tried in turn until the board is satisfied."""
 TRAINING = "train and trim"
 """Name of the stage that an earlier run may have done part of."""
-Tell = Callable[[str, float, str], None]
-"""Stage, share done (0 to 1), and a line of detail."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +68,8 @@ class Make:
     """Bound training by optimiser steps instead of time: the same seed then gives the same instrument."""
     sample_rate_hz: int | None = None
     """Rate of the instrument; the board's own by default."""
+    precision: Precision = "float32"
+    """In which the engine's large matrices are stored."""
 
     def __post_init__(self) -> None:
         day = 24.0 * 60.0
@@ -158,7 +155,7 @@ def make(request: Make, tell: Tell | None = None) -> Made:
     """
     job = _begin(request, tell or (lambda *_: None))
     with job.clock.stage("plan"):
-        method = Lottery(keep=_plan(job.dense, job.board, job.tell))
+        method = Lottery(keep=aim_for(job.dense, job.board, request.precision, job.tell))
     session = _session(job, method)
     with job.clock.stage(TRAINING):
         rounds = method.apply(job.dense, session)
@@ -166,6 +163,7 @@ def make(request: Make, tell: Tell | None = None) -> Made:
         evaluation = _evaluate(job, rounds)
     with job.clock.stage("generate"):
         instrument = _build(job, rounds, evaluation)
+        instrument, evaluation = _heard_as_engine(job, instrument, rounds, evaluation)
         dense_source = export(job.dense, job.name)
     with job.clock.stage("verify"):
         checks = _verify(instrument, job.tell)
@@ -244,34 +242,6 @@ def _output_folder(request: Make) -> Path:
     return folder
 
 
-def _plan(model: Model, board: Board, tell: Tell) -> float:
-    """Share of the network that is aimed at: counted for the board on an untrained engine, before any training.
-
-    Trimming leaves shapes that do not depend on the weights, so the answer is exact but for what the sound itself
-    changes (the number of audible partials). If nothing fits, the smallest is made and the report says by how much.
-    """
-    structure = structure_of(model)
-    total = structure.matrix_macs()
-    # A network that is small from the start cannot lose nineteen in twenty.
-    aims = list(dict.fromkeys(max(keep, structure.least_macs() / total) for keep in KEEPS))
-    if board.machine is None:
-        return aims[0]
-    for number, keep in enumerate(aims):
-        tell("plan", number / len(aims), f"{keep:.0%} of the network on {board.title}")
-        small, _, _ = trim_model(model, structure.keep_for(keep * total), choice=Choice("random"), structure=structure)
-        try:
-            cost = count(export(small, "plan"), board, np.tile(_rest(model), (30, 1)))
-        except ToolError:
-            return keep
-        if cost.verdict(board, model.sample_rate_hz).fits:
-            return keep
-    return aims[-1]
-
-
-def _rest(model: Model) -> FloatArray:
-    return np.array([[knob.default for knob in model.controls]], np.float32)
-
-
 # -- while training ----------------------------------------------------------------------------------------------------
 
 
@@ -331,7 +301,19 @@ def _build(job: _Job, rounds: list[Round], evaluation: Evaluation) -> Instrument
         title=job.title,
         board=job.board.name,
         provenance=_provenance(job.request, job.corpus, rounds, evaluation),
+        precision=job.request.precision,
     )
+
+
+def _heard_as_engine(
+    job: _Job, instrument: Instrument, rounds: list[Round], evaluation: Evaluation
+) -> tuple[Instrument, Evaluation]:
+    """The engine itself among the contenders, where fewer bits may have made it another instrument."""
+    if instrument.precision == "float32":
+        return instrument, evaluation
+    distance = {**evaluation.distance, "engine": engine_to_held_out(instrument.source, rounds[-1].model, job.held_out)}
+    told = {**instrument.provenance, "distance": distance}
+    return replace(instrument, provenance=told), replace(evaluation, distance=distance)
 
 
 def _verify(instrument: Instrument, tell: Tell) -> list[Check]:

@@ -41,7 +41,7 @@ class Anchor:
     """A mark on the scale of distances: how far something is from the held-out sounds."""
 
     name: str
-    """"silence", "white noise", "mean spectrum", "another take", "dense", "trimmed" or "floor"."""
+    """"silence", "white noise", "mean spectrum", "another take", "dense", "trimmed", "engine" or "floor"."""
     distance: float
     help: str = ""
     """What is compared, one sentence."""
@@ -187,6 +187,8 @@ class MakeResult:
     """What to type now, one command a line."""
     versions: dict[str, str] = field(default_factory=dict)
     """Of the programs that took part, by name."""
+    precision: str = "float32"
+    """In which the engine's large matrices are stored."""
 
     def distance(self, row: str) -> float | None:
         """Distance to the held-out sounds of one anchor; None if it is absent."""

@@ -40,6 +40,7 @@ ANCHORS = {
     "another take": "another recording of the same note at the same dynamic",
     "dense": "the network before trimming",
     "trimmed": "the network that was kept",
+    "engine": "the same as its engine plays it, matrices in fewer bits",
     "floor": "the same synthesiser, its controls fitted directly to each of these very sounds",
 }
 ENGINE_TITLES = {
@@ -130,6 +131,7 @@ def result_of(found: Findings, name: str, title: str, model: str, size: str, see
         stages=tuple(Stage(*stage) for stage in found.stages),
         next_command=f"pochette play {name}.pochette\npochette verify {name}.pochette",
         versions={"pochette": pochette.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        precision=found.instrument.precision,
     )
 
 

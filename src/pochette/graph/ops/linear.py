@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.nn import functional
 
 from pochette.graph.graph import Node
-from pochette.graph.operator import describe
+from pochette.graph.operator import Coarse, describe
 from pochette.graph.ops.products import Equation, Product
 
 if TYPE_CHECKING:
@@ -24,6 +27,11 @@ class Linear(Product):
         lead = tuple(f"batch {axis}" for axis in range(len(x.shape) - 1))
         rows = ("row",) if len(weight.shape) > 1 else ()
         return Equation((x, weight), ((*lead, "sum"), (*rows, "sum")), (*lead, *rows), bias)
+
+    def perform(self, node: Node, given: tuple[Any, ...], coarse: Coarse) -> tuple[Tensor, ...]:
+        """A product with each vector rounded first."""
+        x, weight, bias = given
+        return (functional.linear(coarse(node.args[1], x), weight, bias),)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
         """One matrix-vector product a row, on packed weights; scalar products where rows are few and long."""

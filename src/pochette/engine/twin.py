@@ -1,0 +1,102 @@
+"""What an engine with matrices of fewer bits says, in torch: the reference that its C is held against.
+
+Such an engine is not its network: rounding a matrix changes the sound, by how much is measured where the instrument is
+made. Held against the network itself, its C could be wrong by as much as the rounding and nobody would see. So it is
+held against this twin, which is the captured graph with every matrix rounded as it is stored, and, where matrices are
+of whole numbers, every vector that meets one rounded as the engine rounds it. What then differs is what differs in
+engines of floats too, the order of sums and the last bits of functions, and now and then a vector's number that lies
+between two whole ones and is rounded up on one machine and down on another, by a thirty-thousandth. The tolerance that
+holds for floats holds for these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pochette.engine.packing import FloatArray
+from pochette.engine.precision import NO_FRACTION, VECTOR_LIMIT, VECTOR_SILENCE, vector_levels
+from pochette.graph.graph import Graph, Node, Value
+from pochette.graph.operator import description_of
+from pochette.graph.run import run
+
+
+class Twin:
+    """A captured step whose matrices are rounded as an engine stores them; its state is carried from call to call.
+
+    Args:
+        graph: that the engine was written of.
+        rounded: path of each matrix in fewer bits to what it is once it is stored.
+        whole: those of them that are whole numbers with scales.
+    """
+
+    def __init__(self, graph: Graph, rounded: Mapping[str, FloatArray], whole: frozenset[str]) -> None:
+        # What was computed of constants when the engine was written stands among the tensors now.
+        computed = [node for node in graph.nodes if any(value.kind == "computed" for value in node.outputs)]
+        self.graph = replace(graph, nodes=computed)
+        self.whole = whole
+        self._start = {**graph.tensors, **{path: torch.from_numpy(array) for path, array in rounded.items()}}
+        self.reset()
+
+    def reset(self) -> None:
+        """Set the state back to that at capture."""
+        self._tensors = dict(self._start)
+
+    @torch.no_grad()
+    def process(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """One call.
+
+        Args:
+            *inputs: one for each input, of the shapes at capture.
+
+        Returns:
+            one for each output.
+        """
+        made = run(self.graph, inputs, self._tensors, instead=self._instead)
+        self._tensors.update({path: tensor.clone() for path, tensor in made.mutations.items()})
+        return made.outputs
+
+    def play(self, controls: FloatArray) -> FloatArray:
+        """The sound of a playable model's step, from where it stands.
+
+        Args:
+            controls: (frame, control).
+
+        Returns:
+            (frame * hop,).
+        """
+        frames = [self.process(row)[0].reshape(-1) for row in torch.from_numpy(controls)[:, None]]
+        audio: FloatArray = torch.cat(frames).numpy()
+        return audio
+
+    def _instead(self, node: Node, given: tuple[Any, ...]) -> Any:
+        if not any(value.path in self.whole for value in node.inputs() if value.path):
+            return None
+        made = description_of(node).perform(node, given, self._coarse)
+        return made if len(made) > 1 else made[0]
+
+    def _coarse(self, weight: Value, x: Tensor) -> Tensor:
+        return coarse(x) if weight.path in self.whole else x
+
+
+def coarse(x: Tensor) -> Tensor:
+    """Vectors as whole numbers times a scale each: `precision.to_whole` for many at once, multiplied out.
+
+    Args:
+        x: (..., column).
+
+    Returns:
+        same shape.
+    """
+    levels = torch.tensor(float(vector_levels(x.shape[-1])))
+    limit, silence = float(VECTOR_LIMIT), float(VECTOR_SILENCE)
+    bounded = torch.nan_to_num(x, nan=-limit).clamp(-limit, limit)
+    top = bounded.abs().amax(-1, keepdim=True)
+    loud = top > silence
+    inverse = torch.where(loud, levels / top, 0.0)
+    whole = (bounded * inverse + float(NO_FRACTION)) - float(NO_FRACTION)
+    return whole * torch.where(loud, top / levels, 0.0)
