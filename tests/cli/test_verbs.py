@@ -7,6 +7,7 @@ import json
 import sys
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +152,7 @@ def test_export_in_fewer_bits_tells_what_it_costs(verbs: Verbs, run: Path, tmp_p
     made = document(said)
     rounding = made["rounding"]
     assert made["precision"] == "int8" and isinstance(rounding, dict)
+    assert rounding["matrices"] > 2
     assert rounding["golden_largest_difference"] > 0 and 20 < rounding["golden_snr_db"] < 90
     # Rounding is small beside what a network of four steps does not know.
     assert rounding["held_out_engine"] == pytest.approx(rounding["held_out_network"], rel=0.05)
@@ -223,6 +225,20 @@ def test_make(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
         assert Path(str(found[name])).is_file(), name
     assert Path(str(found["sources"])).is_dir()
     assert verbs("verify", str(found["instrument"]), "--engines", "wasm").code == 0
+    assert "engine" not in {anchor["name"] for anchor in found["result"]["anchors"]}  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_make_in_fewer_bits_measures_the_engine_beside_its_network(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    arguments = ("make", sounds, "--steps", "6", "--sample-rate-hz", "16000", "--precision", "int8")
+    found = document(verbs(*arguments, "--out", tmp_path, "--board", "browser", "--json"))
+    result: Any = found["result"]
+    distance = {anchor["name"]: anchor["distance"] for anchor in result["anchors"]}
+    assert result["precision"] == "int8" and distance["engine"] != distance["trimmed"]
+    assert distance["engine"] == pytest.approx(distance["trimmed"], rel=0.05)
+    assert all(check["passed"] for check in result["golden"] if check["max_error"] is not None)
+    assert "in fewer bits" in verbs(*arguments, "--out", tmp_path, "--board", "browser").out
 
 
 def test_make_has_the_same_defaults_as_the_job() -> None:

@@ -10,12 +10,16 @@ import torch
 
 from pochette.boards.board import Demand
 from pochette.boards.cycles import Band
+from pochette.corpus.folder import FolderCorpus
+from pochette.engine.export import export
 from pochette.families import boards
 from pochette.lab import fit
 from pochette.lab.build import Ranges, golden_curve
-from pochette.lab.cost import EngineCost
-from pochette.lab.fit import Plan, Trial, plan
+from pochette.lab.cost import EngineCost, weight_bytes
+from pochette.lab.evaluate import distance_to_held_out
+from pochette.lab.fit import PRECISIONS, Plan, Trial, plan
 from pochette.models.ddsp import Ddsp, DdspModel
+from tests.corpora import notes_corpus
 
 RANGES = Ranges((110.0, 880.0), (-60.0, -10.0))
 
@@ -30,24 +34,25 @@ def model() -> DdspModel:
     return Ddsp.sized("tiny", hidden=48, partials=12, noise_bands=9).build().eval()
 
 
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> FolderCorpus:
+    """What was held out."""
+    return notes_corpus(tmp_path_factory.mktemp("corpus"))[1]
+
+
 def counted_by_parameters(limit: int) -> Any:
     """A board that bears so many bytes of source weights and looks at nothing else."""
 
     def cost_on(source: Any, board: Any, curve: Any) -> tuple[EngineCost, dict[str, float]]:
-        from pochette.lab.cost import weight_bytes
-
         return EngineCost(board.name), {"RAM": weight_bytes(source) / limit, "cycles": 0.1}
 
     return cost_on
 
 
 def test_the_border_is_found(model: DdspModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pochette.engine.export import export
-    from pochette.lab.cost import weight_bytes
-
     whole = weight_bytes(export(model, "fit"))
     monkeypatch.setattr(fit, "cost_on", counted_by_parameters(whole // 3))
-    planned = plan(model, boards["daisy-seed"], RANGES, tell)
+    planned = plan(model, boards["daisy-seed"], RANGES, tell, precisions=("float32",))
     chosen = planned.chosen
     assert chosen is not None and chosen.fits and chosen.shares["RAM"] > 0.85
     larger = [trial for trial in planned.trials if trial.keep > chosen.keep]
@@ -68,10 +73,57 @@ def test_where_nothing_fits_the_budget_and_its_factor_are_told(
 ) -> None:
     monkeypatch.setattr(fit, "cost_on", counted_by_parameters(100))
     planned = plan(model, boards["daisy-seed"], RANGES, tell)
-    assert planned.chosen is None and len(planned.trials) == 2
-    smallest = planned.trials[-1]
-    assert f"{smallest.shares['RAM']:.3g} times the RAM" in planned.broken()
-    assert "Daisy Seed" in planned.broken()
+    # Whole and as small as can be, in every precision.
+    assert planned.chosen is None and not planned.contenders and len(planned.trials) == 2 * len(PRECISIONS)
+    nearest = min(planned.trials, key=lambda trial: trial.shares["RAM"])
+    assert nearest.precision == "int8" and nearest.keep < 1
+    assert f"{nearest.shares['RAM']:.3g} times the RAM" in planned.broken()
+    assert f"takes {planned.trials[0].shares['RAM']:.3g} times" in planned.broken()
+    assert "Daisy Seed" in planned.broken() and "of its network in int8" in planned.broken()
+
+
+def test_fewer_bits_are_tried_where_floats_would_be_trimmed(model: DdspModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = weight_bytes(export(model, "fit"))
+    monkeypatch.setattr(fit, "cost_on", counted_by_parameters(round(0.6 * whole)))
+    planned = plan(model, boards["daisy-seed"], RANGES, tell)
+    by = {trial.precision: trial for trial in planned.contenders}
+    # Half the bits, and all of the network fits: nothing less exact need be tried.
+    assert list(by) == ["float32", "float16"] and by["float32"].keep < 0.7 and by["float16"].keep == 1.0
+    assert {trial.precision for trial in planned.trials} == {"float32", "float16"}
+    monkeypatch.setattr(fit, "cost_on", counted_by_parameters(round(0.32 * whole)))
+    planned = plan(model, boards["daisy-seed"], RANGES, tell)
+    keeps = [trial.keep for trial in planned.contenders]
+    assert [trial.precision for trial in planned.contenders][0::2] == ["float32", "int8"] and keeps == sorted(keeps)
+    # Of two that are as small, the more exact one is followed.
+    assert "bfloat16" not in {trial.precision for trial in planned.contenders}
+    assert sum(trial.precision == "bfloat16" for trial in planned.trials) == 2
+
+
+def test_held_out_sound_decides_between_more_units_and_more_bits() -> None:
+    cost, fits = EngineCost("daisy-seed"), {"RAM": 0.9}
+    floats = Trial(0.3, 300, fits, cost, "float32")
+    bytes_ = Trial(0.9, 900, fits, cost, "int8")
+    broken = Trial(0.95, 950, {"RAM": 1.1}, cost, "int8")
+    assert Plan("A board", (floats, broken, bytes_)).chosen is bytes_, "more units, where nothing was heard"
+    better = replace(floats, distance=4.0)
+    assert Plan("A board", (better, broken, replace(bytes_, distance=5.0))).chosen is better
+    assert Plan("A board", (better, broken, replace(bytes_, distance=3.0))).chosen != better
+    smaller = Trial(0.2, 200, fits, cost, "int8", 1.0)
+    assert Plan("A board", (better, smaller)).contenders == (better,), "fewer units and fewer bits"
+
+
+def test_contenders_are_heard_as_engines(
+    model: DdspModel, sounds: FolderCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = weight_bytes(export(model, "fit"))
+    monkeypatch.setattr(fit, "cost_on", counted_by_parameters(round(0.6 * whole)))
+    planned = fit.measured(plan(model, boards["daisy-seed"], RANGES, tell), model, sounds, tell)
+    floats, halves = planned.contenders
+    assert floats.distance is not None and halves.distance is not None and planned.chosen is not None
+    # All of the network in 16 bits is what torch plays, nearly.
+    assert halves.distance == pytest.approx(distance_to_held_out(model, sounds), rel=1e-3)
+    assert floats.distance != pytest.approx(halves.distance, rel=1e-3)
+    assert planned.chosen.distance == min(floats.distance, halves.distance)
 
 
 def test_the_first_budget_to_break_is_the_worst() -> None:

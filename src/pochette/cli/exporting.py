@@ -239,6 +239,8 @@ class Export(Stored, Verb):
 
 def _rounding(found: dict[str, Any]) -> str:
     """What fewer bits did to the sound, in words."""
+    if found.get("matrices") == 0:
+        return "none of its matrices is large enough to gain by fewer bits; all are floats."
     golden = f"{number(found.get('golden_snr_db'))} dB of signal to rounding on the golden sound"
     engine, network = found.get("held_out_engine"), found.get("held_out_network")
     if not isinstance(engine, float) or not isinstance(network, float):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pochette.cli.console import Answer, Screen, folder_of, number, table, words
 from pochette.cli.training import reduced
 from pochette.cli.verb import RunPath, Verb, budgeted, check_run, command, heard, within
+from pochette.engine.precision import Precision
 
 if TYPE_CHECKING:
     from pochette.boards.board import Board
+    from pochette.corpus.folder import FolderCorpus
     from pochette.instrument import Instrument
     from pochette.lab.fit import Trial
+    from pochette.lab.runs import Run
     from pochette.models.model import Model
 
 MARGIN = 0.97
@@ -23,6 +26,8 @@ MARGIN = 0.97
 @dataclass(frozen=True, kw_only=True)
 class Fit(Verb):
     """Make a trained run small enough for a board and no smaller: count, trim, train on, prove it in the emulator.
+
+    Where the whole network does not fit in floats, it is tried in fewer bits too, and held-out sounds decide.
 
     Exit 1 if it does not fit after all. Stopped at any time, the same command goes on where it was.
     """
@@ -37,6 +42,8 @@ class Fit(Verb):
     """Bound it by optimiser steps instead of time."""
     rounds: int = 3
     """In how many rounds units are removed."""
+    precision: Precision | Literal["best"] = "best"
+    """In how many bits the engine's large matrices are stored: one of them, or what loses least of those that fit."""
 
     resumes = True
 
@@ -44,7 +51,8 @@ class Fit(Verb):
         """Fit."""
         from pochette.errors import FitError
         from pochette.families import boards
-        from pochette.lab.fit import fitted, plan, prove
+        from pochette.lab.evaluate import distance_to_held_out
+        from pochette.lab.fit import PRECISIONS, fitted, measured, plan, prove
         from pochette.lab.runs import read_run
 
         budgeted(self.minutes, self.steps)
@@ -52,8 +60,13 @@ class Fit(Verb):
         board: Board = boards[self.board]
         check_run(self.source)
         dense, loss = _dense(self.source)
+        run = read_run(self.source)
+        allowed = PRECISIONS if self.precision == "best" else (self.precision,)
         with screen.progress() as tell:
-            planned = plan(dense, board, read_run(self.source).ranges, tell)
+            planned = plan(dense, board, run.ranges, tell, precisions=allowed)
+            held_out = _held_out(run, dense) if planned.contenders else None
+            if held_out is not None:
+                planned = measured(planned, dense, held_out, tell)
         chosen = planned.chosen
         if chosen is None:
             raise FitError(
@@ -65,8 +78,9 @@ class Fit(Verb):
         small, small_loss, folder = dense, loss, self.source
         if chosen.keep < 1.0:
             small, small_loss, folder = self._trimmed(chosen.keep * MARGIN, screen)
-        instrument, path = self._instrument(small, folder, board, screen)
-        final = fitted(instrument, small, dense, board)
+        instrument, path = self._instrument(small, folder, board, chosen.precision, screen)
+        final = fitted(instrument, small, dense, board, held_out)
+        distance = None if held_out is None else distance_to_held_out(dense, held_out)
         check = prove(instrument, board)
         proven = final.fits and check.passed
         data = {
@@ -75,7 +89,9 @@ class Fit(Verb):
             "proven": proven,
             "instrument": str(path),
             "run": str(folder),
+            "precision": final.precision,
             "held_out_loss": {"dense": loss, "fitted": small_loss},
+            "held_out_distance": {"dense": distance, "fitted": final.distance},
             "final": final.to_json(),
             "trials": [trial.to_json() for trial in planned.trials],
             "check": asdict(check),
@@ -83,7 +99,9 @@ class Fit(Verb):
         said = (
             f"{board.title}: {'it fits' if final.fits else 'it does NOT fit'}; "
             f"{'the golden sound is played right' if check.passed else 'the golden sound is NOT played right'} on "
-            f"{check.engine}. Held-out loss {loss:.4g} whole, {small_loss:.4g} fitted."
+            f"{check.engine}. Held-out loss {loss:.4g} whole, {small_loss:.4g} fitted; distance to held-out sounds "
+            f"{number(distance)} of the whole network in floats, {number(final.distance)} of the engine in "
+            f"{final.precision}."
         )
         parts = (_table([*planned.trials], final), words(said), words(f"{folder_of(path)}: the instrument"))
         return Answer(data, parts, (command("verify", path), *heard(path)), exit_code=0 if proven else 1)
@@ -96,7 +114,9 @@ class Fit(Verb):
         rounds, folder, _ = reduced(self.source, "lottery", method, self.minutes, self.steps, screen)
         return rounds[-1].model, rounds[-1].progress.history[-1][2], folder
 
-    def _instrument(self, model: Model, folder: Path, board: Board, screen: Screen) -> tuple[Instrument, Path]:
+    def _instrument(
+        self, model: Model, folder: Path, board: Board, precision: Precision, screen: Screen
+    ) -> tuple[Instrument, Path]:
         """The model's instrument, saved beside its run."""
         from pochette.instrument import remember_built_here
         from pochette.lab.build import build_instrument
@@ -105,11 +125,22 @@ class Fit(Verb):
         screen.say(f"building the engine and proving it on {board.title}...")
         run = read_run(self.source)
         name = Path(run.corpus).name
-        instrument = build_instrument(model, name, run.ranges, title=name, board=board.name)
+        instrument = build_instrument(model, name, run.ranges, title=name, board=board.name, precision=precision)
         path = folder / f"{instrument.name}-{board.name}.pochette"
         instrument.save(path)
         remember_built_here(path)
         return instrument, path
+
+
+def _held_out(run: Run, model: Model) -> FolderCorpus | None:
+    """The sounds a run kept from training; None where they are not what they were."""
+    from pochette.errors import RunError, SoundError
+    from pochette.lab.heard import held_out_part
+
+    try:
+        return held_out_part(run, model)
+    except (SoundError, RunError):
+        return None
 
 
 def _dense(source: Path) -> tuple[Model, float]:
@@ -133,11 +164,14 @@ def _table(trials: list[Trial], final: Trial) -> Any:
     rows = [
         (
             name,
+            trial.precision,
             f"{trial.keep:.1%}",
             number(trial.parameters),
             *(f"{trial.shares[budget]:.1%}" if budget in trial.shares else "" for budget in budgets),
             "yes" if trial.fits else "no",
+            number(trial.distance),
         )
         for name, trial in (*(("counted", trial) for trial in trials), ("trained", final))
     ]
-    return table(("", "network", "parameters", *(f"{budget} used" for budget in budgets), "fits"), rows)
+    used = (f"{budget} used" for budget in budgets)
+    return table(("", "precision", "network", "parameters", *used, "fits", "held-out distance"), rows)

@@ -123,6 +123,8 @@ def _told(made: Made, following: tuple[str, ...]) -> Answer:
 def _rounding(result: MakeResult) -> str:
     """What storing matrices in fewer bits did, heard on sounds that were held out."""
     engine, network = result.distance("engine"), result.distance("trimmed")
+    if engine is not None and engine == network:
+        return f"{result.precision}: none of its matrices is large enough to gain, or to be heard"
     if engine is None or not network:
         return f"{result.precision}; what that changes was not measured"
     return (

@@ -38,7 +38,7 @@ class Twin:
         # What was computed of constants when the engine was written stands among the tensors now.
         computed = [node for node in graph.nodes if any(value.kind == "computed" for value in node.outputs)]
         self.graph = replace(graph, nodes=computed)
-        self.whole = whole
+        self.rounded, self.whole = frozenset(rounded), whole
         self._start = {**graph.tensors, **{path: torch.from_numpy(array) for path, array in rounded.items()}}
         self.reset()
 

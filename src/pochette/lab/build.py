@@ -132,15 +132,16 @@ def build_instrument(
             "parameters": counted.parameters,
             "operations_per_second": round(counted.macs_per_second or 0),
             "loudness_range_db": list(ranges.loudness_db),
-            **({} if precision == "float32" else {"rounding": _rounding(own, golden)}),
+            **({} if precision == "float32" else {"rounding": _rounding(own, golden, len(twin.rounded))}),
         },
     )
 
 
-def _rounding(own: FloatArray, golden: FloatArray) -> dict[str, float | None]:
-    """What fewer bits did to the golden sound; a ratio that is not finite, of silence, is None."""
+def _rounding(own: FloatArray, golden: FloatArray, matrices: int) -> dict[str, float | None]:
+    """How many matrices have fewer bits and what that did to the golden sound; a ratio that is not finite is None."""
     decibels = snr_db(own, golden)
     return {
+        "matrices": matrices,
         "golden_largest_difference": float(np.abs(own - golden).max()),
         "golden_snr_db": round(decibels, 1) if np.isfinite(decibels) else None,
     }

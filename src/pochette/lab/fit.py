@@ -1,23 +1,27 @@
-"""How much of a model a board bears: the largest share of its network that keeps every budget, found by counting.
+"""How much of a model a board bears: the largest share of its network that keeps every budget, and in how many bits.
 
 Counts depend on shapes and not on weights, so nothing is trained to find it: the model is trimmed at random, its engine
 generated, compiled for the board, emulated and counted. Budgets fall with the network's size, so bisection finds the
-border; the rest of an engine (synthesis) cannot be trimmed and may be what does not fit.
+border; the rest of an engine (synthesis) cannot be trimmed and may be what does not fit. Where all of it does not fit
+in floats, fewer bits are tried too, and held-out sounds decide between more units in fewer bits and fewer in floats.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from pochette.boards.board import Board
+from pochette.corpus.folder import FolderCorpus
 from pochette.engine.build import compile_wasm
 from pochette.engine.export import export
 from pochette.engine.firmware import compile_firmware, run_qemu
+from pochette.engine.precision import Precision
 from pochette.engine.runner import FloatArray
 from pochette.engine.source import EngineSource
 from pochette.engine.verify import TOLERANCE, Check, verify
@@ -28,14 +32,20 @@ from pochette.graph.units import units_of
 from pochette.instrument import Instrument
 from pochette.lab.build import Ranges, golden_curve
 from pochette.lab.cost import EngineCost, count, time_on_host
+from pochette.lab.evaluate import engine_to_held_out
 from pochette.measure import profile_model
 from pochette.models.model import Model
 from pochette.reduce.choosing import Choice
 from pochette.reduce.structure import Structure
 from pochette.reduce.trimming import structure_of, trim_model
 
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8")
+"""The most exact first."""
 STEPS = 5
 """Bisections: the border is found to within a thirtieth of the way, on a logarithmic scale."""
+WORTH = 1.1
+"""How much larger a network must be to make up for a precision that is less exact."""
+LEAST_SHARE = 1e-4
 COUNTED_FRAMES = 30
 QEMU_FRAMES = 20
 TIMED_SECONDS = 1.0
@@ -44,7 +54,7 @@ Tell = Callable[[str, float, str], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """An engine of one size, counted for a board."""
+    """An engine of one size and precision, counted for a board."""
 
     keep: float
     """Share of the network's multiply-accumulates."""
@@ -52,6 +62,11 @@ class Trial:
     shares: dict[str, float]
     """Of each budget, what it takes; see `Board.shares`."""
     cost: EngineCost
+    precision: Precision = "float32"
+    """In which its large matrices are stored."""
+    distance: float | None = None
+    """Of its engine to held-out sounds, where it was played: of the trained network, cut by magnitude to this size but
+    not yet trained on; see `measured`."""
 
     @property
     def fits(self) -> bool:
@@ -70,39 +85,63 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was tried, largest first, and the largest that fits."""
+    """What was tried, and what came of it."""
 
     board: str
     trials: tuple[Trial, ...]
+    """The more exact precision first, within it the larger network first."""
+
+    @property
+    def contenders(self) -> tuple[Trial, ...]:
+        """The largest that fits in each precision, if it is larger than those of the more exact ones."""
+        found: list[Trial] = []
+        for precision in PRECISIONS:
+            fitting = [trial for trial in self.trials if trial.fits and trial.precision == precision]
+            best = max(fitting, key=lambda trial: trial.keep, default=None)
+            if best is not None and best.keep > max((trial.keep for trial in found), default=0.0):
+                found.append(best)
+        return tuple(found)
 
     @property
     def chosen(self) -> Trial | None:
-        """The largest that fits; None if not even the smallest does."""
-        return max((trial for trial in self.trials if trial.fits), key=lambda trial: trial.keep, default=None)
+        """The contender nearest to held-out sounds, or the largest where none was heard; None if nothing fits."""
+        if any(trial.distance is not None for trial in self.contenders):
+            heard = [trial for trial in self.contenders if trial.distance is not None]
+            return min(heard, key=lambda trial: (trial.distance or 0.0, -trial.keep))
+        return self.contenders[-1] if self.contenders else None
 
     def broken(self) -> str:
-        """Which budget the smallest network breaks, and by what factor; empty if something fits."""
+        """Which budget the whole network breaks first, and by what factor the least broken trial still does.
+
+        Returns:
+            a sentence; empty if something fits.
+        """
         if self.chosen:
             return ""
-        smallest = min(self.trials, key=lambda trial: trial.keep)
-        whole = max(self.trials, key=lambda trial: trial.keep)
+        whole = max(self.trials, key=lambda trial: (trial.keep, -PRECISIONS.index(trial.precision)))
+        least = min(self.trials, key=lambda trial: trial.tightest[1])
         first, first_factor = whole.tightest
-        last, factor = smallest.tightest
+        last, factor = least.tightest
+        stored = "" if least.precision == whole.precision else f" in {least.precision}"
         return (
             f"The whole model takes {first_factor:.3g} times the {first} that {self.board} allows; with "
-            f"{smallest.keep:.1%} of its network it still takes {factor:.3g} times the {last}."
+            f"{least.keep:.1%} of its network{stored} it still takes {factor:.3g} times the {last}."
         )
 
 
-def plan(model: Model, board: Board, ranges: Ranges, tell: Tell, *, at_most: float = 1.0) -> Plan:
-    """Find the largest network that fits a board.
+def plan(
+    model: Model, board: Board, ranges: Ranges, tell: Tell, *, precisions: Sequence[Precision] = PRECISIONS
+) -> Plan:
+    """Find the largest network that fits a board, in floats and, if that is not all of it, in fewer bits.
+
+    A less exact precision is followed only if it bears a larger network than the more exact ones before it.
 
     Args:
         model: with any weights; left as it was.
         board: the machine.
         ranges: of what it will be played with; a low note costs more than a high one where partials are made.
         tell: told of each trial.
-        at_most: the largest share to try.
+        precisions: that may be used, the most exact first.
 
     Returns:
         every trial; boards without an emulator of their own are timed on this machine instead.
@@ -113,26 +152,69 @@ def plan(model: Model, board: Board, ranges: Ranges, tell: Tell, *, at_most: flo
         ToolError: no compiler, or no emulator.
     """
     curve = golden_curve(model, ranges)[:COUNTED_FRAMES]
-
-    def tried(keep: float, structure: Structure | None) -> Trial:
-        tell("fit", len(trials) / (STEPS + 2), f"{keep:.1%} of the network on {board.title}")
-        return trial_of(model, board, keep, structure, curve)
-
+    structure = cache(lambda: structure_of(model))
     trials: list[Trial] = []
-    trials.append(tried(at_most, None))
-    if not trials[0].fits:
-        structure = structure_of(model)
-        least = max(structure.least_macs() / structure.matrix_macs(), 1e-4)
-        trials.append(tried(least, structure))
-        low, high = least, at_most
-        for _ in range(STEPS if trials[1].fits else 0):
+    most = len(precisions) * (STEPS + 2)
+
+    def tried(keep: float, precision: Precision) -> bool:
+        tell("fit", len(trials) / most, f"{keep:.1%} of the network in {precision} on {board.title}")
+        trials.append(trial_of(model, board, keep, structure() if keep < 1.0 else None, curve, precision))
+        return trials[-1].fits
+
+    for precision in precisions:
+        if tried(1.0, precision):
+            break  # what is less exact can bear no more
+        border = max((trial.keep for trial in trials if trial.fits), default=0.0)
+        least = max(structure().least_macs() / structure().matrix_macs(), LEAST_SHARE)
+        low, high = (min(border * WORTH, 1.0) if border else least), 1.0
+        for _ in range(STEPS if low < 1.0 and tried(low, precision) else 0):
             middle = float(np.sqrt(low * high))
-            trials.append(tried(middle, structure))
-            low, high = (middle, high) if trials[-1].fits else (low, middle)
-    return Plan(board.title, tuple(sorted(trials, key=lambda trial: -trial.keep)))
+            low, high = (middle, high) if tried(middle, precision) else (low, middle)
+    order = sorted(trials, key=lambda trial: (PRECISIONS.index(trial.precision), -trial.keep))
+    return Plan(board.title, tuple(order))
 
 
-def trial_of(model: Model, board: Board, keep: float, structure: Structure | None, curve: FloatArray) -> Trial:
+def measured(planned: Plan, model: Model, held_out: FolderCorpus, tell: Tell) -> Plan:
+    """Hear what each contender makes of held-out sounds, where there is more than one.
+
+    More units in fewer bits or fewer units in more: which loses less depends on the network and is not guessed. Each
+    contender's engine plays the trained network, cut to its size by magnitude. It is not trained on first, as that
+    would take as long as all the rest for each of them; training on wins back part of what cutting loses and little
+    of what rounding does, so that the measure leans towards more units. How far the one chosen is from held-out
+    sounds once it is trained is measured at the end.
+
+    Args:
+        planned: what fits.
+        model: trained.
+        held_out: the sounds.
+        tell: told of each contender.
+
+    Returns:
+        the plan with the contenders' distances.
+
+    Raises:
+        ToolError: no compiler.
+    """
+    contenders = planned.contenders
+    if len(contenders) < 2:
+        return planned
+    structure = structure_of(model)
+    distances: dict[int, float] = {}
+    for number, trial in enumerate(contenders):
+        tell("hear", number / len(contenders), f"{trial.keep:.1%} of the network in {trial.precision}")
+        small = model
+        if trial.keep < 1.0:
+            small, _, _ = trim_model(model, macs=trial.keep * structure.matrix_macs(), structure=structure)
+        source = export(small, "heard", precision=trial.precision)
+        distances[id(trial)] = engine_to_held_out(source, small, held_out)
+    trials = (replace(trial, distance=distances.get(id(trial), trial.distance)) for trial in planned.trials)
+    return replace(planned, trials=tuple(trials))
+
+
+def trial_of(
+    model: Model, board: Board, keep: float, structure: Structure | None, curve: FloatArray,
+    precision: Precision = "float32",
+) -> Trial:  # fmt: skip
     """Count an engine of one size.
 
     Args:
@@ -141,6 +223,7 @@ def trial_of(model: Model, board: Board, keep: float, structure: Structure | Non
         keep: share of the network's multiply-accumulates, 1 for all of it.
         structure: of the model, where less than all of it is kept; found anew if None.
         curve: (frame, control), what is played while counting.
+        precision: in which large matrices are stored.
 
     Returns:
         the trial; its share is what whole units come to.
@@ -155,12 +238,12 @@ def trial_of(model: Model, board: Board, keep: float, structure: Structure | Non
         small, _, report = trim_model(model, units_kept, choice=Choice("random"), structure=structure)
         left = {family.name: family.after for family in report.families}
         keep = structure.matrix_macs(left) / structure.matrix_macs()
-    source = export(small, "fit")
+    source = export(small, "fit", precision=precision)
     cost, shares = cost_on(source, board, curve[:, : len(small.controls)])
-    return Trial(keep, profile_model(small).parameters, shares, cost)
+    return Trial(keep, profile_model(small).parameters, shares, cost, precision)
 
 
-def fitted(instrument: Instrument, model: Model, dense: Model, board: Board) -> Trial:
+def fitted(instrument: Instrument, model: Model, dense: Model, board: Board, held_out: FolderCorpus | None) -> Trial:
     """What came of it: the trained instrument, counted with its own golden curve.
 
     Args:
@@ -168,6 +251,7 @@ def fitted(instrument: Instrument, model: Model, dense: Model, board: Board) -> 
         model: trained.
         dense: what it was cut from; itself if nothing was.
         board: the machine.
+        held_out: sounds that its engine is heard on; None, and it is not.
 
     Returns:
         the trial.
@@ -177,7 +261,8 @@ def fitted(instrument: Instrument, model: Model, dense: Model, board: Board) -> 
     """
     keep = 1.0 if model is dense else _network_macs(model) / _network_macs(dense)
     cost, shares = cost_on(instrument.source, board, instrument.golden_controls[:COUNTED_FRAMES])
-    return Trial(keep, profile_model(model).parameters, shares, cost)
+    distance = None if held_out is None else engine_to_held_out(instrument.source, model, held_out)
+    return Trial(keep, profile_model(model).parameters, shares, cost, instrument.precision, distance)
 
 
 def prove(instrument: Instrument, board: Board) -> Check:
