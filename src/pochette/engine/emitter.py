@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from pochette.engine.convolve import Filter, convolve, in_fewer_bits, spread
 from pochette.engine.fusion import Cluster, clusters_of
 from pochette.engine.histories import History, find_histories
 from pochette.engine.layout import VIEWS, absorbed_sums, by_rows, view_of
@@ -80,7 +81,7 @@ class Emitter(Writer):
         self._clusters = clusters_of(
             rest, lambda node: id(node) not in apart and self._is_link(node), groups, absorbed.reads
         )
-        self._rows = by_rows(rest)
+        self._rows = by_rows(rest, self._in_windows)
         self.histories = find_histories(rest, state_name, lambda value: id(value) in self._rows, roomy=self.roomy)
         for join in self.histories.values():
             block = join.node.args[0][1]
@@ -93,6 +94,12 @@ class Emitter(Writer):
                 self._views[id(state)] = View(f"s->{state_name(state)}", 0, ordered(state.shape, order))
         self._follow_views(nodes)
         return nodes
+
+    def _in_windows(self, node: Node) -> bool:
+        """Whether a convolution's weights are stored in fewer bits."""
+        weight, groups = node.args[1], node.args[8 if node.op == "aten.convolution.default" else 6]
+        known = weight.kind in ("parameter", "constant") and len(weight.shape) == 3
+        return known and in_fewer_bits(weight, groups, self)
 
     def _is_link(self, node: Node) -> bool:
         """Whether a node may stand in a loop with others."""
@@ -192,6 +199,13 @@ class Emitter(Writer):
         name = f"x{len(reads)}"
         reads[name] = view
         return name
+
+    def convolve(
+        self, x: Value, out: Value, weight: Value, bias: Value | None, stride: int, padding: int, dilation: int,
+        groups: int, *, transposed: bool,
+    ) -> None:  # fmt: skip
+        """Write a convolution over the last axis, or the transposed one; see `convolve.Filter` for the shapes."""
+        (spread if transposed else convolve)(Filter(x, out, weight, bias, stride, padding, dilation, groups), self)
 
     def _append(self, history: History) -> None:
         """Let a concatenation stand in its history; the new block is copied there unless it was made there."""

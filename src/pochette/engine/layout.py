@@ -130,14 +130,17 @@ def _fills(node: Node) -> bool:
     return bool(zeros and len(node.args[1]) == 2 and min(node.args[1]) >= 0)
 
 
-def by_rows(graph: Graph) -> frozenset[int]:
+def by_rows(graph: Graph, windows: Callable[[Node], bool]) -> frozenset[int]:
     """Signals whose channels shall lie side by side: those in touch with a transposed, strided or short convolution.
+
+    So are those in touch with one that is made window by window, because its weights have fewer bits.
 
     Signals are in touch through operators that keep time and channels where they are; all of them lie alike, so that
     nothing need be turned in between.
 
     Args:
         graph: captured.
+        windows: whether a convolution is made window by window.
 
     Returns:
         ids of values.
@@ -163,7 +166,7 @@ def by_rows(graph: Graph) -> frozenset[int]:
         if node.op in _CONVOLUTIONS:
             strides = node.args[3] if isinstance(node.args[3], (list, tuple)) else [node.args[3]]
             transposed = "transpose" in node.op or (node.op == "aten.convolution.default" and node.args[6])
-            if transposed or strides[0] > 1 or node.output.shape[-1] < SHORT_SAMPLES:
+            if transposed or strides[0] > 1 or node.output.shape[-1] < SHORT_SAMPLES or windows(node):
                 wanted.append(id(signals[0]))
     roots = {find(key) for key in wanted}
     return frozenset(key for key in leader if find(key) in roots)

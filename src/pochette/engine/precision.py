@@ -23,6 +23,9 @@ BITS: dict[Precision, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int
 
 FEW_ROWS, FEW_COLUMNS = 16, 8
 """A matrix with fewer stays in floats: its rows are filled up, and its columns are soon read."""
+FEW_OUTPUTS, FEW_HEARD = 32, 32
+"""A filter with fewer stays in floats too: floats are read once for many samples, so that there is no time to win; each
+window is rounded anew, which takes as long as 20 rows; and there are few weights."""
 WEIGHT_LEVELS = 127
 _FLOAT16_LARGEST = 65504.0
 _DIGITS_LEVELS = 32639
@@ -87,6 +90,24 @@ def kept_in_floats(matrix: FloatArray, precision: Precision) -> str:
     if precision == "float16" and np.abs(matrix).max() > _FLOAT16_LARGEST:
         return f"a weight beyond {_FLOAT16_LARGEST:.0f}, the largest of float16"
     return ""
+
+
+def filter_kept_in_floats(matrix: FloatArray, precision: Precision) -> str:
+    """Why a filter stays in 32-bit floats; empty where it need not.
+
+    Args:
+        matrix: (output, or output and phase if transposed; tap and input).
+        precision: asked for.
+
+    Returns:
+        the reason.
+    """
+    outputs, heard = matrix.shape
+    if outputs < FEW_OUTPUTS:
+        return f"a filter of fewer than {FEW_OUTPUTS} outputs"
+    if heard < FEW_HEARD:
+        return f"a filter of fewer than {FEW_HEARD} inputs times taps"
+    return kept_in_floats(matrix, precision)
 
 
 def snr_db(exact: npt.ArrayLike, rounded_one: npt.ArrayLike) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pochette.engine.packing import FloatArray, block_rows, pack_rows
 from pochette.engine.precision import (
     LayerPrecision,
     Precision,
+    filter_kept_in_floats,
     kept_in_floats,
     pack_fours,
     pack_pairs,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
     from pochette.graph.gates import Gates, Layer
 
+Rounded = Callable[[list[FloatArray]], FloatArray]
 _LINE_BYTES = 64
 """Matrices begin at multiples of a cache line."""
 
@@ -76,6 +79,43 @@ class Matrix:
                 f"    pc_product16(y, w, b, x, {', '.join(map(str, sizes))}, {kind});",
                 (out, self.address, bias, x),
             )
+
+    def filter(
+        self, pointers: tuple[str, str, str, str], steps: tuple[int, int, int, int], sizes: tuple[int, int, int],
+        emitter: Emitter,
+    ) -> None:  # fmt: skip
+        """Write a convolution over samples whose channels lie side by side; see `pc_windows8`.
+
+        Args:
+            pointers: where outputs go, biases filled up to a multiple of 16, the first input, and what is added to the
+                outputs, "0" if nothing is.
+            steps: floats from row to row of outputs, inputs and what is added, and from tap to tap.
+            sizes: inputs, taps and samples made.
+            emitter: that writes.
+        """
+        out, bias, x, added = pointers
+        ins, taps, samples = sizes
+        adding, whole = int(added != "0"), self.precision == "int8"
+        emitter.need("pc_windows8.h" if whole else "pc_windows16.h")
+        columns, kind = ins * taps, f"PC_{self.precision.upper()}"
+        loose = ", ".join(map(str, steps))
+        name = f"windows_{self.precision}_{'_'.join(map(str, (ins, taps, samples, self.rows, self.block, adding)))}"
+        numbers = f"os, is, as, dilation, {self.rows}, {ins}, {taps}, {samples}, {self.block}"
+        takes = "const float *b, const float *x, const float *add, int os, int is, int as, int dilation"
+        if whole:
+            _call(
+                emitter, name, f"float *y, const int8_t *w, const float *scales, {takes}",
+                f"    float room[{columns}];\n    pc_digit digits[PC_WINDOWS8 * PC_DIGITS({columns})];\n"
+                f"    pc_windows8(y, x, w, scales, b, add, room, digits, {numbers}, {adding});",
+                (out, self.address, self.scales, bias, x, added, loose),
+            )  # fmt: skip
+        else:
+            _call(
+                emitter, name, f"float *y, const uint16_t *w, {takes}",
+                f"    float room[PC_WINDOWS * {columns}];\n"
+                f"    pc_windows16(y, x, w, b, add, room, {numbers}, {kind}, {adding});",
+                (out, self.address, bias, x, added, loose),
+            )  # fmt: skip
 
 
 def _call(emitter: Emitter, name: str, takes: str, body: str, given: tuple[str, ...]) -> None:
@@ -141,8 +181,44 @@ class Reduced:
         """
         exact = emitter.tensor(weight)
         (rows, columns), block = exact.shape, block_rows(len(exact))
-        if not self.gains(weight, emitter):
-            return Matrix("float32", emitter.constant(pack_rows(exact, block)), "", rows, columns, block)
+        if self.gains(weight, emitter):
+            return self.store_matrix(exact, block, emitter)
+        return Matrix("float32", emitter.constant(pack_rows(exact, block)), "", rows, columns, block)
+
+    def filter_gains(self, weight: Value, matrices: Sequence[FloatArray], whole: Rounded, emitter: Emitter) -> bool:
+        """Whether the matrices that a filter's weights make are to be stored in fewer bits.
+
+        Args:
+            weight: of the filter.
+            matrices: (output, tap and input), of each group.
+            whole: the filter's weights again, from the matrices rounded.
+            emitter: knows the weights.
+
+        Returns:
+            whether they gain; what is decided is remembered for the report.
+        """
+        if self.precision == "float32":
+            return False
+        if weight.path not in self._chosen:
+            reasons = [filter_kept_in_floats(matrix, self.precision) for matrix in matrices]
+            rounded = None
+            if not any(reasons):
+                rounded = whole([rounded_matrix(matrix, self.precision) for matrix in matrices])
+            self._choose(weight, emitter.tensor(weight), rounded, next(filter(None, reasons), ""))
+        return weight.path in self.rounded
+
+    def store_matrix(self, exact: FloatArray, block: int, emitter: Emitter) -> Matrix:
+        """Store a matrix in the precision that was asked for.
+
+        Args:
+            exact: (row, column).
+            block: rows of a block.
+            emitter: that stores the scales.
+
+        Returns:
+            the matrix.
+        """
+        rows, columns = exact.shape
         if self.precision == "int8":
             whole, scales = quantise_rows(exact)
             address = self._keep("weights8", pack_fours(whole, block))

@@ -39,7 +39,10 @@ class Twin:
         computed = [node for node in graph.nodes if any(value.kind == "computed" for value in node.outputs)]
         self.graph = replace(graph, nodes=computed)
         self.rounded, self.whole = frozenset(rounded), whole
-        self._start = {**graph.tensors, **{path: torch.from_numpy(array) for path, array in rounded.items()}}
+        # The module's own buffers go on changing.
+        states = {value.path: graph.tensors[value.path].clone() for value in graph.of_kind("state")}
+        kept = {path: torch.from_numpy(array) for path, array in rounded.items()}
+        self._start = {**graph.tensors, **states, **kept}
         self.reset()
 
     def reset(self) -> None:

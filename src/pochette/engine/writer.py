@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from pochette.engine.convolve import Filter, convolve, spread
 from pochette.engine.layout import Absorbed
 from pochette.engine.loops import Step, write_loop
 from pochette.engine.memory import Memory
@@ -90,13 +89,6 @@ class Writer(Memory):
         if size:
             filled = all(self._filled(view, size) for view in [*reads.values(), *(view for view, _ in writes)])
             self.line(write_loop(shape, reads, steps, writes, filled=filled, scalar=scalar))
-
-    def convolve(
-        self, x: Value, out: Value, weight: Value, bias: Value | None, stride: int, padding: int, dilation: int,
-        groups: int, *, transposed: bool,
-    ) -> None:  # fmt: skip
-        """Write a convolution over the last axis, or the transposed one; see `convolve.Filter` for the shapes."""
-        (spread if transposed else convolve)(Filter(x, out, weight, bias, stride, padding, dilation, groups), self)
 
     def wants_rows(self, value: Value) -> bool:
         """Whether a value's channels are to lie side by side."""

@@ -114,8 +114,9 @@ def _bytes(source: EngineSource, board: Board, curve: FloatArray, state_bytes: i
     try:
         size = firmware_size(compile_firmware(source, curve[:1], board.memory, target=board.target), board.memory)
     except FitError:
-        said = "at least: weights, and weights and state; the firmware does not link"
-        return {"flash_bytes": weights, "ram_bytes": weights + state_bytes, "bytes_obtained": said}
+        held = weights + state_bytes if board.memory.runs_from_ram else state_bytes
+        said = "at least: weights, and what is held of weights and state; the firmware does not link"
+        return {"flash_bytes": weights, "ram_bytes": held, "bytes_obtained": said}
     except ToolError:
         return {}
     said = "counted on the linked firmware"

@@ -15,10 +15,13 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from pochette.graph.coupling import Coupling, Labels
 from pochette.graph.graph import Node, Value
-from pochette.graph.operator import Chain, Cost, Operator, Part, Survivors, describe, real_products
+from pochette.graph.operator import Chain, Coarse, Cost, Operator, Part, Survivors, describe, real_products
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
@@ -156,13 +159,33 @@ class Convolution(Operator):
             terms.insert(0, f"{{{2 * taps}}}")
         return Chain(tuple(operands), " + ".join(terms).format)
 
+    def perform(self, node: Node, given: tuple[Any, ...], coarse: Coarse) -> tuple[Tensor, ...]:
+        """Window by window over one axis: what each output hears, rounded, meets the filter."""
+        call, (x, weight, bias) = self.call(node), given[:3]
+        signal = x.reshape(-1, *x.shape[-2:])
+        made = (_spread_windows if call.transposed else _filtered_windows)(
+            call, self.padding(node, call)[0], signal, weight, node.output.shape[-1], coarse
+        )
+        return ((made if bias is None else made + bias[:, None]).reshape(node.output.shape),)
+
+    def padding(self, node: Node, call: Call) -> tuple[int, ...]:
+        """Zeros before the first sample of each convolved axis.
+
+        Args:
+            node: one operator applied to values.
+            call: its arguments.
+
+        Returns:
+            lengths; an odd one out of "same" padding goes behind.
+        """
+        if node.args[4] == "same":
+            return tuple(d * (k - 1) // 2 for d, k in zip(call.dilation, call.weight.shape[2:], strict=True))
+        return call.padding
+
     def emit(self, node: Node, emitter: Emitter) -> None:
         """Fast kernels over one axis with a stored weight, simple loops for the rest."""
         call = self.call(node)
-        padding = call.padding
-        if node.args[4] == "same":
-            # An odd one out goes behind.
-            padding = tuple(d * (k - 1) // 2 for d, k in zip(call.dilation, call.weight.shape[2:], strict=True))
+        padding = self.padding(node, call)
         if len(call.weight.shape) == 3 and call.stored:
             emitter.convolve(
                 call.x, node.output, call.weight, call.bias, call.stride[0], padding[0], call.dilation[0], call.groups,
@@ -199,6 +222,42 @@ def _each(given: Any, spatial: int) -> tuple[int, ...]:
     """One number for each convolved axis."""
     listed = [given] if isinstance(given, int) else list(given)
     return tuple(listed * spatial if len(listed) == 1 else listed)
+
+
+def _filtered_windows(
+    call: Call, before: int, x: Tensor, weight: Tensor, samples: int, coarse: Coarse
+) -> Tensor:  # fmt: skip
+    """A convolution whose windows are rounded; (voice, channel, sample) to the same."""
+    stride, dilation, taps = call.stride[0], call.dilation[0], weight.shape[2]
+    needed = (samples - 1) * stride + (taps - 1) * dilation + 1
+    x = functional.pad(x, (before, max(needed - before - x.shape[-1], 0)))[..., :needed]
+    # (voice, group, input, output sample, tap)
+    windows = x.unfold(-1, (taps - 1) * dilation + 1, stride)[..., ::dilation]
+    windows = windows.reshape(len(x), call.groups, -1, samples, taps).transpose(2, 3)
+    rounded = coarse(call.weight, windows.flatten(3)).reshape(windows.shape)
+    made = torch.einsum("bgtik,goik->bgot", rounded, weight.reshape(call.groups, -1, *weight.shape[1:]))
+    return made.flatten(1, 2)
+
+
+def _spread_windows(
+    call: Call, cut: int, x: Tensor, weight: Tensor, samples: int, coarse: Coarse
+) -> Tensor:  # fmt: skip
+    """A transposed convolution whose windows, all inputs that outputs of one stride meet, are rounded."""
+    stride, dilation = call.stride[0], call.dilation[0]
+    ins, each, taps = weight.shape
+    long = (taps - 1) * dilation + 1
+    reach = -(-long // stride)
+    spaced = weight.new_zeros(ins, each * call.groups, reach * stride)
+    for group in range(call.groups):
+        mine = slice(group * ins // call.groups, (group + 1) * ins // call.groups)
+        spaced[mine, group * each : (group + 1) * each, :long:dilation] = weight[mine]
+    made = max(x.shape[-1] + reach - 1, -(-(samples + cut) // stride))
+    # (voice, row of outputs, input, tap), the oldest first
+    windows = functional.pad(x, (reach - 1, made - x.shape[-1])).unfold(-1, reach, 1).transpose(1, 2)
+    rounded = coarse(call.weight, windows.flatten(2)).reshape(windows.shape)
+    phases = spaced.reshape(*spaced.shape[:2], reach, stride).flip(2)
+    outputs = torch.einsum("btij,iojp->botp", rounded, phases)
+    return outputs.flatten(2)[..., cut : cut + samples]
 
 
 def _gather(node: Node, call: Call, coupling: Coupling) -> Labels:
