@@ -72,5 +72,9 @@ class InstrumentError(PochetteError):
     """A .pochette file is damaged, unsafe or of a later version."""
 
 
+class MeasureError(PochetteError):
+    """A file of measurements cannot be read, or says nothing."""
+
+
 class ToolError(PochetteError):
     """A compiler, emulator, device or package that the work needs is missing."""

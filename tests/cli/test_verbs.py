@@ -130,6 +130,24 @@ def test_profile_with_a_board_counts_and_judges(verbs: Verbs, run: Path) -> None
     assert board["cost"]["instructions_per_second"] > board["cost"]["network_instructions_per_second"] > 0
 
 
+def test_profile_tells_energy_as_what_it_is(verbs: Verbs, tmp_path: Path) -> None:
+    pytest.importorskip("unicorn")
+    asked = ("profile", "ddsp", "--size", "tiny", "--board", "daisy-seed")
+    board: Any = document(verbs(*asked, "--json"))["board"]
+    energy, instructions = board["energy"], board["cost"]["instructions_per_second"]
+    assert (
+        energy["estimated"] is True and 100 < energy["joules_low"] / instructions * 1e12 < energy["joules_high"] * 1e12
+    )
+    assert "estimated: counted instructions" in " ".join(verbs(*asked).out.split())
+    meter = tmp_path / "meter.csv"
+    meter.write_text("s,W\n0,0.4\n10,0.4\n")
+    board = document(verbs(*asked, "--power-meter", meter, "--json"))["board"]
+    assert board["energy"]["joules_low"] == pytest.approx(0.4) and board["energy"]["estimated"] is False
+    assert verbs(*asked, "--power-meter", tmp_path / "none.csv").code == 1
+    refused = verbs("profile", "ddsp", "--power-meter", meter)
+    assert refused.code == 2 and "--board" in refused.err
+
+
 @pytest.mark.slow
 def test_reduce_then_export_then_verify(verbs: Verbs, run: Path, tmp_path: Path) -> None:
     said = verbs("reduce", run, "--method", "lottery", "--keep", "0.3", "--rounds", "2", "--steps", "4", "--json")

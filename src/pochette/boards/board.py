@@ -93,12 +93,17 @@ class Board:
     """Of one core's cycles; the rest belongs to drivers, system and the unforeseen."""
     power_w: float | None = None
     """Of the whole board, about; what was running is said in the sources."""
+    instruction_picojoules: tuple[float, float] | None = None
+    """What one instruction takes while the processor runs, at least and at most; wide, and no measurement."""
 
     def __post_init__(self) -> None:
-        numbers = (self.cores, self.ram_bytes, self.block_samples, self.usable_share, *self.sample_rates_hz)
+        band = self.instruction_picojoules or (1.0, 1.0)
+        numbers = (*band, self.cores, self.ram_bytes, self.block_samples, self.usable_share, *self.sample_rates_hz)
         optional = (self.clock_hz, self.flash_bytes, self.power_w)
         if not all(number > 0 for number in (*numbers, *(n for n in optional if n is not None))):
             raise ValueError(f"board {self.name}: every fact must be positive")
+        if band[0] > band[1]:
+            raise ValueError(f"board {self.name}: what an instruction takes is a band from low to high")
         if not (self.description.strip() and self.sources and self.sample_rates_hz):
             raise ValueError(f"board {self.name}: a description, sources and a sample rate are required")
         object.__setattr__(self, "__doc__", self.description)

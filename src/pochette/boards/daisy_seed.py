@@ -31,11 +31,14 @@ boards.add(
         target=CORTEX_M7,
         emulator="cortex-m7",
         memory=MemoryMap(code=AXI_SRAM, data=AXI_SRAM),
+        instruction_picojoules=(450, 1300),
         sources=(
             "libDaisy, core/STM32H750IB_sram.lds, commit 24b99ad (regions: SRAM 512K at 0x24000000, DTCMRAM 128K, "
             "SDRAM 64M, QSPIFLASH 7936K behind the bootloader's 256K)",
             "clock, FPU and block of 48 samples: STM32H750 data sheet and libDaisy's defaults, recalled",
             "sample rates: libDaisy's SaiHandle configuration, recalled",
+            "picojoules an instruction: about 110 to 170 mA at 3.3 V and 480 MHz, "
+            "at 0.8 to 1.6 instructions a cycle: recalled",
         ),
     ),
 )

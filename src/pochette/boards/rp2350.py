@@ -30,11 +30,14 @@ boards.add(
         emulator="cortex-m33",
         memory=MemoryMap(code=SRAM, data=SRAM),
         power_w=0.15,
+        instruction_picojoules=(120, 500),
         sources=(
             "RP2350 data sheet (two Cortex-M33 at 150 MHz, 520 KB SRAM at 0x20000000); Pico 2 data sheet (4 MB "
             "flash): recalled",
             "power: about 30 mA at 5 V, recalled",
             "sample rates and block: usual settings of the SDK's I2S examples, recalled",
+            "picojoules an instruction: about 10 to 20 mA at 3.3 V of one core at 150 MHz, "
+            "at 0.7 to 1 instruction a cycle: recalled",
         ),
     ),
 )

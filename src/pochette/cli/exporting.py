@@ -26,6 +26,7 @@ from pochette.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
     from pochette.instrument import Instrument
+    from pochette.measure.energy import Energy
     from pochette.models.model import Model
 
 
@@ -45,6 +46,9 @@ class Profile(Stored, Verb):
     """Declared size, if a model was named."""
     sample_rate_hz: int | None = None
     """Rate, if a model was named; the board's or the model's own by default."""
+    power_meter: Path | None = None
+    """CSV file of seconds and watts that a power meter wrote while the board played one voice: what it says of the
+    energy is told in place of an estimate."""
 
     def run(self, screen: Screen) -> Answer:
         """Profile."""
@@ -90,23 +94,33 @@ class Profile(Stored, Verb):
         if counted.unknown:
             parts.append(words(f"not counted: {', '.join(counted.unknown)}", "yellow"))
         verdict: list[str] = []
+        if self.power_meter is not None and board is None:
+            raise UsageError("--power-meter says what a board took.", remedy="Name it: --board daisy-seed.")
         if board is not None:
             import numpy as np
 
             from pochette.lab.cost import count
+            from pochette.lab.energy import energy_of
 
             rest = np.array([[knob.default for knob in model.controls]], np.float32)
             screen.say(f"compiling for {board.title} and counting...")
             source = source or export(model, "profile", precision=self.precision)
             cost = count(source, board, np.tile(rest, (30, 1)))
+            energy = energy_of(source, board, rest, cost.instructions_per_second, self.power_meter)
             answer = cost.verdict(board, model.sample_rate_hz)
             totals += [
                 ("instructions per second of audio", cost.instructions_per_second, "emulated"),
                 ("of them in the network", cost.network_instructions_per_second, "emulated"),
                 ("bytes of flash", cost.flash_bytes, cost.bytes_obtained),
                 ("bytes of RAM", cost.ram_bytes, cost.bytes_obtained),
+                ("energy per second of audio", None if energy is None else str(energy), _obtained(energy)),
             ]
-            data["board"] = {"name": board.name, "cost": cost, "verdict": dataclasses.asdict(answer)}
+            data["board"] = {
+                "name": board.name,
+                "cost": cost,
+                "energy": energy,
+                "verdict": dataclasses.asdict(answer),
+            }
             head = f"{board.title}: it {'fits' if answer.fits else 'does NOT fit'}."
             verdict = [head, *answer.reasons, *answer.notes]
         parts.append(table(("total", "", "obtained"), ((name, number(value), how) for name, value, how in totals)))
@@ -235,6 +249,10 @@ class Export(Stored, Verb):
         instrument.save(path)
         remember_built_here(path)
         return path, instrument
+
+
+def _obtained(energy: Energy | None) -> str:
+    return "nothing measures or estimates it here" if energy is None else energy.obtained
 
 
 def _rounding(found: dict[str, Any]) -> str:

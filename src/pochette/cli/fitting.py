@@ -54,6 +54,7 @@ class Fit(Verb):
         from pochette.lab.evaluate import distance_to_held_out
         from pochette.lab.fit import PRECISIONS, fitted, measured, plan, prove
         from pochette.lab.runs import read_run
+        from pochette.measure.energy import estimated
 
         budgeted(self.minutes, self.steps)
         within("--rounds", self.rounds, 1, 100)
@@ -80,6 +81,7 @@ class Fit(Verb):
             small, small_loss, folder = self._trimmed(chosen.keep * MARGIN, screen)
         instrument, path = self._instrument(small, folder, board, chosen.precision, screen)
         final = fitted(instrument, small, dense, board, held_out)
+        energy = estimated(board, final.cost.instructions_per_second)
         distance = None if held_out is None else distance_to_held_out(dense, held_out)
         check = prove(instrument, board)
         proven = final.fits and check.passed
@@ -90,6 +92,7 @@ class Fit(Verb):
             "instrument": str(path),
             "run": str(folder),
             "precision": final.precision,
+            "energy": energy,
             "held_out_loss": {"dense": loss, "fitted": small_loss},
             "held_out_distance": {"dense": distance, "fitted": final.distance},
             "final": final.to_json(),
@@ -102,6 +105,7 @@ class Fit(Verb):
             f"{check.engine}. Held-out loss {loss:.4g} whole, {small_loss:.4g} fitted; distance to held-out sounds "
             f"{number(distance)} of the whole network in floats, {number(final.distance)} of the engine in "
             f"{final.precision}."
+            + ("" if energy is None else f" A second of audio takes {energy} ({energy.obtained}).")
         )
         parts = (_table([*planned.trials], final), words(said), words(f"{folder_of(path)}: the instrument"))
         return Answer(data, parts, (command("verify", path), *heard(path)), exit_code=0 if proven else 1)
