@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -325,3 +326,27 @@ def test_no_compiler_finds_fault(compiler: str, tmp_path: Path) -> None:
         flags = [*WARNINGS, "-Wshadow", level, "-ffreestanding", "-c", "quiet.c"]
         subprocess.run([*command, *flags], cwd=tmp_path, check=True)
         subprocess.run([*command, *flags, "-march=native"], cwd=tmp_path, check=True)
+
+
+def test_loops_that_are_repeated_are_written_once() -> None:
+    """A network that takes its samples one after the other: a function for what is alike, and the same sound."""
+
+    class Repeated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(20, 20)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for step in range(20):
+                x = torch.tanh(self.linear(x)) * (0.5 if step == 3 else 1.5)
+            return x
+
+    torch.manual_seed(0)
+    module, x = Repeated().eval(), torch.randn(1, 20)
+    engine = compile_engine(module, (x,))
+    text = engine.sources["net.c"]
+    # Nineteen are alike, one stands for itself.
+    assert text.count("pc_vtanh(") == 2 and len(re.findall(r"^    loop_\d+\(", text, re.M)) == 19
+    with torch.no_grad():
+        wanted = module(x).numpy()
+    assert np.abs(engine.process(x.numpy()) - wanted).max() < TOLERANCE * np.abs(wanted).max()

@@ -113,6 +113,7 @@ def write_core(
     for name, value in zip(outputs, graph.outputs, strict=True):
         emitter.assign(View(name, 0, row_major(value.shape)), emitter.view(value), value.shape)
     emitter.carry()
+    emitter.share_loops()
     arena = emitter.plan()
     lines = {id(history.state): history for history in emitter.histories.values()}
     states = [(value, lines.get(id(value))) for value in graph.of_kind("state")]

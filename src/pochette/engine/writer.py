@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from pochette.engine.layout import Absorbed
@@ -12,6 +12,8 @@ from pochette.engine.loops import Step, write_loop
 from pochette.engine.memory import Memory
 from pochette.engine.views import View, is_row_major
 from pochette.graph.graph import Value
+
+_MANY_LOOPS = 16
 
 
 @dataclass
@@ -25,6 +27,8 @@ class Writer(Memory):
     """Id of a view to the value whose memory it shares."""
     _last_read: dict[int, int] = field(default_factory=dict, kw_only=True)
     """Id of a value to the number of the last node that reads it or a view of it."""
+    _loops: dict[tuple[tuple[str, ...], str], list[tuple[int, list[str]]]] = field(default_factory=dict, kw_only=True)
+    """Kinds of the pointers and text of a loop to the lines in which it stands, with their addresses."""
     _number: int = field(default=0, kw_only=True)
     """Of the node that is being written."""
     _absorbed: Absorbed = field(default_factory=Absorbed, kw_only=True)
@@ -89,6 +93,39 @@ class Writer(Memory):
         if size:
             filled = all(self._filled(view, size) for view in [*reads.values(), *(view for view, _ in writes)])
             self.line(write_loop(shape, reads, steps, writes, filled=filled, scalar=scalar))
+            names = iter(range(len(reads) + len(writes)))
+            sources = {name: replace(view, base=f"p{next(names)}", start=0) for name, view in reads.items()}
+            targets = [(replace(view, base=f"p{next(names)}", start=0), name) for view, name in writes]
+            text = write_loop(shape, sources, steps, targets, filled=filled, scalar=scalar)
+            kinds = (*["const float *"] * len(reads), *["float *"] * len(writes))
+            addresses = [view.at() for view in [*reads.values(), *(view for view, _ in writes)]]
+            self.repeats(kinds, text, addresses)
+
+    def repeats(self, kinds: tuple[str, ...], text: str, addresses: list[str]) -> None:
+        """Note that the statement written last is another one at these addresses, so that it may be shared.
+
+        Args:
+            kinds: of the pointers p0, p1...
+            text: the statement in terms of them.
+            addresses: that they stand for.
+        """
+        self._loops.setdefault((kinds, text), []).append((len(self.lines) - 1, addresses))
+
+    def share_loops(self) -> None:
+        """Make one function of loops that are the same but for their addresses, where there are many of them.
+
+        A step that takes its samples one after the other repeats its layers for each; a compiler then takes minutes
+        over what it has seen before. Where few are alike each stays where it is, and the compiler knows what it is
+        given.
+        """
+        for (kinds, text), places in self._loops.items():
+            if len(places) < _MANY_LOOPS:
+                continue
+            name = f"loop_{len(self.functions)}"
+            takes = ", ".join(f"{kind}p{number}" for number, kind in enumerate(kinds))
+            self.functions[name] = f"PC_SHARED void {name}({takes})\n{{\n    {text}\n}}"
+            for line, addresses in places:
+                self.lines[line] = (self.lines[line][0], f"{name}({', '.join(addresses)});")
 
     def wants_rows(self, value: Value) -> bool:
         """Whether a value's channels are to lie side by side."""

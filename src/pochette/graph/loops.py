@@ -65,8 +65,11 @@ def loop(emitter: Emitter, lengths: Sequence[int], operands: Sequence[Operand], 
         operands: what the statement is about; the first decides over the order of the loops, which nobody may mind.
         statement: C expressions of the operands' indices to the statement.
     """
-    if 0 in lengths:
-        return
+    if 0 not in lengths:
+        emitter.line(_text(lengths, operands, statement))
+
+
+def _text(lengths: Sequence[int], operands: Sequence[Operand], statement: Callable[..., str]) -> str:
     axes = _merged(lengths, operands)
     names = ascii_lowercase[: len(axes)]
     head = "".join(f"for (int {name} = 0; {name} < {axes[i][0]}; {name}++) " for i, name in enumerate(names))
@@ -74,7 +77,7 @@ def loop(emitter: Emitter, lengths: Sequence[int], operands: Sequence[Operand], 
         _index(operand.start, [(name, axis[1][number]) for name, axis in zip(names, axes, strict=True)])
         for number, operand in enumerate(operands)
     ]
-    emitter.line(head + statement(*indices))
+    return head + statement(*indices)
 
 
 def _merged(lengths: Sequence[int], operands: Sequence[Operand]) -> list[tuple[int, tuple[int, ...]]]:
@@ -150,7 +153,11 @@ def move(
     write = Operand(emitter.ref(target), tuple(to), parts * to_start)
     read = Operand(parted(emitter, source), tuple(out_of), parts * start)
     cast = "(uint32_t)(int)" if whole(emitter, target) and not whole(emitter, source) else ""
-    lay(emitter, lengths, write, read, cast)
+    lay(emitter, lengths, write, read, cast, floats=not target.dtype.is_complex and _floats(target, source))
+
+
+def _floats(*values: Value) -> bool:
+    return all(value.dtype.is_floating_point for value in values)
 
 
 def parted(emitter: Emitter, value: Value) -> str:
@@ -168,7 +175,9 @@ def parted(emitter: Emitter, value: Value) -> str:
     return emitter.ref(value)
 
 
-def lay(emitter: Emitter, lengths: Sequence[int], write: Operand, read: Operand, cast: str = "") -> None:
+def lay(
+    emitter: Emitter, lengths: Sequence[int], write: Operand, read: Operand, cast: str = "", *, floats: bool = False
+) -> None:
     """Copy elements from an address to another.
 
     Args:
@@ -177,8 +186,14 @@ def lay(emitter: Emitter, lengths: Sequence[int], write: Operand, read: Operand,
         write: target.
         read: source.
         cast: put in front of what is read.
+        floats: whether both are known to be floats, so that copies that are alike may become one function.
     """
     loop(emitter, lengths, (write, read), lambda out, x: f"({write.base})[{out}] = {cast}({read.base})[{x}];")
+    if floats and 0 not in lengths:
+        plain = [Operand(f"p{number}", operand.strides) for number, operand in enumerate((write, read))]
+        text = _text(lengths, plain, lambda out, x: f"p0[{out}] = p1[{x}];")
+        addresses = [f"{each.base} + {each.start}" if each.start else each.base for each in (write, read)]
+        emitter.repeats(("float *", "const float *"), text, addresses)
 
 
 def fill(emitter: Emitter, value: Value, number: float) -> None:

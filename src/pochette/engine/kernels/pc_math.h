@@ -9,9 +9,12 @@
 #if defined(__GNUC__)
 #define PC_INLINE static inline __attribute__((always_inline, unused))
 #define PC_KERNEL static __attribute__((unused))
+/* What is called from so many places that a compiler would take minutes over putting it into each. */
+#define PC_SHARED static __attribute__((noinline, unused))
 #else
 #define PC_INLINE static inline
 #define PC_KERNEL static
+#define PC_SHARED static
 #endif
 
 PC_INLINE float pc_max(float a, float b) { return a > b ? a : b; }
