@@ -8,6 +8,7 @@ from pochette.corpus.folder import FolderCorpus
 from pochette.errors import RunError, SoundError
 from pochette.instrument import Instrument
 from pochette.lab.evaluate import distance_to_held_out, engine_to_held_out
+from pochette.lab.judge import hold_out
 from pochette.lab.runs import Run, corpus_of
 from pochette.models.model import Model
 from pochette.train.loop import Training
@@ -27,7 +28,7 @@ def held_out_part(run: Run, model: Model) -> FolderCorpus:
         SoundError: the folder is gone.
         RunError: the sounds are not the same any more.
     """
-    return corpus_of(run, model).split(seed=Training(**run.training).seed, by=model.split_by)[1]
+    return hold_out(corpus_of(run, model), model, Training(**run.training).seed)[1]
 
 
 def with_held_out(instrument: Instrument, model: Model, run: Run) -> Instrument:
