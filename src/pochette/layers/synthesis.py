@@ -197,6 +197,21 @@ def filtered_noise(impulse_response: Tensor, counter: Tensor, tail: Tensor, hop:
     return whole[:, : frames * hop], (counter + frames * hop) % CYCLE, whole[:, frames * hop :]
 
 
+def white_noise(counter: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """White noise from a counter, with the counter handed on.
+
+    Args:
+        counter: (batch,), int64: number of the next noise sample.
+        samples: how many.
+
+    Returns:
+        (batch, samples), uniform in [-1, 1), and the counter after it.
+    """
+    if torch.compiler.is_exporting():
+        return torch.ops.pochette.white_noise(counter, samples)  # type: ignore[no-any-return]
+    return uniform_noise(counter, samples), (counter + samples) % CYCLE
+
+
 def _overlap_add(pieces: Tensor, hop: int) -> Tensor:
     """Add frames (batch, frame, length) at distances of hop: (batch, (frame - 1) * hop + length)."""
     batch, frames, length = pieces.shape
@@ -259,3 +274,13 @@ def _(impulse_response, counter, tail, hop):  # type: ignore[no-untyped-def]
         torch.empty_like(counter),
         torch.empty_like(tail),
     )
+
+
+@torch.library.custom_op("pochette::white_noise", mutates_args=())
+def _white_noise_op(counter: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    return white_noise(counter, samples)
+
+
+@_white_noise_op.register_fake
+def _(counter, samples):  # type: ignore[no-untyped-def]
+    return torch.empty(len(counter), samples), torch.empty_like(counter)

@@ -63,3 +63,52 @@ class MultiScaleSpectral(nn.Module):
             total = total + (made - target).abs().mean()
             total = total + (torch.log(made + LOG_FLOOR) - torch.log(target + LOG_FLOOR)).abs().mean()
         return total
+
+
+POWER_FLOOR = 1e-5
+RESOLUTIONS_16_KHZ = ((512, 320, 80), (128, 80, 40), (2048, 1920, 640))
+"""Transform, window and hop in samples at 16 kHz, of Wang et al. 2019."""
+
+
+class LogPowerSpectral(nn.Module):
+    """How far the logarithms of two sounds' power spectra are apart, squared, at three resolutions.
+
+    Wang et al. 2019, eq. (6): at every resolution, mean (log(|S|^2 + 1e-5) - log(|S'|^2 + 1e-5))^2 of the un-normalised
+    Hann-windowed transform, summed. The published code halves nothing and weighs all three alike. Windows keep their
+    length in milliseconds at other sample rates.
+
+    Args:
+        sample_rate_hz: of both sounds.
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        super().__init__()
+        scale = sample_rate_hz / 16000
+        self.resolutions = []
+        for _, window, hop in RESOLUTIONS_16_KHZ:
+            samples = max(2, round(window * scale))
+            transform = 1 << (samples - 1).bit_length()
+            self.resolutions.append((transform, samples, max(1, round(hop * scale))))
+            self.register_buffer(f"window_{len(self.resolutions)}", torch.hann_window(samples), persistent=False)
+
+    def forward(self, audio: Tensor, reference: Tensor) -> Tensor:
+        """Distance averaged over a batch.
+
+        Args:
+            audio: (batch, sample).
+            reference: (batch, sample).
+
+        Returns:
+            scalar, at least 0.
+        """
+        total = audio.new_zeros(())
+        for number, (transform, window, hop) in enumerate(self.resolutions, 1):
+            shape = self.get_buffer(f"window_{number}")
+            powers = []
+            for sound in (audio, reference):
+                spectrum = torch.stft(
+                    sound, transform, hop, window, shape, return_complex=True, pad_mode="constant"
+                )
+                powers.append(torch.log(spectrum.real.square() + spectrum.imag.square() + POWER_FLOOR))
+            total = total + (powers[0] - powers[1]).square().mean()
+        return total

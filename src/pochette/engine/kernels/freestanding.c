@@ -20,6 +20,28 @@ void *memcpy(void *restrict destination, const void *restrict source, size_t byt
     return destination;
 }
 
+#if defined(__arm__)
+/* The same by the names of Arm's binary interface; the digit promises an alignment, which is not needed here. */
+#define PC_CLEARS(name)                                                                                                \
+    void name(void *destination, size_t bytes);                                                                        \
+    void name(void *destination, size_t bytes)                                                                         \
+    {                                                                                                                  \
+        memset(destination, 0, bytes);                                                                                 \
+    }
+#define PC_COPIES(name)                                                                                                \
+    void name(void *restrict destination, const void *restrict source, size_t bytes);                                  \
+    void name(void *restrict destination, const void *restrict source, size_t bytes)                                   \
+    {                                                                                                                  \
+        memcpy(destination, source, bytes);                                                                            \
+    }
+PC_CLEARS(__aeabi_memclr)
+PC_CLEARS(__aeabi_memclr4)
+PC_CLEARS(__aeabi_memclr8)
+PC_COPIES(__aeabi_memcpy)
+PC_COPIES(__aeabi_memcpy4)
+PC_COPIES(__aeabi_memcpy8)
+#endif
+
 #if defined(__arm__) && !defined(__ARM_FEATURE_IDIV)
 /* Whole-number division on processors that cannot divide (Cortex-A8 and older), by the names that Arm's binary interface
    gives it: one bit of the quotient at a time. Engines divide once or twice a call, never for every sample. */

@@ -79,6 +79,22 @@ class FilteredNoise(Whole):
             )
 
 
+class WhiteNoise(Whole):
+    """White noise from a counter."""
+
+    def cost(self, node: Node) -> Cost:
+        """A hash a sample."""
+        return Cost(pointwise=10 * node.outputs[0].size)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """One kernel call."""
+        counter, samples = node.args
+        emitter.need("pc_noise.h")
+        audio, after = node.outputs
+        emitter.copy_integers(after, counter)
+        emitter.line(f"pc_white_noise({emitter.ref(audio)}, {emitter.ref(after)}, {samples});")
+
+
 class Reverb(Whole):
     """A long learnt room response."""
 
@@ -102,4 +118,5 @@ class Reverb(Whole):
 
 describe("pochette.harmonics.default", operator=Harmonics())
 describe("pochette.filtered_noise.default", operator=FilteredNoise())
+describe("pochette.white_noise.default", operator=WhiteNoise())
 describe("pochette.reverb.default", operator=Reverb())
