@@ -79,7 +79,7 @@ def smoothing(hop: int) -> Tensor:
     """
     n = torch.arange(1, hop + 1, dtype=torch.float64)
     newest = n * (n + 1) / 2
-    oldest = (hop - n) * (hop - n + 1) / 2
+    oldest = (hop - n - 1) * (hop - n) / 2
     return (torch.stack([oldest, hop * hop - newest - oldest, newest]) / (hop * hop)).float()
 
 

@@ -135,7 +135,7 @@ class NsfNetwork(nn.Module):
 
     def all_blocks(self) -> list[FilterBlock]:
         """Those of the harmonic branch, then that of the noise."""
-        return [*self.blocks, self.noise_block]  # type: ignore[list-item]
+        return [*self.blocks, self.noise_block]
 
 
 class NsfModel(Model):

@@ -106,9 +106,7 @@ class LogPowerSpectral(nn.Module):
             shape = self.get_buffer(f"window_{number}")
             powers = []
             for sound in (audio, reference):
-                spectrum = torch.stft(
-                    sound, transform, hop, window, shape, return_complex=True, pad_mode="constant"
-                )
+                spectrum = torch.stft(sound, transform, hop, window, shape, return_complex=True, pad_mode="constant")
                 powers.append(torch.log(spectrum.real.square() + spectrum.imag.square() + POWER_FLOOR))
             total = total + (powers[0] - powers[1]).square().mean()
         return total
