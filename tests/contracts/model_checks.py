@@ -19,7 +19,7 @@ from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, Runner, run_frames
 from pochette.engine.wasm import WasmRunner
 from pochette.measure import profile_model
-from pochette.models.model import Model, Step, TorchRunner
+from pochette.models.model import Autoregressive, Model, Step, TorchRunner
 
 BLOCKS = (1, 7, 64, 1000)
 NOTE_HZ = 220.0
@@ -105,6 +105,29 @@ def check_streamed_equals_offline(recipe: Any) -> None:
     runner: Runner = TorchRunner(model)
     for block in BLOCKS:
         close(run_frames(runner, controls[0].numpy(), block), whole)
+
+
+@torch.no_grad()
+def check_parts_equal_the_whole(recipe: Any) -> None:
+    """A model in two parts, once a frame and once a sample, says what it says frame by frame, in batches too."""
+    model = built(recipe)
+    if not isinstance(model, Autoregressive):
+        return
+    controls = wandering(model, 4).repeat(2, 1, 1)
+    whole, wanted = model.advance(controls, model.initial_state(2))
+    state, samples = model.initial_state(2), []
+    for frame in range(4):
+        held = model.hold(controls[:, frame])
+        for _ in range(model.hop_samples):
+            sample, state = model.draw(held, state)
+            samples.append(sample)
+    assert torch.equal(torch.cat(samples, dim=1), whole)
+    assert state.keys() == wanted.keys() and all(torch.allclose(state[name], wanted[name]) for name in wanted)
+    hold, draw = model.parts()
+    row = controls[:1, 0]
+    assert torch.equal(
+        torch.cat([draw(*hold(row)) for _ in range(model.hop_samples)], 1), whole[:1, : model.hop_samples]
+    )
 
 
 def check_causal(recipe: Any) -> None:

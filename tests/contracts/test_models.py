@@ -31,6 +31,7 @@ every_model = pytest.mark.parametrize("recipe", RECIPES)
 QUICK: list[Callable[[Any], None]] = [
     checks.check_shapes,
     checks.check_streamed_equals_offline,
+    checks.check_parts_equal_the_whole,
     checks.check_causal,
     checks.check_latency,
     checks.check_reset,

@@ -276,14 +276,16 @@ def test_two_sines_are_learnt(output: str, wanted: float) -> None:
     torch.manual_seed(0)
     model = Wavenet.sized("tiny", layers_per_stack=7, residual_channels=24, output=output, **PLAIN).build()
     excerpt = {"audio": two_sines(1024)}
-    optimiser = torch.optim.Adam(model.parameters(), 5e-3)
-    first = model.loss(excerpt).item()
-    for _ in range(150):
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    losses = []
+    for _ in range(200):
         loss = model.loss(excerpt)
+        losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    assert first > 7.9 and loss.item() < wanted
+    # Single steps jump, and by how much differs from processor to processor.
+    assert losses[0] > 7.9 and min(losses[-30:]) < wanted
 
 
 # -- trimming ----------------------------------------------------------------------------------------------------------

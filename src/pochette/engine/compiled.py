@@ -51,7 +51,7 @@ class Engine:
         self.precision_report = core.precision_report
         self.twin = Twin(graph, core.rounded, core.whole)
         """The same in torch, rounded alike: what the C is held against."""
-        self.sources = _files(name, graph, core, strict=strict)
+        self.sources = library_files(name, graph, core, strict=strict)
 
     @cached_property
     def _library(self) -> Any:
@@ -130,14 +130,14 @@ def compile_engine(
             f"{name!r} is no name for C functions.", remedy="Use letters, digits and underscores, not pc_ in front."
         )
     graph = capture(step_module, example_inputs)
-    inputs, outputs = _names(graph)
+    inputs, outputs = call_names(graph)
     core = write_core(graph, inputs, outputs, roomy=board == "host", precision=precision)
     if samples:
         core = replace(core, precision_report=with_outputs(core.precision_report, core.rounded, step_module, samples))
     return Engine(name, graph, core, strict=strict)
 
 
-def _names(graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def call_names(graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """C names of what a call reads and writes."""
     return tuple(f"in{i}" for i in range(len(graph.inputs))), tuple(f"out{i}" for i in range(len(graph.outputs)))
 
@@ -147,11 +147,22 @@ def _pointers(arrays: list[FloatArray] | tuple[FloatArray, ...]) -> Any:
 
 
 def _arguments(graph: Graph) -> str:
-    inputs, outputs = _names(graph)
+    inputs, outputs = call_names(graph)
     return ", ".join([*(f"const float *{name}" for name in inputs), *(f"float *{name}" for name in outputs)])
 
 
-def _files(name: str, graph: Graph, core: Core, *, strict: bool) -> dict[str, str]:
+def library_files(name: str, graph: Graph, core: Core, *, strict: bool) -> dict[str, str]:
+    """The files of one captured call: NAME_state, NAME_init, NAME_reset and NAME_process.
+
+    Args:
+        name: C identifier.
+        graph: what was captured.
+        core: its C, of the names that `call_names` gives.
+        strict: whether every machine must give the same bits.
+
+    Returns:
+        file name to text.
+    """
     return {
         f"{name}.h": _header(name, graph, core),
         f"{name}.c": _body(name, graph, core, STRICT_GUARD if strict else GUARD),
@@ -161,7 +172,7 @@ def _files(name: str, graph: Graph, core: Core, *, strict: bool) -> dict[str, st
 
 
 def _header(name: str, graph: Graph, core: Core) -> str:
-    inputs, outputs = _names(graph)
+    inputs, outputs = call_names(graph)
     upper = name.upper()
     told = [
         f"   {c_name}: {value.name}, shape {list(value.shape)}, row by row"
@@ -212,7 +223,7 @@ void {name}_process({name}_state *s{", " if graph.inputs or graph.outputs else "
 
 
 def _body(name: str, graph: Graph, core: Core, guard: str) -> str:
-    unused = "".join(f"    (void){c_name};\n" for c_name in _names(graph)[0])
+    unused = "".join(f"    (void){c_name};\n" for c_name in call_names(graph)[0])
     return f"""{guard}
 #include "{name}.h"
 {core.includes}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -84,6 +84,43 @@ class Twin:
 
     def _coarse(self, weight: Value, x: Tensor) -> Tensor:
         return coarse(x) if weight.path in self.whole else x
+
+
+class DrawnTwin:
+    """The same of a model that makes its sound sample by sample.
+
+    Args:
+        hold: what is done once a frame.
+        draw: what is done for every sample.
+        hop_samples: samples a frame.
+    """
+
+    def __init__(self, hold: Twin, draw: Twin, hop_samples: int) -> None:
+        self.hold, self.draw, self.hop_samples = hold, draw, hop_samples
+
+    def reset(self) -> None:
+        """Set the state back to that at capture."""
+        self.hold.reset()
+        self.draw.reset()
+
+    def play(self, controls: FloatArray) -> FloatArray:
+        """See `Twin.play`."""
+        samples = []
+        for row in torch.from_numpy(controls)[:, None]:
+            held = self.hold.process(row)
+            samples += [self.draw.process(*held)[0].reshape(-1) for _ in range(self.hop_samples)]
+        audio: FloatArray = torch.cat(samples).numpy()
+        return audio
+
+
+class Playing(Protocol):
+    """What plays what an engine should."""
+
+    def reset(self) -> None:
+        """Set the state back to that at capture."""
+
+    def play(self, controls: FloatArray) -> FloatArray:
+        """(frame, control) to (frame * hop,), from where it stands."""
 
 
 def coarse(x: Tensor) -> Tensor:

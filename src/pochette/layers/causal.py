@@ -65,3 +65,25 @@ class DelayLine:
         if count < reach:
             return torch.cat([self._past[:, count:], *(x[:, None] for x in self._new)], dim=1)
         return torch.cat([x[:, None] for x in self._new[count - reach :]], dim=1)
+
+
+class SampleLine:
+    """The same queue for a single sample: read as one stretch that is then handed on, whose memory an engine appends to.
+
+    Args:
+        past: values before the sample, (batch, (kernel - 1) * dilation, channel), oldest first.
+        dilation: samples between taps.
+    """
+
+    def __init__(self, past: Tensor, dilation: int) -> None:
+        self._whole, self._dilation = past, dilation
+
+    def taps(self, x: Tensor) -> Tensor:
+        """See `DelayLine.taps`; to be called once."""
+        self._whole = torch.cat([self._whole, x[:, None]], dim=1)
+        places = range(0, self._whole.shape[1], self._dilation)
+        return torch.cat([self._whole[:, place] for place in places], dim=-1)
+
+    def past(self) -> Tensor:
+        """The past after it, of the shape of the one before."""
+        return self._whole[:, 1:]

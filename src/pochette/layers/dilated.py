@@ -6,10 +6,12 @@ is read from the weights: a trimmed network has fewer channels than it was built
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from pochette.layers.causal import DelayLine, dilated_taps
+from pochette.layers.causal import DelayLine, SampleLine, dilated_taps
 from pochette.layers.sampling import look_up
 
 Gates = tuple[Tensor, Tensor] | None
@@ -136,6 +138,25 @@ class DilatedNetwork(nn.Module):
             known = torch.tanh(entered)
         return [layer.gates(known) for layer in self._layers()]
 
+    def parted(self, added: Tensor | None) -> list[Gates]:
+        """What conditioning adds, one behind the other, as `condition` gives it.
+
+        Args:
+            added: (batch, all gate channels), or None.
+
+        Returns:
+            for each layer two of (batch, gate channel), or None.
+        """
+        if added is None:
+            return [None] * len(self.layers)
+        found: list[Gates] = []
+        start = 0
+        for layer in self._layers():
+            width = layer.filter.weight.shape[0]
+            found.append((added[:, start : start + width], added[:, start + width : start + 2 * width]))
+            start += 2 * width
+        return found
+
     def forward(self, previous: Tensor, conditioning: Tensor | None = None) -> Tensor:
         """Every sample's distribution at once, from samples that are known (teacher forcing).
 
@@ -156,7 +177,7 @@ class DilatedNetwork(nn.Module):
             skips = skip if skips is None else skips + skip
         return self._leave(skips)
 
-    def step(self, previous: Tensor, lines: list[DelayLine], gates: list[Gates]) -> Tensor:
+    def step(self, previous: Tensor, lines: Sequence[DelayLine | SampleLine], gates: list[Gates]) -> Tensor:
         """The next sample's distribution; the queues take in what they must remember.
 
         Args:
@@ -190,6 +211,10 @@ class DilatedNetwork(nn.Module):
     def lines(self, queues: list[Tensor]) -> list[DelayLine]:
         """The layers' queues, ready for a stretch of samples."""
         return [DelayLine(queue, layer.dilation) for queue, layer in zip(queues, self._layers(), strict=True)]
+
+    def sample_lines(self, queues: list[Tensor]) -> list[SampleLine]:
+        """The layers' queues, ready for one sample."""
+        return [SampleLine(queue, layer.dilation) for queue, layer in zip(queues, self._layers(), strict=True)]
 
     def _layers(self) -> list[GatedLayer]:
         return list(self.layers)  # type: ignore[arg-type]

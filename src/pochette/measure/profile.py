@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from pochette.graph.capture import capture
 from pochette.graph.graph import Graph, Node, function_of
 from pochette.graph.operator import UNKNOWN, Cost, description_of
 from pochette.measure.reach import Reach, reach_of
-from pochette.models.model import Model, Step
+from pochette.models.model import Autoregressive, Model, Step
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,12 @@ def profile_model(model: Model) -> Profile:
     Raises:
         ExportError: the model cannot be captured.
     """
+    frames_per_second = model.sample_rate_hz / model.hop_samples
+    if isinstance(model, Autoregressive):
+        hold, draw = (capture(part, part.example_inputs()) for part in model.parts())
+        return _profile([(hold, 1), (draw, model.hop_samples)], frames_per_second)
     step = Step(model)
-    return profile_graph(capture(step, step.example_inputs()), model.sample_rate_hz / model.hop_samples)
+    return profile_graph(capture(step, step.example_inputs()), frames_per_second)
 
 
 def profile_graph(graph: Graph, calls_per_second: float | None = None) -> Profile:
@@ -153,25 +158,36 @@ def profile_graph(graph: Graph, calls_per_second: float | None = None) -> Profil
     Returns:
         the profile.
     """
-    nodes = _at_every_call(graph)
+    return _profile([(graph, 1)], calls_per_second)
+
+
+def _profile(graphs: Sequence[tuple[Graph, int]], calls_per_second: float | None) -> Profile:
+    """What graphs cost that are called so many times each in a call of the whole; they may share what is stored."""
     costs: dict[str, Cost] = defaultdict(Cost)
-    for node in nodes:
-        costs[node.layer] += description_of(node).cost(node)
+    every = [(graph, times, _at_every_call(graph)) for graph, times in graphs]
+    for _, times, nodes in every:
+        for node in nodes:
+            costs[node.layer] += description_of(node).cost(node) * times
+    stored = {value.path: value for graph, _ in graphs for value in graph.stored.values() if value.kind in _WEIGHTS}
     parameters: dict[str, int] = defaultdict(int)
-    for value in graph.of_kind("parameter"):
-        parameters[value.path.rpartition(".")[0]] += value.size
-    names = list(dict.fromkeys([*costs, *parameters]))
-    stored = [value for value in graph.stored.values() if value.kind in ("parameter", "constant")]
+    for value in stored.values():
+        if value.kind == "parameter":
+            parameters[value.path.rpartition(".")[0]] += value.size
     return Profile(
         parameters=sum(parameters.values()),
         cost=sum(costs.values(), Cost()),
-        weight_bytes=sum(value.bytes for value in stored),
-        state_bytes=sum(value.bytes for value in graph.of_kind("state")),
-        peak_activation_bytes=_peak_activation_bytes(graph, nodes),
-        layers=tuple(LayerProfile(name, parameters[name], costs[name]) for name in names),
-        unknown=tuple(sorted({node.op for node in nodes if description_of(node) is UNKNOWN})),
+        weight_bytes=sum(value.bytes for value in stored.values()),
+        state_bytes=sum(value.bytes for graph, _ in graphs for value in graph.of_kind("state")),
+        peak_activation_bytes=max(_peak_activation_bytes(graph, nodes) for graph, _, nodes in every),
+        layers=tuple(
+            LayerProfile(name, parameters[name], costs[name]) for name in dict.fromkeys([*costs, *parameters])
+        ),
+        unknown=tuple(sorted({n.op for _, _, nodes in every for n in nodes if description_of(n) is UNKNOWN})),
         calls_per_second=calls_per_second,
     )
+
+
+_WEIGHTS = ("parameter", "constant")
 
 
 def macs_of(graph: Graph) -> int:

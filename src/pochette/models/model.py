@@ -129,6 +129,43 @@ class Model(nn.Module, ABC):
         return torch.stack(curves + rest, dim=-1)
 
 
+class Autoregressive(Model):
+    """A model that makes its sound sample by sample, each from those before.
+
+    Beside `advance` it writes the same in two parts, what is done once a frame and what is done for every sample, so
+    that an engine is a loop around one sample and not a frame of samples written out.
+    """
+
+    feeds_back = True
+
+    @abstractmethod
+    def hold(self, controls: Tensor) -> tuple[Tensor, ...]:
+        """What a frame's controls come to, the same for all its samples.
+
+        Args:
+            controls: (batch, control).
+
+        Returns:
+            float tensors, batch first; at least one.
+        """
+
+    @abstractmethod
+    def draw(self, held: tuple[Tensor, ...], state: State) -> tuple[Tensor, State]:
+        """The next sample, and the state after it.
+
+        Args:
+            held: what `hold` gave for the frame.
+            state: of the same batch.
+
+        Returns:
+            (batch, 1) and the new state.
+        """
+
+    def parts(self) -> tuple[HoldPart, DrawPart]:
+        """The two as modules: what is captured, counted and turned into C."""
+        return HoldPart(self), DrawPart(self)
+
+
 class Step(nn.Module):
     """A model's streaming form: one frame a call, its state in buffers, its parameters shared with the model.
 
@@ -140,7 +177,7 @@ class Step(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.names = tuple(model.initial_state(1))
         self.reset()
 
@@ -162,14 +199,56 @@ class Step(nn.Module):
         Returns:
             (1, hop_samples).
         """
-        state = {name: self.get_buffer(f"state_{name}") for name in self.names}
-        audio, after = self.model.advance(controls[:, None], state)
+        state = self._state()
+        return self._keep(self.model.advance(controls[:, None], state), state)
+
+    def _state(self) -> State:
+        return {name: self.get_buffer(f"state_{name}") for name in self.names}
+
+    def _keep(self, made: tuple[Tensor, State], state: State) -> Tensor:
+        """Write the state after a call over the one before it, and give the sound."""
+        audio, after = made
         # What is handed on may be the old state itself (a line of delays), which the next line overwrites.
         after = {name: value.clone() for name, value in after.items()}
         audio = audio.clone()
         for name, value in after.items():
             state[name].copy_(value)
         return audio
+
+
+class HoldPart(nn.Module):
+    """What an autoregressive model does once a frame: controls in, what its samples are told out.
+
+    Args:
+        model: any autoregressive model.
+    """
+
+    def __init__(self, model: Autoregressive) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """Controls at rest, (1, control)."""
+        return (torch.tensor([[knob.default for knob in self.model.controls]]),)
+
+    def forward(self, controls: Tensor) -> tuple[Tensor, ...]:
+        """See `Autoregressive.hold`; nothing of the controls themselves is handed on uncopied."""
+        return tuple(value.clone() for value in self.model.hold(controls))
+
+
+class DrawPart(Step):
+    """What an autoregressive model does for every sample, its state in buffers."""
+
+    @torch.no_grad()
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """What is held while the controls rest."""
+        held: tuple[Tensor, ...] = self.model.hold(*HoldPart(self.model).example_inputs())
+        return tuple(value.clone() for value in held)
+
+    def forward(self, *held: Tensor) -> Tensor:
+        """The next sample, (1, 1)."""
+        state = self._state()
+        return self._keep(self.model.draw(held, state), state)
 
 
 class TorchRunner:

@@ -36,7 +36,7 @@ from pochette.layers.dilated import DilatedNetwork
 from pochette.layers.logistics import bin_number, draw_logistic, log_likelihood
 from pochette.layers.sampling import draw_code, look_up
 from pochette.layers.synthesis import CYCLE
-from pochette.models.model import Excerpt, Model, State
+from pochette.models.model import Autoregressive, Excerpt, State
 from pochette.recipe import check_ranges
 from pochette.sound import mulaw
 
@@ -138,7 +138,7 @@ class Wavenet:
         return WavenetModel(self)
 
 
-class WavenetModel(Model):
+class WavenetModel(Autoregressive):
     """WaveNet as a playable model: pitch, loudness (or a class) and temperature in, sound out.
 
     With `conditioning="class"` an excerpt must hold `class_number`, (batch, frame).
@@ -147,7 +147,6 @@ class WavenetModel(Model):
         recipe: sizes and rates.
     """
 
-    feeds_back = True
     split_by = "sound"
     """Among few notes it learns each by heart; of a pitch that it never heard it then knows nothing."""
     levels: Tensor
@@ -222,15 +221,33 @@ class WavenetModel(Model):
         audio = []
         for _ in range(self.hop_samples):
             parameters = self.network.step(previous, lines, gates)
-            if self.by_code:
-                previous, counter = draw_code(parameters, temperature, counter)
-                audio.append(look_up(self.levels, previous))
-            else:
-                sample, counter = draw_logistic(parameters, temperature, counter)
-                audio.append(sample)
-                previous = sample[:, 0]
+            sample, previous, counter = self._drawn(parameters, temperature, counter)
+            audio.append(sample)
         queues = {f"queue_{i}": line.past() for i, line in enumerate(lines)}
         return audio, {"counter": counter, "previous": previous, **queues}
+
+    def hold(self, controls: Tensor) -> tuple[Tensor, ...]:
+        """The temperature, (batch, 1), and what conditioning adds in every layer, one behind the other."""
+        temperature = controls[:, -1:]
+        gates = [part for pair in self.network.condition(self.conditioning(controls)) if pair for part in pair]
+        return (temperature, torch.cat(gates, dim=-1)) if gates else (temperature,)
+
+    def draw(self, held: tuple[Tensor, ...], state: State) -> tuple[Tensor, State]:
+        """The next sample and the queues after it; see `Autoregressive.draw`."""
+        lines = self.network.sample_lines([state[name] for name in state if name.startswith("queue_")])
+        gates = self.network.parted(held[1] if len(held) > 1 else None)
+        parameters = self.network.step(state["previous"], lines, gates)
+        sample, previous, counter = self._drawn(parameters, held[0], state["counter"])
+        queues = {f"queue_{i}": line.past() for i, line in enumerate(lines)}
+        return sample, {"counter": counter, "previous": previous, **queues}
+
+    def _drawn(self, parameters: Tensor, temperature: Tensor, counter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A sample (batch, 1), what the next one is told of it (batch,), and the counter after it."""
+        if self.by_code:
+            code, counter = draw_code(parameters, temperature, counter)
+            return look_up(self.levels, code), code, counter
+        sample, counter = draw_logistic(parameters, temperature, counter)
+        return sample, sample[:, 0], counter
 
     def conditioning(self, controls: Tensor) -> Tensor | None:
         """What the network is told.
