@@ -68,7 +68,7 @@ class DelayLine:
 
 
 class SampleLine:
-    """The same queue for a single sample: read as one stretch that is then handed on, whose memory an engine appends to.
+    """The same queue for a single sample: one stretch, read and handed on, to whose memory an engine appends.
 
     Args:
         past: values before the sample, (batch, (kernel - 1) * dilation, channel), oldest first.
