@@ -12,7 +12,7 @@ from pochette.engine import build
 from pochette.engine.export import export, export_with_twin
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import run_frames
-from pochette.lab.cost import weight_bytes
+from pochette.lab.cost import NETWORK_ONLY, weight_bytes
 from pochette.measure import profile_model
 from pochette.models.wavenet import Wavenet
 from tests.contracts.model_checks import built, sound, wandering
@@ -64,3 +64,9 @@ def test_in_fewer_bits_the_twin_of_both_parts_is_what_is_played(tmp_path: Path) 
     assert np.abs(run_frames(runner, controls[0].numpy()) - played).max() <= 1e-5
     twin.reset()
     assert np.array_equal(twin.play(controls[0].numpy()), played)
+
+
+def test_what_the_network_alone_costs_can_be_asked(tmp_path: Path) -> None:
+    source = export(built(Wavenet.sized("tiny")), "alone")
+    library = build.compile_host_library(source, tmp_path, defines=NETWORK_ONLY)
+    assert run_frames(NativeRunner(library), wandering(built(Wavenet.sized("tiny")), 2)[0].numpy()).shape

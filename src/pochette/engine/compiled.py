@@ -223,7 +223,8 @@ void {name}_process({name}_state *s{", " if graph.inputs or graph.outputs else "
 
 
 def _body(name: str, graph: Graph, core: Core, guard: str) -> str:
-    unused = "".join(f"    (void){c_name};\n" for c_name in call_names(graph)[0])
+    inputs, outputs = call_names(graph)
+    unused = "".join(f"    (void){c_name};\n" for c_name in (*inputs, *outputs))
     return f"""{guard}
 #include "{name}.h"
 {core.includes}
