@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from pochette.boards.target import CORTEX_A53, CORTEX_A72, CORTEX_A76, MemoryMap, Region, Target
 from pochette.engine import build, firmware
+from pochette.engine.export import export
 from pochette.engine.firmware import (
     MPS2_AN500,
     compile_firmware,
@@ -23,6 +25,8 @@ from pochette.engine.firmware import (
 )
 from pochette.engine.runner import FloatArray
 from pochette.errors import ExportError, FitError, InstrumentError, ToolError
+from pochette.families import boards, models
+from tests.contracts.model_checks import built, sound, wandering
 from tests.toy import toy_audio, toy_source
 
 pytest.importorskip("ziglang")
@@ -133,3 +137,26 @@ def test_missing_emulators_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         run_qemu(b"")
     with pytest.raises(ToolError, match="apt install qemu-user"):
         run_qemu_aarch64(b"")
+
+
+@pytest.mark.system
+@needs_system
+@pytest.mark.parametrize("name", ["ddsp", "nsf", "wavenet"])
+def test_helium_plays_networks_as_torch_does(name: str) -> None:
+    board, model = boards["mps3-an547"], built(models[name].sized("tiny"))
+    assert board.memory is not None and board.target is not None
+    controls = wandering(model, 6)
+    elf = compile_firmware(export(model, "helium"), controls[0].numpy(), board.memory, target=board.target)
+    made = run_qemu(elf, board.qemu_machine)
+    assert len(made) and np.abs(made - sound(model, controls)[: len(made)]).max() <= 1e-6
+    assert helium_products(elf) > 20
+
+
+def helium_products(elf: bytes) -> int:
+    """Instructions of the program that multiply and add vectors of floats (VFMA of three Q registers, encoding T1)."""
+    from elftools.elf.elffile import ELFFile
+
+    code = ELFFile(io.BytesIO(elf)).get_section_by_name(".text").data()
+    halves = np.frombuffer(code[: len(code) // 2 * 2], "<u2")
+    first, second = halves[:-1], halves[1:]
+    return int(((first & 0xFFB1 == 0xEF00) & (second & 0x1FF1 == 0x0C50)).sum())

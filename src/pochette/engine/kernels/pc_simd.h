@@ -24,6 +24,10 @@
 #elif defined(__GNUC__) && (defined(__SSE2__) || defined(__ARM_NEON) || defined(__wasm_simd128__)) && PC_MAX_WIDTH >= 4
 #define PC_WIDTH 4
 #define PC_SUMS 12
+#elif defined(__GNUC__) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) && PC_MAX_WIDTH >= 4
+/* Helium has eight registers; fewer sums than this a kernel cannot do with (four gates and an input, in pairs). */
+#define PC_WIDTH 4
+#define PC_SUMS 12
 #else
 #define PC_WIDTH 1
 #define PC_SUMS 20
