@@ -97,6 +97,7 @@ class DrawnTwin:
 
     def __init__(self, hold: Twin, draw: Twin, hop_samples: int) -> None:
         self.hold, self.draw, self.hop_samples = hold, draw, hop_samples
+        self.rounded = hold.rounded | draw.rounded
 
     def reset(self) -> None:
         """Set the state back to that at capture."""
@@ -115,6 +116,9 @@ class DrawnTwin:
 
 class Playing(Protocol):
     """What plays what an engine should."""
+
+    rounded: frozenset[str]
+    """Paths of the matrices in fewer bits."""
 
     def reset(self) -> None:
         """Set the state back to that at capture."""
