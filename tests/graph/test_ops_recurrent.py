@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pochette.errors import ShapeError
+from pochette.graph.capture import capture
 from pochette.graph.operator import Cost, description_of
+from pochette.graph.run import run
 from tests.graph.trimmed import Network, check
 
 KINDS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
@@ -181,3 +184,14 @@ def test_cells_with_state_in_buffers(kind: str) -> None:
             return self.reader(new[0])  # type: ignore[no-any-return]
 
     check(Step(), X[:, 0], expected={"cell": 4})
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("make", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_state_of_another_batch_than_the_input_is_refused(make: type[nn.RNNBase], batch_first: bool) -> None:
+    """PyTorch's own operator reads and writes out of bounds there, and a start state is of one batch in a graph."""
+    graph = capture(make(3, 16, batch_first=batch_first), (torch.zeros(2, 2, 3),))
+    run(graph, [torch.zeros(2, 2, 3)])
+    for batch in (1, 4, 64):
+        with pytest.raises(ShapeError, match=f"batch of 2, its input of {batch}"):
+            run(graph, [torch.zeros((batch, 2, 3) if batch_first else (2, batch, 3))])

@@ -150,6 +150,17 @@ class Operator:
         """
         return None
 
+    def check(self, node: Node, given: tuple[Any, ...]) -> None:
+        """Refuse tensors that PyTorch's operator would read or write out of bounds with; most check for themselves.
+
+        Args:
+            node: one operator applied to values.
+            given: its arguments in a call, which may be of other lengths than those captured.
+
+        Raises:
+            ShapeError: the arguments do not fit each other.
+        """
+
     def perform(self, node: Node, given: tuple[Any, ...], coarse: Coarse) -> tuple[Tensor, ...]:
         """What the engine makes of a node that reads a matrix of whole numbers, in torch: what its C is held against.
 

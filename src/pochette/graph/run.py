@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from pochette.graph.graph import Graph, Node, Value, call_of, function_of
+from pochette.graph.operator import description_of
 
 Alter = Callable[[Node, Value, Tensor], Tensor]
 """Node, one of its arguments, and its value there, to what the node is given in its place."""
@@ -41,7 +42,8 @@ def run(
 
     Args:
         graph: captured.
-        inputs: one for each of the graph's inputs, of the shapes it was captured with.
+        inputs: one for each of the graph's inputs, of the shapes it was captured with; of others only to see whether
+            the graph holds for them.
         tensors: parameters, constants and state by path; the captured ones by default.
         alter: changes what single nodes are given.
         instead: performs single nodes in torch's place.
@@ -49,6 +51,10 @@ def run(
 
     Returns:
         outputs, new state and what was watched.
+
+    Raises:
+        ShapeError: tensors of other shapes than the captured ones do not fit each other; where PyTorch finds that
+            first, it raises what it likes.
     """
     tensors = graph.tensors if tensors is None else tensors
     known: dict[int, Tensor] = {id(value): given for value, given in zip(graph.inputs, inputs, strict=True)}
@@ -66,6 +72,7 @@ def run(
         every = tuple(tree_map(given, arg, is_leaf=_is_value) for arg in node.args)
         result = None if instead is None else instead(node, every)
         if result is None:
+            description_of(node).check(node, every)
             args, names = call_of(node.op, every)
             result = function_of(node.op)(*args, **names)
         for value, tensor in zip(node.outputs, result if len(node.outputs) > 1 else _single(result), strict=True):

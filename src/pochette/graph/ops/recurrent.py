@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pochette.errors import ShapeError
 from pochette.graph.coupling import Coupling
 from pochette.graph.gates import Gates, Layer
 from pochette.graph.graph import Node, Value
@@ -89,6 +90,17 @@ class Recurrent(Operator):
             w_ih, w_hh, *rest = params[first : first + each]
             found.append(Layer(w_ih, w_hh, tuple(rest[: 2 * has_biases]), (*rest[2 * has_biases :], None)[0]))
         return found
+
+    def check(self, node: Node, given: tuple[Any, ...]) -> None:
+        """State and input are of one batch: PyTorch's LSTM writes behind the end of a state of fewer rows."""
+        batch = given[0].shape[0 if node.args[-1] else 1]
+        for state in [given[1]] if isinstance(given[1], Tensor) else given[1]:
+            if state.shape[1] != batch:
+                raise ShapeError(
+                    f"A recurrent layer's state is of a batch of {state.shape[1]}, its input of {batch}.",
+                    where=node.layer or "the outermost module",
+                    remedy="Give inputs of the batch that the state was made for.",
+                )
 
     def perform(self, node: Node, given: tuple[Any, ...], coarse: Coarse) -> tuple[Tensor, ...]:
         """Layer by layer, direction by direction, step by step."""
