@@ -17,6 +17,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from pochette.errors import ExportError
 from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Kind, Node, Value
+from pochette.graph.hidden_state import hidden_state
 from pochette.graph.program import program_of
 
 
@@ -34,7 +35,8 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
         the graph, without what no output or state needs.
 
     Raises:
-        ExportError: `torch.export` cannot follow the module; the message carries its reason.
+        ExportError: `torch.export` cannot follow the module; the message carries its reason. Or the module keeps state
+            outside its buffers.
     """
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         raise ExportError(
@@ -45,7 +47,7 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
         example_inputs = (example_inputs,)
     training = {part: part.training for part in module.modules()}
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet() as said, torch.no_grad():
             program = program_of(module.eval(), example_inputs)
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -65,6 +67,8 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
                 where=type(module).__name__,
                 remedy="Give a tuple of the positional arguments of a call that works.",
             ) from error
+        if "mutated in the forward" in reason[0]:
+            raise _hides_state(module, reason[0].removeprefix("Constant ").split()[0]) from error
         raise ExportError(
             f"torch.export cannot follow this module: {reason[0]}",
             where=type(module).__name__,
@@ -73,18 +77,36 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
     finally:
         for part, mode in training.items():
             part.training = mode
+    # PyTorch sees where attributes are written, and among them counts layers' own notes; a trial tells them apart.
+    if any("assigned during export" in str(item.message) for item in said):
+        hidden = hidden_state(module, example_inputs)
+        if hidden:
+            raise _hides_state(module, " and ".join(hidden))
     return _translate(program)
 
 
+def _hides_state(module: nn.Module, names: str) -> ExportError:
+    return ExportError(
+        f"The forward keeps state in {names}, no buffer, where a capture does not see it.",
+        where=type(module).__name__,
+        remedy='Register it as a buffer, self.register_buffer("state", torch.zeros(...)), and write it with '
+        "self.state.copy_(...).",
+    )
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to itself what PyTorch prints of its own working; what it cannot follow, and why, is in its exceptions."""
+def _quiet() -> Iterator[list[warnings.WarningMessage]]:
+    """Keep to itself what PyTorch prints of its own working; what it cannot follow, and why, is in its exceptions.
+
+    Yields:
+        its warnings, which grow while it lasts.
+    """
     logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     disabled, logger.disabled = logger.disabled, True
     try:
-        with warnings.catch_warnings(), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
-            yield
+        with warnings.catch_warnings(record=True) as said, redirect_stderr(StringIO()):
+            warnings.simplefilter("always")
+            yield said
     finally:
         logger.disabled = disabled
 
