@@ -283,6 +283,42 @@ def test_layers_that_evaluation_does_not_use_are_listed(literal: bool) -> None:
     assert trim(network(), X).trim_report.unused == ()
 
 
+class Keywords(nn.Module):
+    """Parts called as words of Python are, one of them beside the name that such a part would be given."""
+
+    def __init__(self, *, literal: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.parts = nn.ModuleDict({"in": nn.Linear(2, 16), "in_": nn.Linear(8, 8), "lambda": nn.Linear(8, 1)})
+        self.literal = literal
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.parts["in"](x)
+        signal, gate = (y[:, :8], y[:, 8:]) if self.literal else y.chunk(2, dim=1)
+        return self.parts["lambda"](self.parts["in_"](signal * gate).tanh())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("literal", [True, False])
+def test_parts_may_be_called_as_words_of_python_are(literal: bool) -> None:
+    module, x = Keywords(literal=literal), torch.randn(3, 2)
+    smaller = trim(module, (x,))
+    report = smaller.trim_report
+    assert report.form == ("graph" if literal else "module")
+    masked = deepcopy(module)
+    for place, kept in report.survivors.items():
+        if place.axis == 1:
+            mask = torch.zeros(8).index_fill(0, torch.from_numpy(kept), 1.0)
+            masked.get_parameter(place.path).data.mul_(mask)
+    assert torch.allclose(smaller(x), masked(x), atol=1e-6)
+    assert [family.after for family in report.families] == [4, 4]
+    names = set(smaller.state_dict())
+    assert len(names) == 6
+    if literal:
+        assert {"parts.in_.weight", "parts.in_.weight_", "parts.lambda_.weight"} < names
+    else:
+        assert names == set(module.state_dict())
+
+
 def test_normalisation_refuses_a_network_that_normalises_nothing() -> None:
     error = refused(network(), "gains of normalisations", criterion="normalisation")
     assert "magnitude" in error.remedy and error.where == "0, 3"

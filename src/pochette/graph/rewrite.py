@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import keyword
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -229,12 +230,14 @@ def module_of(graph: Graph, persistent: Mapping[str, Any], trainable: frozenset[
         trainable: paths of parameters that gradients reach.
 
     Returns:
-        the module; it needs nothing of the one that was captured.
+        the module; it needs nothing of the one that was captured. Its parameters keep their paths, but for an
+        underscore behind parts that are called as words of Python are.
     """
     root = nn.Module()
+    places = _speakable(graph.stored)
     for path, value in graph.stored.items():
         tensor = graph.tensors[path].detach().clone()
-        owner, name = _owner(root, path)
+        owner, name = _owner(root, places[path])
         if value.kind == "parameter":
             owner.register_parameter(name, nn.Parameter(tensor, requires_grad=path in trainable))
         else:
@@ -242,7 +245,7 @@ def module_of(graph: Graph, persistent: Mapping[str, Any], trainable: frozenset[
     fx = torch.fx.Graph()
     known = _placeholders(fx, graph)
     for path, value in graph.stored.items():
-        known[id(value)] = fx.get_attr(path)
+        known[id(value)] = fx.get_attr(places[path])
 
     def given(arg: Any) -> Any:
         return known[id(arg)] if isinstance(arg, Value) else arg
@@ -289,6 +292,17 @@ def _placeholders(fx: torch.fx.Graph, graph: Graph) -> dict[int, Any]:
     for item, nested in declared:
         take(item, nested)
     return known
+
+
+def _speakable(paths: Collection[str]) -> dict[str, str]:
+    """Paths that a module's generated code can name: `in` is no attribute that Python can read, `in_` is."""
+    places: dict[str, str] = {}
+    for path in paths:
+        place = ".".join(f"{part}_" if keyword.iskeyword(part) else part for part in path.split("."))
+        while place in places.values() or (place != path and place in paths):
+            place += "_"
+        places[path] = place
+    return places
 
 
 def _owner(root: nn.Module, path: str) -> tuple[nn.Module, str]:
