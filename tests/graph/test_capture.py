@@ -110,6 +110,42 @@ def test_shapes_and_numbers_that_the_data_decide_are_refused(module: nn.Module, 
         capture(module, (torch.ones(2, 3),))
 
 
+def test_inputs_may_be_a_list_or_one_tensor_and_nothing_else() -> None:
+    x = torch.zeros(1, 3)
+    for given in ((x,), [x], x):
+        assert len(capture(nn.Linear(3, 2), given).nodes) == 1  # type: ignore[arg-type]
+    with pytest.raises(ExportError, match="are a dict, not a tuple"):
+        capture(nn.Linear(3, 2), {"x": x})  # type: ignore[arg-type]
+
+
+def test_lazy_layers_are_to_be_called_first() -> None:
+    lazy = nn.Sequential(nn.Linear(3, 2), nn.LazyLinear(4))
+    with pytest.raises(ExportError, match=r"1\.weight has no values yet") as caught:
+        capture(lazy, (torch.zeros(1, 3),))
+    assert caught.value.where == "1" and "Call the network once" in caught.value.remedy
+    lazy(torch.zeros(1, 3))
+    assert len(capture(lazy, (torch.zeros(1, 3),)).nodes) == 2
+
+
+class WritesItsInput(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        y.mul_(2)
+        return x + y
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(WritesItsInput(), "y"), (nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2)), "input")],
+)
+def test_a_forward_that_writes_into_its_inputs_is_refused(module: nn.Module, name: str) -> None:
+    """A graph gives results and state back; to a caller's tensors it does nothing."""
+    inputs = tuple(torch.ones(2, 3) for _ in range(1 + (name == "y")))
+    with pytest.raises(ExportError, match=f"writes into what it is given, {name}") as caught:
+        capture(module, inputs)
+    assert "inplace=True" in caught.value.remedy
+    assert torch.equal(inputs[0], torch.ones(2, 3))
+
+
 def test_what_cannot_be_followed_is_said_and_leaves_no_trace(capfd: pytest.CaptureFixture[str]) -> None:
     class Branching(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

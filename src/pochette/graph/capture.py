@@ -29,60 +29,100 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
 
     Args:
         module: any module that `torch.export` can follow.
-        example_inputs: positional arguments of a call; the graph holds for their shapes.
+        example_inputs: positional arguments of a call, a tuple or a list; the graph holds for their shapes.
 
     Returns:
         the graph, without what no output or state needs.
 
     Raises:
-        ExportError: `torch.export` cannot follow the module; the message carries its reason. Or the module keeps state
-            outside its buffers.
+        ExportError: `torch.export` cannot follow the module (the message carries its reason), or the module has lazy
+            layers that were never called, keeps state outside its buffers, or writes into its inputs.
     """
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         raise ExportError(
             f"{type(module).__name__} is no torch.nn.Module that can be captured.",
             remedy="Give the network itself, an object and not its class, and not a TorchScript of it.",
         )
-    if isinstance(example_inputs, torch.Tensor):
-        example_inputs = (example_inputs,)
+    arguments = arguments_of(example_inputs)
+    for name, parameter in module.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise ExportError(
+                f"{name} has no values yet: its layer waits for a first call.",
+                where=name.rpartition(".")[0] or type(module).__name__,
+                remedy="Call the network once on the example inputs before anything else.",
+            )
     training = {part: part.training for part in module.modules()}
     try:
         with _quiet() as said, torch.no_grad():
-            program = program_of(module.eval(), example_inputs)
+            program = program_of(module.eval(), arguments)
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        reserved = sorted(
-            {name for part in module.modules() for name in (*part._modules, *part._parameters)} & _RESERVED
-        )
-        if reserved:
-            raise ExportError(
-                f"torch.export cannot follow a module with a part called {' or '.join(reserved)}.",
-                where=type(module).__name__,
-                remedy="Give that part another name: a captured module has one of its own under it.",
-            ) from error
-        failure = _own_failure(module, example_inputs)
-        if failure:
-            raise ExportError(
-                f"The module does not run on the example inputs: {failure}",
-                where=type(module).__name__,
-                remedy="Give a tuple of the positional arguments of a call that works.",
-            ) from error
-        if "mutated in the forward" in reason[0]:
-            raise _hides_state(module, reason[0].removeprefix("Constant ").split()[0]) from error
-        raise ExportError(
-            f"torch.export cannot follow this module: {reason[0]}",
-            where=type(module).__name__,
-            remedy="Write its forward without branches on tensor values and without unknown Python objects.",
-        ) from error
+        raise _explained(error, module, arguments) from error
     finally:
         for part, mode in training.items():
             part.training = mode
     # PyTorch sees where attributes are written, and among them counts layers' own notes; a trial tells them apart.
     if any("assigned during export" in str(item.message) for item in said):
-        hidden = hidden_state(module, example_inputs)
+        hidden = hidden_state(module, arguments)
         if hidden:
             raise _hides_state(module, " and ".join(hidden))
+    written = [s.target for s in program.graph_signature.output_specs if s.kind is OutputKind.USER_INPUT_MUTATION]
+    if written:
+        raise ExportError(
+            f"The forward writes into what it is given, {' and '.join(map(str, written))}.",
+            where=type(module).__name__,
+            remedy="Write y = 2 * x instead of x.mul_(2), leave inplace=True out of a first layer, and keep state in "
+            "buffers.",
+        )
     return _translate(program)
+
+
+def arguments_of(example_inputs: Any) -> tuple[Any, ...]:
+    """A call's positional arguments as a tuple.
+
+    Args:
+        example_inputs: such a tuple, a list of them, or one tensor alone.
+
+    Returns:
+        the tuple.
+
+    Raises:
+        ExportError: they are nothing of the kind.
+    """
+    if isinstance(example_inputs, torch.Tensor):
+        return (example_inputs,)
+    if isinstance(example_inputs, (tuple, list)):
+        return tuple(example_inputs)
+    raise ExportError(
+        f"The example inputs are a {type(example_inputs).__name__}, not a tuple.",
+        remedy="Give a tuple of the positional arguments of a call, (x,) for one tensor.",
+    )
+
+
+def _explained(error: Exception, module: nn.Module, arguments: tuple[Any, ...]) -> ExportError:
+    """Why `torch.export` gave up, and what to do about it."""
+    where = type(module).__name__
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reserved = sorted({name for part in module.modules() for name in (*part._modules, *part._parameters)} & _RESERVED)
+    if reserved:
+        return ExportError(
+            f"torch.export cannot follow a module with a part called {' or '.join(reserved)}.",
+            where=where,
+            remedy="Give that part another name: a captured module has one of its own under it.",
+        )
+    failure = _own_failure(module, arguments)
+    if failure:
+        return ExportError(
+            f"The module does not run on the example inputs: {failure}",
+            where=where,
+            remedy="Give a tuple of the positional arguments of a call that works.",
+        )
+    if "mutated in the forward" in reason:
+        return _hides_state(module, reason.removeprefix("Constant ").split()[0])
+    return ExportError(
+        f"torch.export cannot follow this module: {reason}",
+        where=where,
+        remedy="Write its forward without branches on tensor values and without unknown Python objects.",
+    )
 
 
 def _hides_state(module: nn.Module, names: str) -> ExportError:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten_with_path, tree_leaves, tree_map
+from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves, tree_map
 
 from pochette.graph.copying import copy_of
 
@@ -69,10 +69,10 @@ def _attributes(module: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for path, part in module.named_modules():
         plain = {name: value for name, value in vars(part).items() if name not in _OWN}
-        for keys, leaf in tree_flatten_with_path(plain)[0]:
-            if isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter):
-                name = str(keys[0].key) + "".join(map(str, keys[1:]))
-                found[f"{path}.{name}" if path else name] = leaf
+        for name, value in plain.items():
+            for keys, leaf in tree_flatten_with_path(value)[0]:
+                if isinstance(leaf, Tensor) and not isinstance(leaf, nn.Parameter):
+                    found[f"{path}.{name}{keystr(keys)}" if path else name + keystr(keys)] = leaf
     return found
 
 

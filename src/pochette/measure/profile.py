@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pochette.errors import ExportError
-from pochette.graph.capture import capture
+from pochette.graph.capture import arguments_of, capture
 from pochette.graph.graph import Graph, Node, function_of
 from pochette.graph.operator import UNKNOWN, Cost, description_of
 from pochette.measure.reach import Reach, reach_of
@@ -116,8 +116,7 @@ def profile(
     """
     if seconds is not None and not 0.0 < seconds < math.inf:
         raise ExportError(f"The example cannot be {seconds} seconds of audio.", remedy="Give seconds above 0.")
-    if isinstance(example_inputs, Tensor):
-        example_inputs = (example_inputs,)
+    example_inputs = arguments_of(example_inputs)
     graph = capture(module, example_inputs)
     rank = max((len(value.shape) for value in graph.inputs), default=0)
     if time_axis is not None and not (isinstance(time_axis, int) and -rank <= time_axis < rank):

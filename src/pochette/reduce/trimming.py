@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pochette.errors import ReductionError
 from pochette.families import criteria
+from pochette.graph.capture import arguments_of
 from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph
 from pochette.graph.rewrite import Remains, cut_graph
@@ -223,7 +224,7 @@ def trim(
 
     Args:
         module: any that `torch.export` can follow; left untouched, whatever happens.
-        example_inputs: positional arguments of a call.
+        example_inputs: positional arguments of a call, a tuple or a list.
         keep: share of units that stay: max(1, round(keep * n)) of a family's n (scope "local"), or of all (global).
         criterion: name of a member of `pochette.families.criteria`.
         scope: "local" (each family on its own), "global" (all ranked together) or "global_then_local".
@@ -245,8 +246,7 @@ def trim(
         ExportError: `torch.export` cannot follow the module.
     """
     choice = Choice(criterion, scope, scaling, multiple_of, seed)  # type: ignore[arg-type]
-    if isinstance(example_inputs, Tensor):
-        example_inputs = (example_inputs,)
+    example_inputs = arguments_of(example_inputs)
     if data is not None and not isinstance(data, Iterable):
         raise ReductionError(f"data is a {type(data).__name__}.", remedy="Give data=[(inputs, target), ...].")
     batches = [_batch(item) for item in data] if data is not None else []
