@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor, lcm, prod
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Node, Value
 from pochette.graph.run import run
+from pochette.measure.time_axis import Time, find_time, period_of
 
 Indices = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -38,20 +38,6 @@ class Reach:
     """Longest stretch of input that one output depends on; None if there is no end to it within the example."""
     look_ahead_samples: int | None = None
     """Longest stretch of input after an output's own time that it waits for; None if there is no end to it."""
-
-
-@dataclass(frozen=True)
-class Time:
-    """Where time runs."""
-
-    inputs: dict[int, int]
-    """Place among the flat arguments to the axis that is time."""
-    samples: int
-    """Length of that axis."""
-    output: int
-    """Axis of the first output."""
-    rate: Fraction
-    """Outputs an input."""
 
 
 def reach_of(
@@ -76,52 +62,6 @@ def reach_of(
         return Reach() if time is None else _measure(Probe(graph, example_inputs, time))
     except (RuntimeError, IndexError, TypeError, ValueError):
         return Reach()  # not-a-number has no place in a table, for instance: nothing can be said
-
-
-def find_time(
-    module: nn.Module, graph: Graph, example_inputs: tuple[Any, ...], time_axis: int | None = None
-) -> Time | None:  # fmt: skip
-    """Which axis of the inputs the output's length follows.
-
-    Args:
-        module: that was captured.
-        graph: of the module.
-        example_inputs: of the capture.
-        time_axis: the only one to try; by default the last, then axis 1.
-
-    Returns:
-        axes and rate; None if no output's length follows an input's, or if the module takes one length only.
-    """
-    flat, form = tree_flatten((example_inputs, {}))
-    tensors = {place: value for place, value in enumerate(flat) if isinstance(value, Tensor) and value.dim()}
-    if not tensors or not graph.outputs:
-        return None
-    first = next(iter(tensors.values()))
-    candidates = [first.dim() - 1, 1] if time_axis is None else [time_axis % first.dim()]
-    for axis in dict.fromkeys(axis for axis in candidates if axis < first.dim()):
-        samples = first.shape[axis]
-        moved = {place: axis for place, x in tensors.items() if x.dim() > axis and x.shape[axis] == samples}
-        longer = [torch.cat([x, x], axis) if place in moved else x for place, x in enumerate(flat)]
-        args, names = torch.utils._pytree.tree_unflatten(longer, form)
-        try:
-            with torch.no_grad():
-                said = tree_flatten(copy_of(module).eval()(*args, **names))[0]
-        except Exception:  # whatever a module says of a length that it cannot take
-            continue
-        before = graph.outputs[0].shape
-        after = next(value for value in said if isinstance(value, Tensor)).shape
-        grown = [place for place, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
-        if len(grown) == 1:
-            return Time(moved, samples, grown[0], _rate(after[grown[0]] - before[grown[0]], samples))
-    return None
-
-
-def _rate(more_outputs: int, more_inputs: int) -> Fraction:
-    """Outputs an input; a ratio that is nearly whole is so, the rest being cut off at the ends."""
-    rate = Fraction(more_outputs, more_inputs)
-    if max(rate.numerator, rate.denominator) <= 16 or rate <= 0:
-        return rate
-    return Fraction(round(rate)) if rate > 1 else 1 / Fraction(round(1 / rate))
 
 
 class Probe:
@@ -214,16 +154,11 @@ def _border(graph: Graph) -> list[str]:
 
 
 def _measure(probe: Probe) -> Reach:
-    if probe.time.rate == 1 and _strides(probe) == 1:
+    if probe.time.rate == 1 and period_of(probe.graph) == 1:
         found = _of_one_sample(probe)
         if found is not None:
             return found
     return _of_one_period(probe)
-
-
-def _lag(probe: Probe) -> int:
-    """How many inputs in front of the first output's there are: an output that is shorter ends with the input."""
-    return max(0, floor(probe.time.samples * probe.time.rate) - probe.outputs)
 
 
 # -- where every output is made like its neighbour ---------------------------------------------------------------------
@@ -254,7 +189,7 @@ def _of_one_sample(probe: Probe) -> Reach | None:
     if not ahead:
         return None
     field = None if behind[0] is None else ahead[0] + behind[0] + 1
-    return Reach(field, max(ahead[0] - _lag(probe), 0))
+    return Reach(field, max(ahead[0] - probe.time.missing, 0))
 
 
 _SHIFTS = (0, 1, 2, 7)
@@ -336,7 +271,7 @@ def _of_one_period(probe: Probe) -> Reach:
     moved = Bounds(probe, asked[probe.spoilt(0, time.samples)[asked]])
     if len(moved.outputs) and not moved.try_last(time.samples - 1).any():
         bounds = moved
-    own = np.array([ceil((out + _lag(probe) + 1) / time.rate) - 1 for out in bounds.outputs])
+    own = np.array([ceil((out + probe.time.missing + 1) / time.rate) - 1 for out in bounds.outputs])
     ahead = bounds.latest(own)
     field = None if bounds.try_first(1).any() else bounds.longest()
     scale = max(time.rate, Fraction(1))
@@ -348,36 +283,5 @@ def _period(probe: Probe) -> int:
 
     At least 16, for what is cut and re-arranged by other means.
     """
-    most = max(_strides(probe), ceil(probe.time.rate), ceil(1 / probe.time.rate))
+    most = max(period_of(probe.graph), ceil(probe.time.rate), ceil(1 / probe.time.rate))
     return max(16, most)
-
-
-def _strides(probe: Probe) -> int:
-    """After so many samples places repeat by what strides make of them.
-
-    Each value's rate follows from the strides in front of it, steps down and up again undoing each other; so many
-    samples are whole numbers of all values' own.
-    """
-    rates = {id(value): Fraction(1) for value in probe.graph.inputs}
-    period = 1
-    for node in probe.graph.nodes:
-        rate = next((rates[id(value)] for value in node.inputs() if id(value) in rates), Fraction(1)) * _step(node)
-        rates.update((id(value), rate) for value in node.outputs)
-        period = lcm(period, max(rate.numerator, rate.denominator))
-    return period
-
-
-def _step(node: Node) -> Fraction:
-    """Places of an operator's output for each of its input, by its strides."""
-    name = node.op.split(".")[1]
-    if "conv" in name:
-        strides = prod(_listed(node.args[3]))
-        back = "transpose" in name or (name == "convolution" and node.args[6])
-        return Fraction(strides) if back else Fraction(1, strides)
-    if "pool" in name and "adaptive" not in name and "unpool" not in name:
-        return Fraction(1, prod(_listed(node.args[2] or node.args[1])))
-    return Fraction(1, node.args[3]) if name == "unfold" else Fraction(1)
-
-
-def _listed(given: Any) -> list[int]:
-    return [given] if isinstance(given, int) else list(given)
