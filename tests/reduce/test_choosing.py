@@ -210,6 +210,14 @@ def test_global_then_local_by_units() -> None:
     assert chosen(network, choice, keep=0.05) == {"0": [39], "2": [18, 19]}
 
 
+@pytest.mark.parametrize("keep", [0.02, 0.03, 0.05, 0.06, 0.08, 0.09])
+def test_global_then_local_leaves_as_many_units_as_were_asked_for(keep: float) -> None:
+    """No share is rounded on its own: five layers of one unit each are what remains of the least, not less."""
+    network = layers(*([0.1 + 0.01 * i for i in range(units)] for units in (40, 30, 20, 10, 50)))
+    found = chosen(network, Choice(scope="global_then_local"), keep=keep)
+    assert sum(map(len, found.values())) == max(5, round(keep * 150)) and min(map(len, found.values())) >= 1
+
+
 def test_global_then_local_by_weights() -> None:
     network = layers(WIDE, NARROW)
     structure = Structure.of(network, (torch.zeros(2, 3),))

@@ -55,8 +55,14 @@ class Choice:
         _known(self.scope, get_args(Scope), "scope")
         _known(self.scaling, get_args(Scaling), "scaling")
         criteria[str(self.criterion)]  # an unknown one raises with its remedy
-        if not isinstance(self.multiple_of, int) or self.multiple_of < 1:
-            raise ReductionError(f"multiple_of is {self.multiple_of}.", remedy="Give 1, 4 or 8.")
+        if not _whole(self.multiple_of) or self.multiple_of < 1:
+            raise ReductionError(f"multiple_of is {self.multiple_of!r}.", remedy="Give 1, 4 or 8.")
+        if not _whole(self.seed) or not 0 <= self.seed < 1 << 63:
+            raise ReductionError(f"seed is {self.seed!r}.", remedy="Give a whole number that is not negative.")
+
+
+def _whole(given: object) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool)
 
 
 def _known(given: str, allowed: tuple[str, ...], what: str) -> None:
@@ -133,8 +139,28 @@ def _by_share(
         return local(scores, keep, choice.multiple_of)
     if choice.scope == "global_then_local" and keep < SWITCH:
         first = _ranked(structure, evidence, choice, scores, SWITCH)
-        return _alike(first, scores, keep / SWITCH, choice.multiple_of)
+        counts = _divided(
+            {name: len(left) for name, left in first.items()}, round(keep * sum(structure.whole.values()))
+        )
+        return {name: left[_best(scores[name][left], counts[name])] for name, left in first.items()}
     return _ranked(structure, evidence, choice, scores, keep)
+
+
+def _divided(counts: Mapping[str, int], wanted: int) -> dict[str, int]:
+    """So many units in all, every family's share as near as can be to the same, and none without a unit.
+
+    Args:
+        counts: units of each family.
+        wanted: in all; no fewer than there are families come out.
+
+    Returns:
+        units left in each.
+    """
+    share = wanted / sum(counts.values())
+    divided = dict.fromkeys(counts, 1)
+    for _ in range(wanted - len(counts)):
+        divided[max(counts, key=lambda name: counts[name] * share - divided[name])] += 1
+    return divided
 
 
 def _ranked(
@@ -219,9 +245,9 @@ def _unit_weights(structure: Structure, evidence: Evidence) -> dict[str, int]:
     return {family.name: weights_of_a_unit(family, evidence) for family in structure.families}
 
 
-def _alike(first: Survivors, scores: Mapping[str, FloatArray], keep: float, multiple_of: int = 1) -> Survivors:
+def _alike(first: Survivors, scores: Mapping[str, FloatArray], keep: float) -> Survivors:
     """The same share of what is left of every family."""
-    kept = local({name: scores[name][left] for name, left in first.items()}, min(1.0, keep), multiple_of)
+    kept = local({name: scores[name][left] for name, left in first.items()}, min(1.0, keep))
     return {name: first[name][numbers] for name, numbers in kept.items()}
 
 
