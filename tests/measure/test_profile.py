@@ -144,6 +144,9 @@ def test_figures_per_second_of_any_module() -> None:
     counted = profile(layer, (torch.zeros(1, 1, 4000),), seconds=0.25)
     assert counted.macs == 4000 * 40 and counted.macs_per_second == 16000 * 40
     assert profile(layer, (torch.zeros(1, 1, 400),)).macs_per_second is None
+    for given in ("1", True, 0, -1.0, float("nan")):
+        with pytest.raises(ExportError, match=f"cannot be {given!r} seconds of audio"):
+            profile(layer, (torch.zeros(1, 1, 400),), seconds=given)  # type: ignore[arg-type]
 
 
 def test_transforms_are_plain_data_too() -> None:

@@ -76,6 +76,11 @@ def refused(module: nn.Module, match: str, kind: type[PochetteError] = Reduction
         ({"scope": "global", "scaling": "loudness"}, "no scaling called 'loudness'"),
         ({"multiple_of": 0}, "multiple_of is 0"),
         ({"multiple_of": 1.5}, "multiple_of is 1.5"),
+        ({"multiple_of": True}, "multiple_of is True"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"data": [(1, 2)]}, "inputs of a batch of data are of type int"),
         ({"keep": 0.99}, "removes none"),
         ({"keep": 0.5, "multiple_of": 64}, "multiples of 64"),
     ],
@@ -226,6 +231,15 @@ def test_numbers_that_are_none_are_refused() -> None:
     network[2].weight.data[0, 0] = float("nan")
     with pytest.raises(ReductionError, match="not finite"):
         trim(network, (torch.zeros(1, 3),))
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+def test_statistics_that_are_not_numbers_are_said_to_be_at_fault(name: str) -> None:
+    module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+    module[1].get_buffer(name)[5] = float("nan")
+    with pytest.raises(ReductionError, match=rf"1\.{name} holds numbers that are not finite") as caught:
+        trim(module, (torch.randn(4, 3),))
+    assert caught.value.where == "1"
 
 
 def test_inputs_that_the_module_itself_refuses_are_said_to_be_at_fault() -> None:

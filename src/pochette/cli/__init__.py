@@ -16,6 +16,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated, Any, Union
 
 import tyro
@@ -121,11 +122,15 @@ def parse(arguments: list[str]) -> Verb:
 
     Raises:
         SystemExit: help was asked for, or something was not understood.
-        UsageError: there is no such verb.
+        UsageError: there is no such verb, or --out names nothing.
         UnknownNameError: the verb's options depend on a method or size that is unknown.
         ImportError: they depend on a package that is missing.
     """
     name = arguments[0] if arguments else ""
+    if "--out=" in arguments or ("--out", "") in pairwise(arguments):  # as a path it would be this folder
+        raise UsageError(
+            "--out names nothing.", remedy="Name a folder or file, . for this folder, or leave --out away."
+        )
     if name in VERBS:
         # One verb's parser is quick to build and says only what concerns it.
         kind, default = with_fields(name, arguments[1:]) if name in ("train", "reduce") else (VERBS[name], None)

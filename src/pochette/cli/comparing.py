@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import FlagCreatePairsOff
 
 from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, table, words
-from pochette.cli.verb import Sounds, Verb, building, check_folder, command, within
+from pochette.cli.verb import Sounds, UsageError, Verb, building, check_folder, command, within
 from pochette.errors import ReductionError
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ class Compare(Verb):
 
         for criterion in self.criteria:
             criteria[criterion]
+        if len(set(self.models)) < len(self.models):
+            raise UsageError("--models names something twice.", remedy="Name each model once.")
         rate = {} if self.sample_rate_hz is None else {"sample_rate_hz": self.sample_rate_hz}
         return {name: sized(models[name], self.size, **rate) for name in self.models}
 
@@ -127,7 +129,13 @@ class Compare(Verb):
         within("--steps", self.steps, 1, math.inf)
         within("--stop-steps", self.stop_steps, 1, math.inf)
         for stop in self.stops:
-            within("--stops", stop, 1e-6, 1 - 1e-9)
+            if not 0 < stop < 1:
+                raise UsageError(
+                    f"--stops names {stop:g}; a stop is above 0 and below 1.",
+                    remedy="Give shares of the learnt numbers to remove, such as --stops 0.5 0.8.",
+                )
+        for seed in self.seeds:
+            within("--seeds", seed, 0, 2**31 - 1)
         self._comparison(recipes, None).experiments()
         for name, recipe in recipes.items():
             with building(name, {"--size": self.size}):

@@ -114,8 +114,9 @@ def profile(
     Raises:
         ExportError: the module cannot be captured, or the seconds are none.
     """
-    if seconds is not None and not 0.0 < seconds < math.inf:
-        raise ExportError(f"The example cannot be {seconds} seconds of audio.", remedy="Give seconds above 0.")
+    plain = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if seconds is not None and not (plain and 0.0 < seconds < math.inf):
+        raise ExportError(f"The example cannot be {seconds!r} seconds of audio.", remedy="Give seconds above 0.")
     example_inputs = arguments_of(example_inputs)
     graph = capture(module, example_inputs)
     rank = max((len(value.shape) for value in graph.inputs), default=0)

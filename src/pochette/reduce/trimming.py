@@ -325,6 +325,11 @@ def _batch(item: Any) -> Batch:
             f"A batch of data is a {type(item).__name__}, not a pair.", remedy="Give data=[(inputs, target), ...]."
         )
     inputs, target = item
+    if not isinstance(inputs, (Tensor, tuple, list)):
+        raise ReductionError(
+            f"The inputs of a batch of data are of type {type(inputs).__name__}.",
+            remedy="Give data=[(inputs, target), ...], inputs a tensor or a tuple of a call's arguments.",
+        )
     return Batch((inputs,) if isinstance(inputs, Tensor) else tuple(inputs), target)
 
 
@@ -338,19 +343,25 @@ def _check(module: nn.Module, keep: float, choice: Choice, batches: list[Batch])
         raise ReductionError(
             f"keep is {keep!r}.", remedy="Give the share of units to keep as a plain number between 0 and 1."
         )
-    for name, parameter in module.named_parameters():
-        if nn.parameter.is_lazy(parameter):
-            continue  # the capture says it better
-        if parameter.is_meta:
-            raise ReductionError(f"{name} has no values (it is on the meta device).", remedy="Load the weights first.")
-        if parameter.dtype.is_floating_point and not parameter.isfinite().all():
-            raise ReductionError(
-                f"{name} holds numbers that are not finite.",
-                where=name.rpartition(".")[0],
-                remedy="Train with a lower rate, or mend the weights.",
-            )
+    _check_values(module)
     if needs_data(criteria[choice.criterion]) and not batches:
         raise ReductionError(
             f"The criterion {choice.criterion} looks at how the network behaves, and no data was given.",
             remedy="Pass data=[(inputs, target), ...], or choose a criterion of weights such as magnitude.",
         )
+
+
+def _check_values(module: nn.Module) -> None:
+    """Refuse parameters, and statistics of normalisations, that hold no numbers; other buffers may hold infinities."""
+    statistics = [item for item in module.named_buffers() if item[0].endswith(("running_mean", "running_var"))]
+    for name, tensor in (*module.named_parameters(), *statistics):
+        if nn.parameter.is_lazy(tensor):
+            continue  # the capture says it better
+        if tensor.is_meta:
+            raise ReductionError(f"{name} has no values (it is on the meta device).", remedy="Load the weights first.")
+        if tensor.dtype.is_floating_point and not tensor.isfinite().all():
+            raise ReductionError(
+                f"{name} holds numbers that are not finite.",
+                where=name.rpartition(".")[0],
+                remedy="Train with a lower rate, or mend the weights.",
+            )
