@@ -257,7 +257,7 @@ class Coupling:
                 if outer and inner and self._crosses(grid, unit, fixed):
                     self.crossed.append(grid)
                 else:
-                    self._decide(grid, outer, inner)
+                    self._decide(grid, *self._of_use(grid, unit, undecided, outer, inner))
                 undecided.remove(grid)
 
     def _fixed(self, unit: Labels) -> Flags:
@@ -310,6 +310,22 @@ class Coupling:
         counts = [np.bincount(unit[axis], minlength=self._next)[cells] for axes in self._axes.values() for axis in axes]
         return all(count.min() == count.max() for count in counts)
 
+    def _of_use(
+        self, grid: Grid, unit: Labels, undecided: list[Grid], outer: int, inner: int
+    ) -> tuple[int, int]:  # fmt: skip
+        """Numbers of candidates, none on a side that no learnt weight reads where one reads the other.
+
+        Of the pieces and the units of a maxout only the units are read: what takes the largest of the pieces needs all.
+        """
+        read = np.zeros(self._next, np.bool_)
+        for labels, _ in self._readers:
+            read[unit[labels]] = True
+        read = _handed_on([other for other in undecided if other is not grid], unit, read)
+        by_outer, by_inner = read[unit[grid.outer]].any(), read[unit[grid.inner]].any()
+        if by_outer == by_inner or not (outer and inner):
+            return outer, inner
+        return (outer, 0) if by_outer else (0, inner)
+
     def _decide(self, grid: Grid, outer: int, inner: int) -> None:
         if outer == inner == 0:
             self.freeze_labels(grid.cells, "reshaped across axes that are fixed")
@@ -340,7 +356,7 @@ class Coupling:
 
 
 def _handed_on(grids: list[Grid], unit: Labels, made: Flags) -> Flags:
-    """Which units are made, by a weight or as a row, column or cell of a grid of which others are."""
+    """Which units are made (or read), by a weight or as a row, column or cell of a grid of which others are."""
     while True:
         before = made.sum()
         for grid in grids:
