@@ -243,8 +243,8 @@ def trim(
         ReductionError: the request is impossible, would change nothing, needs data that is not given, nothing in the
             module can be removed, or no layer has what the criterion looks at.
         UnknownNameError: no such criterion.
-        ExportError: `torch.export` cannot follow the module, or the module has lazy layers that were never called, keeps
-            state outside its buffers, or writes into its inputs.
+        ExportError: `torch.export` cannot follow the module, or the module has lazy layers that were never called,
+            keeps state outside its buffers, or writes into its inputs.
     """
     choice = Choice(criterion, scope, scaling, multiple_of, seed)  # type: ignore[arg-type]
     example_inputs = arguments_of(example_inputs)
