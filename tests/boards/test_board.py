@@ -90,3 +90,21 @@ def test_the_published_counts_give_the_published_band() -> None:
     band = cycles(Mix(2009, 581, 1177, 30), CORTEX_M7)
     assert (band.low, band.high) == (1177 + 13 * 30, 2009 + 13 * 30)
     assert (band.low, band.high) == pytest.approx((1567, 2399))
+
+
+def test_a_frame_longer_than_a_block_must_be_made_while_the_driver_waits() -> None:
+    """By hand: of 64 samples at once for blocks of 48 a block pays 64 / 48; of 16 at once three fit."""
+    daisy = boards["daisy-seed"]
+    assert daisy.block_samples == 48 and daisy.clock_hz == 480e6
+    half = dataclasses.replace(SMALL, cycles_per_second=Band(1e8, 0.35 * 480e6))
+    for hop, times in ((None, 1.0), (16, 1.0), (48, 1.0), (64, 64 / 48), (40, 80 / 48), (256, 256 / 48)):
+        demand = dataclasses.replace(half, hop_samples=hop)
+        assert daisy.shares(demand)["block"] == pytest.approx(0.5 * times)
+        verdict = daisy.fits(demand)
+        assert verdict.fits == (0.5 * times <= 1.0)
+        assert bool(verdict.reasons) == (hop == 256) and (
+            hop != 256 or "256 samples are made at once" in verdict.reasons[0]
+        )
+    # 22.05 kHz is resampled: 48 samples of the board are made of 22.05 of the engine's.
+    resampled = dataclasses.replace(half, hop_samples=64, sample_rate_hz=22_050)
+    assert daisy.shares(resampled)["block"] == pytest.approx(0.5 * 64 / 22.05)

@@ -18,6 +18,7 @@ from pochette.engine.export import export
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, Runner, run_frames
 from pochette.engine.wasm import WasmRunner
+from pochette.lab.cost import NETWORK_ONLY
 from pochette.measure import profile_model
 from pochette.models.model import Autoregressive, Model, Step, TorchRunner
 
@@ -369,6 +370,8 @@ def check_engines(recipe: Any, folder: Path, seconds: float = 2.0) -> None:
             some = frames if block > 7 else 40
             assert np.array_equal(run_frames(runner, rows[:some], block), whole[: some * model.hop_samples]), block
     _check_knobs_are_clamped(native, model)
+    # What boards are asked of the network alone.
+    build.compile_host_library(source, folder / "alone", defines=NETWORK_ONLY)
 
 
 def _check_knobs_are_clamped(runner: Runner, model: Model) -> None:

@@ -141,7 +141,8 @@ def test_shares_and_verdict_agree() -> None:
     assert daisy.flash_bytes is not None
     demand = Demand(1000, daisy.ram_bytes // 2, 48_000, 1e8, Band(1e8, 2 * 0.7 * 480e6))
     shares = daisy.shares(demand)
-    assert shares == {"RAM": 0.5, "flash": pytest.approx(1000 / daisy.flash_bytes), "cycles": pytest.approx(2.0)}
+    small = pytest.approx(1000 / daisy.flash_bytes)
+    assert shares == {"RAM": 0.5, "flash": small, "cycles": pytest.approx(2.0), "block": pytest.approx(2.0)}
     assert daisy.fits(demand).fits is all(share <= 1 for share in shares.values()) is False
     assert "cycles" not in daisy.shares(replace(demand, instructions_per_second=None))
 
@@ -154,7 +155,7 @@ def test_a_small_engine_is_proven_on_its_board(model: DdspModel) -> None:
 
     board = boards["rp2350"]
     cost, shares = fit.cost_on(build_instrument(model, "small", RANGES).source, board, golden_curve(model, RANGES)[:8])
-    assert set(shares) == {"RAM", "flash", "cycles"} and 0 < shares["flash"] < 1
+    assert set(shares) == {"RAM", "flash", "cycles", "block"} and 0 < shares["flash"] < 1
     assert cost.cycles_per_second_low is not None and cost.cycles_per_second_high is not None
     assert 0 < cost.cycles_per_second_low < cost.cycles_per_second_high
     instrument = build_instrument(model, "small", RANGES)

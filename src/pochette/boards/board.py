@@ -7,6 +7,7 @@ leaves three tenths of the clock to everything else. One that is near the budget
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -32,6 +33,8 @@ class Demand:
     """Per second of audio, one voice; None if nobody has counted them."""
     cycles_per_second: Band | None = None
     """What they take at best and at worst; without it, one cycle each."""
+    hop_samples: int | None = None
+    """Samples that it makes at once; None if it makes them one by one."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ class Board:
             demand: what the engine asks for.
 
         Returns:
-            shares of "RAM", and of "flash" and "cycles" where the board bounds them and they were counted.
+            shares of "RAM", and of "flash", "cycles" and "block" where the board bounds them and they were counted;
+            "block" is of the cycles that pass while the driver waits for the dearest block.
         """
         shares = {"RAM": demand.ram_bytes / self.ram_bytes}
         if self.flash_bytes is not None:
@@ -139,7 +143,25 @@ class Board:
         if self.cycle_budget is not None and spent is not None:
             worst = demand.cycles_per_second.high if demand.cycles_per_second else spent
             shares["cycles"] = worst / self.cycle_budget
+            shares["block"] = shares["cycles"] * self.crowding(demand)
         return shares
+
+    def crowding(self, demand: Demand) -> float:
+        """How many times its share of the work the dearest audio block has, since an engine makes whole frames at once.
+
+        Args:
+            demand: of the engine.
+
+        Returns:
+            1 where frames and blocks fit into each other, more where a frame is longer than a block.
+        """
+        if demand.hop_samples is None:
+            return 1.0
+        rates = self.sample_rates_hz
+        # Sound of a rate that the board has not is resampled, from fewer or more samples of the engine.
+        scale = 1.0 if demand.sample_rate_hz in rates else demand.sample_rate_hz / self.sample_rate_hz
+        block = self.block_samples * scale
+        return max(1.0, math.ceil(block / demand.hop_samples) * demand.hop_samples / block)
 
     def fits(self, demand: Demand) -> Verdict:
         """Whether an engine fits.
@@ -187,6 +209,13 @@ class Board:
             )
         else:
             notes.append(f"It takes {shares} of the clock{where}; {self.usable_share:.0%} are allowed.")
+        crowding = self.crowding(demand)
+        if band.high <= budget < band.high * crowding:
+            reasons.append(
+                f"The dearest block of {self.block_samples} samples takes {band.high * crowding / self.clock_hz:.1%} "
+                f"of its time, since {demand.hop_samples} samples are made at once; {self.usable_share:.0%} are "
+                "allowed."
+            )
 
 
 def _size(count: int) -> str:

@@ -19,7 +19,7 @@ from pochette.engine.precision import LayerPrecision, Precision, check_precision
 from pochette.engine.reduced import Reduced
 from pochette.engine.views import View, row_major
 from pochette.errors import ExportError
-from pochette.graph.graph import Graph, Value
+from pochette.graph.graph import Graph, Node, Value
 
 GUARD = """#if defined(__GNUC__) && !defined(__clang__) && !defined(PC_STRICT)
 /* Small boards build with -Os, which halves the speed of the products below; C99 by the letter fuses no products.
@@ -142,6 +142,35 @@ def _check(graph: Graph) -> None:
                 f"The engine's inputs and outputs are 32-bit floats; {value.name} is {value.dtype}.",
                 remedy="Convert it inside the module, or keep it as a constant of the module.",
             )
+    for value in graph.of_kind("state"):
+        if value.dtype not in _STATES:
+            raise ExportError(
+                f"The state {value.path} is {_said(value)}; an engine's is of 32-bit floats, or of whole numbers of 32 "
+                "bits, which wrap.",
+                where=value.path,
+                remedy="Register that buffer as float32 or int32; a complex one as its real and imaginary parts.",
+            )
+    for node in graph.nodes:
+        if node.op.split(".")[1] in ("_to_copy", "to") and not _is_constant(node):
+            for value in node.outputs:
+                if value.dtype in _ROUNDING:
+                    raise ExportError(
+                        f"A conversion to {_said(value)} rounds or wraps, and an engine computes in 32 bits.",
+                        where=node.layer or "the outermost module",
+                        remedy="Leave the conversion out, or do it outside of the step.",
+                    )
+
+
+_STATES = (torch.float32, torch.int64, torch.int32, torch.bool)
+_ROUNDING = (torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
+
+
+def _said(value: Value) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _is_constant(node: Node) -> bool:
+    return all(value.kind in ("parameter", "constant") for value in node.inputs())
 
 
 def _member(value: Value, history: History | None) -> str:
@@ -156,7 +185,8 @@ def _member(value: Value, history: History | None) -> str:
 def _body(emitter: Emitter) -> str:
     """The statements; synthesis can be left out by a macro, so that the network's share can be measured."""
     out = [f"    uint32_t {n}[{size}] = {{0}};\n    (void){n};" for n, size in emitter.integers.items()]
-    out += [f"    {history.declaration()}" for history in emitter.histories.values()]
+    # Of synthesis that is left out the past is declared and not read.
+    out += [f"    {h.declaration()}\n    (void){h.name}_now;" for h in emitter.histories.values()]
     inside = False
     for group, line in emitter.statements():
         if (group == "synthesis") != inside:

@@ -262,10 +262,10 @@ class Emitter(Writer):
         positional = [a for a, s in zip(args, function._schema.arguments, strict=True) if not s.kwarg_only]
         keyword = {n: a for n, a, s in zip(names, args, function._schema.arguments, strict=True) if s.kwarg_only}
         result = function(*positional, **keyword)
-        value = node.output
-        value.kind, value.path = "constant", f"folded.{value.name}"
-        tensors[value.path] = result.detach()
-        self.graph.stored[value.path] = value
+        for value, made in zip(node.outputs, [result] if isinstance(result, torch.Tensor) else result, strict=True):
+            value.kind, value.path = "constant", f"folded.{value.name}"
+            tensors[value.path] = made.detach()
+            self.graph.stored[value.path] = value
 
     def _now(self, arg: Any) -> Any:
         if isinstance(arg, (list, tuple)):

@@ -104,16 +104,27 @@ def _expression(node: Node, name: str, emitter: Emitter) -> Callable[[tuple[str,
             emitter.refuse(f"{name} of whole numbers")
         text, given = known[name], args[: 2 if "{1}" in known[name] else 1]
     signed = name in COMPARING or name in CHOOSING
+    wide = signed and _differ_in_sign(given, emitter.graph)
 
     def expression(places: tuple[str, ...]) -> str:
         left = dict(zip((id(arg) for arg in node.args if isinstance(arg, Value)), places, strict=False))
         parts = [_operand(arg, left.get(id(arg), ""), emitter, floats=floats, signed=signed) for arg in given]
+        if wide:
+            parts = [f"(int64_t){part}" for part in parts]
         result = text.format(*parts)
         if name in COMPARING:
             return f"{result} ? 1.0f : 0.0f"
         return f"(uint32_t)({result})" if whole(emitter, out) else result
 
     return expression
+
+
+def _differ_in_sign(given: list[Any], graph: Graph) -> bool:
+    """Whether one operand uses all 32 bits and another may be below zero, so that neither kind of C holds both."""
+    unsigned = [never_negative(graph, arg) if isinstance(arg, Value) else arg >= 0 for arg in given]
+    return any(isinstance(arg, Value) and positive for arg, positive in zip(given, unsigned, strict=True)) and not all(
+        unsigned
+    )
 
 
 def _divided(node: Node, name: str, emitter: Emitter) -> str:

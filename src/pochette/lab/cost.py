@@ -48,6 +48,8 @@ class EngineCost:
     host_network_real_time_factor: float | None = None
     state_bytes: int | None = None
     """Of one voice."""
+    hop_samples: int | None = None
+    """Made at once."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -61,6 +63,7 @@ class EngineCost:
             sample_rate_hz=sample_rate_hz,
             instructions_per_second=self.instructions_per_second,
             cycles_per_second=self._band(),
+            hop_samples=self.hop_samples,
         )
 
     def _band(self) -> Band | None:
@@ -86,7 +89,7 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
     Raises:
         ExportError: the source does not compile.
     """
-    figures: dict[str, Any] = {"board": board.name}
+    figures: dict[str, Any] = {"board": board.name, "hop_samples": source.hop_samples}
     machine = board.machine
     if board.target is not None and machine is not None:
         try:

@@ -193,9 +193,11 @@ def engine_to_held_out(source: EngineSource, model: Model, held_out: FolderCorpu
         ToolError: there is no compiler.
     """
     _, excerpt = excerpt_of(held_out)
+    with torch.no_grad():  # an auto-encoder's controls are what its encoder says
+        curves = model.eval().controls_of(excerpt).numpy()
     with TemporaryDirectory(prefix="pochette-") as folder:
         runner = NativeRunner(compile_host_library(source, Path(folder)))
-        made = np.stack([run_frames(runner, curve) for curve in model.controls_of(excerpt).numpy()])
+        made = np.stack([run_frames(runner, curve) for curve in curves])
     return _distance(MultiScaleSpectral(held_out.sample_rate_hz), made, excerpt["audio"])
 
 

@@ -1,0 +1,84 @@
+"""What an engine would compute otherwise than torch is refused by name, and what it must bear compiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pochette.engine.compiled import compile_engine
+from pochette.errors import ExportError
+
+
+class Kept(nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("kept", torch.zeros(1, 3).to(dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept.copy_((self.kept + x).to(self.kept.dtype))
+        return x * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex64, torch.float16, torch.uint8, torch.int16])
+def test_a_state_that_is_not_of_32_bits_is_named(dtype: torch.dtype) -> None:
+    with pytest.raises(ExportError, match="kept is " + str(dtype).removeprefix("torch.")):
+        compile_engine(Kept(dtype).eval(), (torch.zeros(1, 3),))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.uint8, torch.int16])
+def test_a_conversion_that_rounds_or_wraps_is_refused(dtype: torch.dtype) -> None:
+    class Rounded(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x * 100).to(dtype).float()
+
+    with pytest.raises(ExportError, match="rounds or wraps"):
+        compile_engine(Rounded().eval(), (torch.zeros(1, 3),))
+
+
+@pytest.mark.parametrize("compare", [torch.eq, torch.ge, torch.lt, torch.ne])
+def test_the_place_in_a_ring_can_be_compared_with_any_number(compare: Any) -> None:
+    class Ring(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("place", torch.zeros((), dtype=torch.int64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            found = compare(torch.arange(-2, 9), self.place).float() + x.sum()
+            self.place.copy_((self.place + 1) % 9)
+            return found
+
+    module = Ring().eval()
+    engine = compile_engine(module, (torch.zeros(1, 4),), name="ring")
+    module.place.zero_()
+    for _ in range(20):
+        assert np.array_equal(engine.process(np.zeros((1, 4))), module(torch.zeros(1, 4)).numpy())
+
+
+def test_parameters_may_be_taken_apart() -> None:
+    class Apart(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows = nn.Parameter(torch.arange(12.0).view(3, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b, c = self.rows
+            left, right = self.rows.chunk(2, 1)
+            return x * a + b - c + left.sum() * right.sum()
+
+    x = torch.randn(1, 4)
+    made = compile_engine(Apart().eval(), (x,), name="apart").process(x.numpy())
+    assert np.allclose(made, Apart()(x).detach().numpy(), rtol=1e-6)
+
+
+def test_attention_to_another_sequence_compiles() -> None:
+    torch.manual_seed(0)
+    module = nn.MultiheadAttention(16, 4, batch_first=True).eval()
+    x, y = torch.randn(1, 3, 16), torch.randn(1, 5, 16)
+    made = compile_engine(module, (x, y, y), name="cross").process(x.numpy(), y.numpy(), y.numpy())
+    wanted = module(x, y, y)
+    for mine, theirs in zip(made, wanted, strict=True):
+        assert np.allclose(mine, theirs.detach().numpy(), atol=1e-5)
