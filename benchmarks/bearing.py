@@ -228,7 +228,13 @@ def beside_the_paper(stored: Mapping[str, Any]) -> list[str]:
             model, f"{size['weights']:,}", f"{size['weight_bytes'] / 1e6:,.1f} MB",
             f"{(size['macs_per_second'] or 0) / 1e9:,.2f} G", f"{least:.2g} times",
         ])  # fmt: skip
-    heading = ["what plays of a model at its published size", "learnt numbers", "weights", "MAC/s", "of a Pi 4's budget, at least"]
+    heading = [
+        "what plays of a model at its published size",
+        "learnt numbers",
+        "weights",
+        "MAC/s",
+        "of a Pi 4's budget, at least",
+    ]
     out = ["## Beside the table of 2020", "", *_table(heading, rows)]
     small = []
     for model in TRIO:
