@@ -34,6 +34,7 @@ bench: $(READY_DEV)
 	$(BIN)/python benchmarks/publish.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/engine.py $(ENGINE)
+	$(BIN)/python benchmarks/bearing.py --counts --fits
 	$(BIN)/python benchmarks/lottery.py
 	$(BIN)/python benchmarks/lottery_page.py --facts
 

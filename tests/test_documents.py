@@ -19,11 +19,12 @@ def test_the_readme_code_runs() -> None:
         exec(compile(block, "README.md", "exec"), {})
 
 
-def test_the_figures_are_the_stored_ones() -> None:
+@pytest.mark.parametrize("script", ["publish.py", "bearing.py"])
+def test_the_figures_are_the_stored_ones(script: str) -> None:
     if not list((ROOT / "benchmarks" / "results").glob("*.json")):
         pytest.skip("no stored results: make bench")
     check = subprocess.run(
-        [sys.executable, "benchmarks/publish.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, f"benchmarks/{script}", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert check.returncode == 0, check.stdout + check.stderr
 
