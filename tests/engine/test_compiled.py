@@ -261,7 +261,7 @@ def test_images_and_computed_filters() -> None:
 @pytest.mark.parametrize("channels", [3, 16])
 def test_gated_layers(channels: int, samples: int) -> None:
     torch.manual_seed(0)
-    agree(Stack(channels), ((1, 1, samples),), steps=40, board="host" if samples == 64 else "daisy_seed")
+    agree(Stack(channels), ((1, 1, samples),), steps=40, board="host" if samples == 64 else "daisy-seed")
 
 
 def test_elementwise_chains() -> None:

@@ -72,6 +72,6 @@ def test_compiled_for_size_it_is_as_fast(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module: nn.Module = {"GRU": Recurrent(nn.GRU, 1, 32), "LSTM": Recurrent(nn.LSTM, 1, 20), "WaveNet": Stack(4)}[name]
     example: Tensor = torch.zeros(1, 1, 64 if name == "WaveNet" else 1)
-    engine = compile_engine(module.eval(), (example,), board="daisy_seed")
+    engine = compile_engine(module.eval(), (example,), board="daisy-seed")
     counts = {level: instructions(engine.sources, level, tmp_path) for level in ("-O3", "-Os")}
     assert counts["-Os"] <= 1.02 * counts["-O3"], counts

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pochette.engine.compiled import compile_engine
-from pochette.errors import ExportError
+from pochette.errors import ExportError, UnknownNameError
 
 
 class Kept(nn.Module):
@@ -82,3 +82,24 @@ def test_attention_to_another_sequence_compiles() -> None:
     wanted = module(x, y, y)
     for mine, theirs in zip(made, wanted, strict=True):
         assert np.allclose(mine, theirs.detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "9", "pc_x", "a b", "a" * 65])
+def test_what_is_no_name_is_refused(name: Any) -> None:
+    with pytest.raises(ExportError, match="no name for C functions"):
+        compile_engine(nn.Linear(2, 2).eval(), (torch.zeros(1, 2),), name=name)
+
+
+def test_an_unknown_board_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="zx81"):
+        compile_engine(nn.Linear(2, 2).eval(), (torch.zeros(1, 2),), board="zx81")
+
+
+def test_a_single_number_goes_in_and_comes_out() -> None:
+    class Twice(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2
+
+    engine = compile_engine(Twice().eval(), (torch.tensor(1.0),), name="twice")
+    made = engine.process(np.float32(1.5))
+    assert isinstance(made, np.ndarray) and made.shape == () and float(made) == 3.0

@@ -21,6 +21,7 @@ from pochette.engine.precision import Precision
 from pochette.engine.rounding import with_outputs
 from pochette.engine.twin import Twin
 from pochette.errors import ExportError, ShapeError
+from pochette.families import boards
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
 
@@ -91,7 +92,8 @@ class Engine:
         Raises:
             ShapeError: another number or shape of inputs than at capture.
         """
-        given = [np.ascontiguousarray(array, np.float32) for array in arrays]
+        # Not ascontiguousarray, which makes a row of a single number.
+        given = [np.require(array, np.float32, "C") for array in arrays]
         if tuple(array.shape for array in given) != self.input_shapes:
             raise ShapeError(
                 f"Inputs of the shapes {[array.shape for array in given]} were given to the engine {self.name}.",
@@ -124,11 +126,14 @@ def compile_engine(
     Raises:
         ExportError: the module cannot be captured or holds an operator that has no C, the name is no identifier, or
             there is no such precision.
+        UnknownNameError: there is no such board.
     """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name.startswith("pc_"):
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name)) or name.startswith("pc_"):
         raise ExportError(
-            f"{name!r} is no name for C functions.", remedy="Use letters, digits and underscores, not pc_ in front."
+            f"{name!r} is no name for C functions.",
+            remedy="Use up to 64 letters, digits and underscores, not pc_ in front.",
         )
+    boards[board]  # refuses one that there is not
     graph = capture(step_module, example_inputs)
     inputs, outputs = call_names(graph)
     core = write_core(graph, inputs, outputs, roomy=board == "host", precision=precision)
