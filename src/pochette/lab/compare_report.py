@@ -202,7 +202,8 @@ def _scale(axes: Axes, places: Sequence[float], axis: Axis) -> None:
 def sentences(points: Sequence[Point]) -> list[str]:
     """What the comparison found, in words that say no more than its seeds can.
 
-    A multiplier never stands alone: beside it is how much skill was kept, or that nobody knows.
+    A multiplier never stands alone: beside it is how much skill was kept, or in front of all of a model's that nobody
+    knows.
 
     Args:
         points: over seeds.
@@ -215,12 +216,12 @@ def sentences(points: Sequence[Point]) -> list[str]:
         own = [point for point in points if point.model == model and not point.timed_on and point.curve != "dense"]
         curves = dict.fromkeys(point.curve for point in own)
         reach = {curve: _reach([point for point in own if point.curve == curve]) for curve in curves}
+        if own and all(point.skill is None for point in own):
+            found.append(f"{model}: {UNKNOWN_SKILL}")
         told = [f"{curve} {_removed(far)}" for curve, far in reach.items()]
         if told:
             found.append(f"{model}: within 5 % of the dense model’s error on average stay {'; '.join(told)}.")
         found += _against_random(model, own)
-        if own and all(point.skill is None for point in own):
-            found.append(f"{model}: {UNKNOWN_SKILL}")
     return found
 
 
@@ -231,17 +232,17 @@ UNKNOWN_SKILL = (
 
 
 def _removed(far: Point | None) -> str:
-    return f"up to {words.percent(far.removed.mean)} removed ({_skill(far)})" if far is not None else "at no stop"
+    return f"up to {words.percent(far.removed.mean)} removed{_skill(far)}" if far is not None else "at no stop"
 
 
 def _skill(point: Point) -> str:
-    """How much of the dense model's skill a network kept, in words."""
+    """How much of the dense model's skill a network kept, in brackets; nothing where nobody knows."""
     if point.skill is None:
-        return "skill not known"
+        return ""
     # Seeds whose dense model learnt nothing have no skill to keep.
     some = point.skill.seeds < point.multiplier.seeds
     where = f" in {point.skill.seeds} of {point.multiplier.seeds} seeds" if some else ""
-    return f"{_range(point.skill, words.percent)} of the skill kept{where}"
+    return f" ({_range(point.skill, words.percent)} of the skill kept{where})"
 
 
 def _reach(points: Sequence[Point]) -> Point | None:
@@ -267,8 +268,8 @@ def _against_random(model: str, points: Sequence[Point]) -> list[str]:
         if not both:
             continue
         ours, theirs = stops[both[-1]], lots[both[-1]]
-        at = f"At {words.percent(both[-1])} removed, {model} has {_range(ours.multiplier)} times the dense error "
-        at += f"({_skill(ours)}) by {curve} and {_range(theirs.multiplier)} ({_skill(theirs)}) by lots drawn"
+        at = f"At {words.percent(both[-1])} removed, {model} has {_range(ours.multiplier)} times the dense error"
+        at += f"{_skill(ours)} by {curve} and {_range(theirs.multiplier)}{_skill(theirs)} by lots drawn"
         told.append(f"{at}: {_verdict(ours.multiplier, theirs.multiplier)}.")
     return told
 
