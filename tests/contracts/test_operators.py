@@ -26,7 +26,7 @@ from pochette.graph.units import Place, UnitFamily, units_of
 from pochette.layers.logistics import draw_logistic
 from pochette.layers.reverb import Reverb
 from pochette.layers.sampling import draw_code, look_up
-from pochette.layers.synthesis import filtered_noise, harmonics
+from pochette.layers.synthesis import filtered_noise, harmonics, white_noise
 from tests.engine.operator_cases import IN_C, c_of
 
 KNOBS = 6
@@ -89,6 +89,12 @@ def hiss(m: Example, x: Tensor) -> Tensor:
     m.phase.copy_(phase)
     m.tail.copy_(tail)
     return audio
+
+
+def white(m: Example, x: Tensor) -> Tensor:
+    noise, phase = white_noise(m.phase, 6)
+    m.phase.copy_(phase)
+    return noise * x
 
 
 def room(m: Example, x: Tensor) -> Tensor:
@@ -189,6 +195,7 @@ EXAMPLES: dict[str, tuple[Callable[[Example, Tensor], Tensor], str, dict[str, in
     "transpose": (lambda m, x: x.transpose(0, 1) * m.row[:1], "aten.transpose.int", {}),
     "harmonics": (tone, "pochette.harmonics.default", {"macs": 2 * 12 * 10, T: 12 * 10}),
     "noise": (hiss, "pochette.filtered_noise.default", {"macs": 600, P: 60}),
+    "white noise": (white, "pochette.white_noise.default", {P: 60}),
     "reverb": (room, "pochette.reverb.default", {"macs": 6 * 29, P: 6}),
     "draw": (drawn, "pochette.draw_code.default", {P: 6 * 20, T: 20}),
     "draw logistic": (drawn_logistic, "pochette.draw_logistic.default", {P: 6 * 6 + 8, T: 6 + 3}),
