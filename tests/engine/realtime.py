@@ -62,11 +62,25 @@ class Built:
     @property
     def members(self) -> np.dtype[Any]:
         """The struct's members, as numpy sees them; all are of four bytes, so that nothing lies between them."""
-        struct = re.search(r"typedef struct \{(.*?)\} \w+_state;", self.files[f"{self.name}.h"], re.S)
-        assert struct is not None
+        return np.dtype(self._members_of(f"{self.name}_state", ""))
+
+    def _members_of(self, struct: str, prefix: str) -> list[tuple[str, str, tuple[int]]]:
+        """Those of a struct of the headers, and of the structs within it."""
+        texts = dict(pair[::-1] for text in self.headers for pair in re.findall(r"struct \{([^}]*)\} (\w+);", text))
         kinds = {"float": "f4", "uint32_t": "u4", "int": "i4"}
-        found = re.findall(r"(float|uint32_t|int) (\w+)(?:\[(\d+)\])?;", struct[1])
-        return np.dtype([(name, kinds[kind], (int(size or 1),)) for kind, name, size in found])
+        out: list[tuple[str, str, tuple[int]]] = []
+        for kind, name, size in re.findall(r"^    (\w+) (\w+)(?:\[(\d+)\])?;", texts[struct], re.M):
+            if kind in kinds:
+                out.append((prefix + name, kinds[kind], (int(size or 1),)))
+            else:
+                out += self._members_of(kind, f"{prefix}{name}.")
+        return out
+
+    @property
+    def headers(self) -> list[str]:
+        """What hosts include: all headers but those of kernels and weights."""
+        own = [n for n in self.files if n.startswith(self.name) and n.endswith(".h") and not n.endswith("_weights.h")]
+        return [self.files[name] for name in own]
 
 
 class Pole(nn.Module):
