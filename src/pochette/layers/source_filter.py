@@ -20,7 +20,7 @@ FIR_TAPS = 31
 
 
 class FilterBlock(nn.Module):
-    """A residual filter of a waveform: dilated convolutions that a condition steers (Wang et al. 2019, section III-C).
+    """A residual filter of a waveform: dilated convolutions that a condition steers (Wang et al. 2019).
 
     As in the published code no layer has a bias, the dilations are 1, 2, 4, ..., and the result is added to what came
     in: a block whose last weights are zero hands its input on.

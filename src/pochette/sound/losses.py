@@ -73,8 +73,8 @@ RESOLUTIONS_16_KHZ = ((512, 320, 80), (128, 80, 40), (2048, 1920, 640))
 class LogPowerSpectral(nn.Module):
     """How far the logarithms of two sounds' power spectra are apart, squared, at three resolutions.
 
-    Wang et al. 2019, eq. (6): at every resolution, mean (log(|S|^2 + 1e-5) - log(|S'|^2 + 1e-5))^2 of the un-normalised
-    Hann-windowed transform, summed. The published code halves nothing and weighs all three alike. Windows keep their
+    Wang et al. 2019: at every resolution, mean (log(|S|^2 + 1e-5) - log(|S'|^2 + 1e-5))^2 of the un-normalised
+    Hann-windowed transform, summed. All three weigh alike. Windows keep their
     length in milliseconds at other sample rates.
 
     Args:
