@@ -393,8 +393,8 @@ def test_sizes_and_rates() -> None:
     assert made(Wavenet.sized("tiny", conditioning="class")).features == ("class_number",)
 
 
-@pytest.mark.parametrize("field", "residual_channels gate_channels skip_channels kernel stacks classes".split())
-def test_a_recipe_that_cannot_be_built_is_refused(field: str) -> None:
+@pytest.mark.parametrize("of", ["residual_channels", "gate_channels", "skip_channels", "kernel", "stacks", "classes"])
+def test_a_recipe_that_cannot_be_built_is_refused(of: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        Wavenet(**{field: 0})
-    assert f"--{field.replace('_', '-')}" in caught.value.remedy
+        Wavenet(**{of: 0})
+    assert f"--{of.replace('_', '-')}" in caught.value.remedy
