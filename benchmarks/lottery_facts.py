@@ -74,7 +74,7 @@ def of_model(model: Any) -> dict[str, Any]:
         "looks": len(parts.looks),
         "test": [sound.name for sound in parts.test.sounds],
         "test_seconds": round(parts.test.seconds, 3),
-        "test_excerpts": sum(len(excerpt["audio"]) for excerpt in excerpts_of(parts.test)),
+        "test_excerpts": sum(len(excerpt["audio"]) for excerpt in excerpts_of(parts.test, model)),
         "anchors": _anchors(model, parts),
         "left": _left(model),
     }
@@ -112,7 +112,7 @@ def _anchors(model: Any, parts: Parts) -> dict[str, float]:
         return bits_anchors.anchors(parts.training, parts.test)
     if not isinstance(model, SingAeModel):
         return {}
-    excerpts = excerpts_of(parts.test)
+    excerpts = excerpts_of(parts.test, model)
     shares = [len(excerpt["audio"]) for excerpt in excerpts]
     known = {"median spectrum": median_spectrum(parts.training), "nearest frame": nearest_frame(parts.training)}
     return {

@@ -252,8 +252,8 @@ def test_an_interrupted_experiment_goes_on_to_the_same_bits(
         perform(Task(experiment, folder=str(tmp_path)), corpus)
     assert saves == [tmp_path / CHECKPOINT] * 2
     steps: list[int] = []
-    original = walk.Trainer._step
-    monkeypatch.setattr(walk.Trainer, "_step", lambda self, used: steps.append(1) or original(self, used))
+    original = walk.Trainer.step
+    monkeypatch.setattr(walk.Trainer, "step", lambda self, used: steps.append(1) or original(self, used))
     resumed = perform(Task(experiment, folder=str(tmp_path)), corpus)
     assert len(steps) == 6  # looks, and so checkpoints, are at steps 2 and 4
     assert resumed.result.exact == whole.result.exact and resumed.weights == whole.weights

@@ -147,7 +147,7 @@ def test_annealing(start: float) -> None:
 def test_the_learning_rate_follows(corpora: Corpora) -> None:
     rates: list[float] = []
     trainer = slope_trainer(corpora, Slope(), Budget(steps=11), evaluate_steps=1, anneal_from=0.5, learning_rate=2.0)
-    trainer.fit((lambda t: rates.append(t.optimiser.param_groups[0]["lr"]),))
+    trainer.fit((lambda t: rates.append(t.drivers[0].optimiser.param_groups[0]["lr"]),))
     assert rates == pytest.approx([2.0 * annealed(step / 11, 0.5) for step in range(11)])
 
 

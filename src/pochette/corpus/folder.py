@@ -19,6 +19,8 @@ from pochette.corpus.prepare import Progress
 from pochette.sound.audio import Array, FloatArray
 from pochette.sound.features import LOUDNESS_FLOOR_DB
 
+Start = Literal["anywhere", "beginning"]
+"""Where an excerpt starts in its sound."""
 By = Literal["pitch", "take", "sound"]
 """What is held out as a whole: every sound of a pitch, every sound of a take, or single sounds."""
 
@@ -183,8 +185,10 @@ class FolderCorpus:
         """
         return replace(self, sounds=sounds, split_note=note)
 
-    def excerpt_batch(self, rng: np.random.Generator, batch: int, frames: int) -> dict[str, FloatArray]:
-        """Random excerpts, every second of the corpus equally likely.
+    def excerpt_batch(
+        self, rng: np.random.Generator, batch: int, frames: int, start: Start = "anywhere"
+    ) -> dict[str, FloatArray]:
+        """Random excerpts: every second of the corpus equally likely, or every sound, from its beginning.
 
         A control frame describes the END of its hop, as a player that hears its controls before it sounds needs:
         features [i] are those centred on sample (start + i + 1) * hop of the sound.
@@ -193,17 +197,21 @@ class FolderCorpus:
             rng: where chance comes from.
             batch: how many.
             frames: length of each in hops. Shorter sounds end in silence: loudness -80 dB, confidence 0, pitch held.
+            start: anywhere in their sounds, or where these begin.
 
         Returns:
             "audio" (batch, frames * hop_samples); "f0_hz", "loudness_db", "confidence" (batch, frames).
         """
-        ends = np.cumsum([sound.frames for sound in self.sounds])
-        chosen = np.searchsorted(ends, rng.integers(0, ends[-1], size=batch), side="right")
+        if start == "beginning":
+            chosen = rng.integers(0, len(self.sounds), size=batch)
+        else:
+            ends = np.cumsum([sound.frames for sound in self.sounds])
+            chosen = np.searchsorted(ends, rng.integers(0, ends[-1], size=batch), side="right")
         out = _silence(batch, frames, self.hop_samples)
         for row, index in enumerate(chosen):
             sound = self.sounds[int(index)]
-            start = int(rng.integers(0, max(0, sound.frames - frames) + 1))
-            self._fill_row(out, row, sound, start, min(frames, sound.frames))
+            first = 0 if start == "beginning" else int(rng.integers(0, max(0, sound.frames - frames) + 1))
+            self._fill_row(out, row, sound, first, min(frames, sound.frames))
         return out
 
     def whole(self, sound: Sound) -> dict[str, FloatArray]:

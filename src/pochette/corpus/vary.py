@@ -11,13 +11,20 @@ import math
 
 import numpy as np
 
-from pochette.corpus.folder import FolderCorpus
+from pochette.corpus.folder import FolderCorpus, Start
 from pochette.sound.audio import FloatArray, resampled
 from pochette.sound.features import LOUDNESS_FLOOR_DB
 
 
 def varied_batch(
-    corpus: FolderCorpus, rng: np.random.Generator, batch: int, frames: int, *, shift_semitones: float, gain_db: float
+    corpus: FolderCorpus,
+    rng: np.random.Generator,
+    batch: int,
+    frames: int,
+    *,
+    shift_semitones: float,
+    gain_db: float,
+    start: Start = "anywhere",
 ) -> dict[str, FloatArray]:
     """Random excerpts, each transposed and amplified by its own draw.
 
@@ -28,14 +35,15 @@ def varied_batch(
         frames: length of each in hops.
         shift_semitones: pitches move by up to so much, either way, evenly drawn.
         gain_db: levels likewise, but never so that a sample would exceed 1.
+        start: where in their sounds they begin.
 
     Returns:
         as `FolderCorpus.excerpt_batch`, which this is when nothing is to be varied.
     """
     if not shift_semitones and not gain_db:
-        return corpus.excerpt_batch(rng, batch, frames)
+        return corpus.excerpt_batch(rng, batch, frames, start)
     longest = math.ceil((frames + 1) * 2.0 ** (shift_semitones / 12.0)) + 1
-    heard = corpus.excerpt_batch(rng, batch, longest)
+    heard = corpus.excerpt_batch(rng, batch, longest, start)
     rows = [{name: values[row] for name, values in heard.items()} for row in range(batch)]
     varied = []
     for row in rows:

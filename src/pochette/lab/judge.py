@@ -76,19 +76,23 @@ def divide(corpus: FolderCorpus, model: Model) -> Parts:
     return Parts(training, looks, test)
 
 
-def excerpts_of(test: FolderCorpus) -> list[Excerpt]:
+def excerpts_of(test: FolderCorpus, model: Model | None = None) -> list[Excerpt]:
     """The test sounds in stretches of `TEST_SECONDS`, the same for whoever asks, in batches.
 
     Args:
         test: the test part.
+        model: that is judged; one of whole sounds gets the beginning of each, as long as it makes them.
 
     Returns:
         batches of up to `TEST_BATCH` excerpts, `TEST_EXCERPTS` in all at most.
     """
     rate = test.sample_rate_hz / test.hop_samples
     longest = max(sound.frames for sound in test.sounds)
-    frames = min(round(TEST_SECONDS * rate), longest)
-    places = [(sound, first) for sound in test.sounds for first in range(0, max(1, sound.frames - frames + 1), frames)]
+    frames = (model.excerpt_frames if model else None) or min(round(TEST_SECONDS * rate), longest)
+    if model is not None and model.heard_from == "beginning":
+        places = [(sound, 0) for sound in test.sounds]
+    else:
+        places = [(s, first) for s in test.sounds for first in range(0, max(1, s.frames - frames + 1), frames)]
     chosen = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, TEST_EXCERPTS).astype(int))]
     rows = []
     for sound, first in chosen:
@@ -122,7 +126,7 @@ def mean_error(loss: Loss, model: Model, test: FolderCorpus) -> float:
     """
     model.eval()
     total, count = 0.0, 0
-    for number, excerpt in enumerate(excerpts_of(test)):
+    for number, excerpt in enumerate(excerpts_of(test, model)):
         rows = len(excerpt["audio"])
         total += rows * float(loss(excerpt, torch.Generator().manual_seed(number)))
         count += rows

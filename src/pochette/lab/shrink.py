@@ -45,8 +45,9 @@ def shrink(model: Model, weights: int, choice: Choice, evidence: Evidence | None
 
 
 def weights_of(model: nn.Module) -> int:
-    """How many learnt numbers a model has."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """How many learnt numbers a model plays with."""
+    held = model.played_parameters() if isinstance(model, Model) else dict(model.named_parameters())
+    return sum(parameter.numel() for parameter in held.values())
 
 
 def compose(before: Kept, after: Kept) -> Kept:

@@ -143,7 +143,9 @@ def _cut(task: Task, cut: Cut, parts: Parts) -> _Trained:
     allowed = round((1.0 - cut.removed) * task.results[dense].weights)
     survivors = _rebuilt(dense, cut_tensors(_part(stored, "model/"), before if cut.removal == "mask" else {}))
     choice = cut.choice(dense.training.seed, task.results[dense].weights)
-    small, newly = shrink(survivors, allowed, choice, witness(survivors, choice, excerpts_of(parts.looks)[0]))
+    small, newly = shrink(
+        survivors, allowed, choice, witness(survivors, choice, excerpts_of(parts.looks, survivors)[0])
+    )
     kept = compose(before, newly)
     masked = cut.removal == "mask"
     # A trimmed model's tensors have their parent's numbering, a masked one's that of the dense model.
@@ -245,7 +247,7 @@ def _anchor_without_synthesiser(model: Model, parts: Parts) -> Outcome:
         error, numbers = previous_code_bits(known, asked), mulaw.CODES**2
     else:
         predict = median_spectrum(parts.training)
-        excerpts = excerpts_of(parts.test)
+        excerpts = excerpts_of(parts.test, model)
         shares = [len(excerpt["audio"]) for excerpt in excerpts]
         found = [distance_of(predict, excerpt, model.hop_samples) for excerpt in excerpts]
         error, numbers = float(np.average(found, weights=shares)), FFT_SAMPLES // 2 + 1
@@ -307,10 +309,10 @@ def _train(
         moment = max(1, round(early * steps))
 
         def snapshot(*_: object) -> None:
-            if trainer.progress.steps + 1 == moment:
+            if trainer.progress.steps == moment:
                 kept_early.update({path: tensor.detach().clone() for path, tensor in model.state_dict().items()})
 
-        trainer.optimiser.register_step_post_hook(snapshot)
+        trainer.after_step.append(snapshot)
     checkpoint = Path(task.folder) / CHECKPOINT if task.folder else None
     if checkpoint is not None and checkpoint.is_file():
         tensors, facts = load(checkpoint)
@@ -318,7 +320,8 @@ def _train(
         progress = facts["progress"]
         trainer.restore(tensors, Progress(**{**progress, "history": [tuple(row) for row in progress["history"]]}))
     if masked is not None:
-        hold_at_zero(model, trainer.optimiser, masked)
+        for driver in trainer.drivers:
+            hold_at_zero(model, driver.optimiser, masked)
     saved = time.monotonic()
 
     def keep(trainer: Trainer) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pochette.control import Control
 from pochette.errors import ReductionError
+from pochette.models.turn import Turn
 
 State = dict[str, Tensor]
 """What a model carries from frame to frame: name to tensor, batch first."""
@@ -38,6 +39,11 @@ class Model(nn.Module, ABC):
     """What is held out to judge it by: whole pitches, or single sounds where a new pitch is not its business."""
     features: ClassVar[tuple[str, ...]] = ()
     """Names of the excerpt's features that the model's first controls are fed with in training."""
+    heard_from: ClassVar[Literal["anywhere", "beginning"]] = "anywhere"
+    """Where in its sound an excerpt of training starts: anywhere, or where the sound does, as a whole note must."""
+    aids: ClassVar[tuple[str, ...]] = ()
+    """Names of the parts that only training uses (an adversary, a teacher): kept in checkpoints, never played, counted
+    or trimmed."""
 
     @abstractmethod
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
@@ -74,6 +80,28 @@ class Model(nn.Module, ABC):
         Returns:
             scalar.
         """
+
+    @property
+    def excerpt_frames(self) -> int | None:
+        """Length of every excerpt of training, in hops, where the model and not the training decides it."""
+        return None
+
+    def turns(self) -> tuple[Turn, ...]:
+        """What a step of training does: by default one turn that moves everything down `loss`.
+
+        `loss` stays what looks at held-out sound, criteria and comparisons ask for; turns may minimise something else.
+
+        Returns:
+            the turns, in order.
+        """
+        return (Turn("model", list(self.parameters()), self.loss),)
+
+    def begin_step(self, used: float) -> None:
+        """Told before every step of training how much of the budget is used, 0 to 1: for what grows or follows."""
+
+    def played_parameters(self) -> dict[str, nn.Parameter]:
+        """What the model plays with: all parameters but those of its `aids`, by path."""
+        return {path: held for path, held in self.named_parameters() if path.partition(".")[0] not in self.aids}
 
     def forward(self, controls: Tensor) -> Tensor:
         """A whole sound from rest.

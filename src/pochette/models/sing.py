@@ -210,6 +210,7 @@ class SingModel(Model):
     """
 
     mode = "one_shot"
+    heard_from = "beginning"
     features = ("f0_hz",)
     hop_samples = HOP_SAMPLES
 
@@ -230,6 +231,11 @@ class SingModel(Model):
             self.controls += (Control("instrument", "", 0.0, highest, 0.0, "linear", "which of the instruments plays"),)
         self.network = SingNetwork(recipe, self.steps)
         self.distance = LogSpectral()
+
+    @property
+    def excerpt_frames(self) -> int:
+        """A whole note."""
+        return self.note_frames
 
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """State before a note; see `Model.initial_state`."""

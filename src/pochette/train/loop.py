@@ -1,13 +1,15 @@
 """The one training loop: draw excerpts, step, anneal, look at held-out sound, stop when it is time.
 
-A model brings its loss; everything that happens beside the steps (checkpoints, progress, telemetry) is a callback.
+A model brings its turns (`models.turn`): what is minimised, by which optimiser, when. Everything that happens beside
+the steps (checkpoints, progress, telemetry) is a callback.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +19,7 @@ from pochette.corpus.folder import FolderCorpus
 from pochette.corpus.vary import varied_batch
 from pochette.errors import RunError
 from pochette.models.model import Excerpt, Model
+from pochette.models.turn import Turn
 from pochette.recipe import check_ranges
 from pochette.train.checkpoint import pack_optimiser, unpack_optimiser
 
@@ -115,10 +118,15 @@ class Trainer:
     ) -> None:
         self.model, self.corpus, self.training, self.budget = model, corpus, training, budget
         self.progress = Progress()
-        self.names = [name for name, _ in model.named_parameters()]
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=training.learning_rate)
-        self.frames = max(1, round(training.excerpt_seconds * model.sample_rate_hz / model.hop_samples))
-        self._held = tensors_of(held_out.excerpt_batch(np.random.default_rng(1234), 2 * training.batch, self.frames))
+        self.after_step: list[Callback] = []
+        """Called after every step."""
+        self.drivers = [_Driver(turn, model, training) for turn in model.turns()]
+        self.frames = model.excerpt_frames or max(
+            1, round(training.excerpt_seconds * model.sample_rate_hz / model.hop_samples)
+        )
+        rng = np.random.default_rng(1234)
+        held = held_out.excerpt_batch(rng, 2 * training.batch, self.frames, model.heard_from)
+        self._held = tensors_of(held)
 
     def fit(self, callbacks: tuple[Callback, ...] = ()) -> Progress:
         """Train until the budget is spent or the held-out loss has settled.
@@ -137,51 +145,59 @@ class Trainer:
         began = time.monotonic() - progress.seconds
         while not progress.stopped:
             used = self.budget.used(progress.seconds, progress.steps)
-            recent.append(self._step(used))
+            recent.append(self.step(used))
             progress.steps += 1
             progress.seconds = time.monotonic() - began
+            for callback in self.after_step:
+                callback(self)
             last = self.budget.used(progress.seconds, progress.steps) >= 1.0
             if last or progress.steps % training.evaluate_steps == 0:
                 self._look(float(np.mean(recent)))
                 recent.clear()
                 if last:
                     progress.stopped = "budget spent"
-                elif progress.looks_without_gain >= training.patience:
+                elif progress.looks_without_gain >= training.patience and not self._turns_to_come(used):
                     progress.stopped = "settled"
                 for callback in callbacks:
                     callback(self)
         return progress
 
-    def _step(self, used: float) -> float:
-        # Each step draws from its own number, so a resumed training sees the excerpts it would have seen.
-        draw = [self.training.seed, self.progress.steps]
-        excerpt = tensors_of(self._excerpts(np.random.default_rng(draw)))
-        generator = torch.Generator().manual_seed(self.training.seed * 1_000_003 + self.progress.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.training.learning_rate * annealed(used, self.training.anneal_from)
+    def step(self, used: float) -> float:
+        """Take every turn that is on.
+
+        Args:
+            used: share of the budget that is used.
+
+        Returns:
+            the loss of the last turn.
+
+        Raises:
+            RunError: a loss or a gradient is no longer finite.
+        """
         self.model.train()
-        loss = self.model.loss(excerpt, generator)
-        if not torch.isfinite(loss):
-            raise RunError(
-                f"The loss is {loss.item()} at step {self.progress.steps}.",
-                remedy="Lower --learning-rate; the last checkpoint is whole.",
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
-        if not torch.isfinite(norm):
-            # Before the step: the weights, and what the next callback saves of them, stay good.
-            raise RunError(
-                f"The gradient is {norm.item()} at step {self.progress.steps}.",
-                remedy="Lower --learning-rate; the last checkpoint is whole.",
-            )
-        self.optimiser.step()
-        return loss.item()
+        self.model.begin_step(used)
+        loss = math.nan
+        for number, driver in enumerate(self.drivers):
+            for repeat in range(driver.turn.repeats if driver.turn.is_on(used) else 0):
+                # Each draws from its own number, so a resumed training sees the excerpts it would have seen.
+                again = [number, repeat] if number or repeat else []
+                draw = [self.training.seed, self.progress.steps, *again]
+                excerpt = tensors_of(self._excerpts(np.random.default_rng(draw)))
+                seed = self.training.seed * 1_000_003 + self.progress.steps + 7_368_787 * (97 * number + repeat)
+                generator = torch.Generator().manual_seed(seed)
+                loss = driver.take(excerpt, generator, used, self.progress.steps)
+        return loss
 
     def _excerpts(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         how = self.training
         return varied_batch(
-            self.corpus, rng, how.batch, self.frames, shift_semitones=how.shift_semitones, gain_db=how.gain_db
+            self.corpus,
+            rng,
+            how.batch,
+            self.frames,
+            shift_semitones=how.shift_semitones,
+            gain_db=how.gain_db,
+            start=self.model.heard_from,
         )
 
     def _look(self, training_loss: float) -> None:
@@ -193,6 +209,10 @@ class Trainer:
         else:
             progress.looks_without_gain += 1
 
+    def _turns_to_come(self, used: float) -> bool:
+        """Whether some turn has not begun: what it will train cannot have settled."""
+        return any(driver.turn.span[0] > used for driver in self.drivers)
+
     @torch.no_grad()
     def held_out_loss(self) -> float:
         """Loss on a fixed batch of held-out excerpts, always with the same phases and noise."""
@@ -200,10 +220,12 @@ class Trainer:
         return self.model.loss(self._held, torch.Generator().manual_seed(0)).item()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Weights and the optimiser's state, by name."""
-        weights = {f"model/{k}": v for k, v in self.model.state_dict().items()}
-        moments = {f"optimiser/{k}": v for k, v in pack_optimiser(self.optimiser, self.names).items()}
-        return weights | moments
+        """Weights and the optimisers' state, by name."""
+        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        for driver in self.drivers:
+            packed = pack_optimiser(driver.optimiser, driver.names)
+            tensors |= {f"optimiser/{driver.turn.name}/{k}": v for k, v in packed.items()}
+        return tensors
 
     def restore(self, tensors: dict[str, torch.Tensor], progress: Progress) -> None:
         """Go on where another session stopped.
@@ -211,12 +233,84 @@ class Trainer:
         Args:
             tensors: what `state` gave.
             progress: where it stood.
+
+        Raises:
+            RunError: the tensors were written by another form of training.
         """
+        prefixes = tuple(f"optimiser/{driver.turn.name}/" for driver in self.drivers)
+        foreign = [k for k in tensors if k.startswith("optimiser/") and not k.startswith(prefixes)]
+        if foreign:
+            raise RunError(
+                f"The checkpoint holds moments of a training of another form ({foreign[0]}).",
+                remedy="Delete the checkpoint; training starts again from there.",
+            )
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
-        unpack_optimiser(
-            self.optimiser, self.names, {k[10:]: v for k, v in tensors.items() if k.startswith("optimiser/")}
-        )
+        for driver, prefix in zip(self.drivers, prefixes, strict=True):
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            unpack_optimiser(driver.optimiser, driver.names, own)
         self.progress = progress
+
+
+class _Driver:
+    """A turn with its optimiser.
+
+    Args:
+        turn: of the model.
+        model: whose parameters it moves some of.
+        training: learning rate, annealing and clipping.
+    """
+
+    def __init__(self, turn: Turn, model: Model, training: Training) -> None:
+        self.turn, self.training = turn, training
+        paths = {id(parameter): path for path, parameter in model.named_parameters()}
+        self.names = [paths[id(parameter)] for parameter in turn.parameters]
+        rate = training.learning_rate * turn.rate
+        self.optimiser = torch.optim.Adam(turn.parameters, lr=rate, betas=turn.betas)
+        moved = {id(parameter) for parameter in turn.parameters}
+        self.others = [parameter for parameter in model.parameters() if id(parameter) not in moved]
+
+    def take(self, excerpt: Excerpt, generator: torch.Generator, used: float, step: int) -> float:
+        """Step down every loss of the turn; the mean of them before their steps."""
+        for group in self.optimiser.param_groups:
+            falls = annealed(self.turn.within(used), self.training.anneal_from)
+            group["lr"] = self.training.learning_rate * self.turn.rate * falls
+        with _still(self.others):
+            given = self.turn.losses(excerpt, generator)
+            losses = [given] if isinstance(given, torch.Tensor) else given
+            return float(np.mean([self._descend(loss, step) for loss in losses]))
+
+    def _descend(self, loss: torch.Tensor, step: int) -> float:
+        if not torch.isfinite(loss):
+            raise self._astray("loss", loss, step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        limit = self.turn.gradient_clip or self.training.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(self.turn.parameters, limit)
+        if not torch.isfinite(norm):
+            # Before the step: the weights, and what the next callback saves of them, stay good.
+            raise self._astray("gradient", norm, step)
+        self.optimiser.step()
+        return loss.item()
+
+    def _astray(self, what: str, value: torch.Tensor, step: int) -> RunError:
+        whose = "" if self.turn.name == "model" else f" of the {self.turn.name}"
+        return RunError(
+            f"The {what}{whose} is {value.item()} at step {step}.",
+            remedy="Lower --learning-rate; the last checkpoint is whole.",
+        )
+
+
+@contextmanager
+def _still(parameters: list[torch.nn.Parameter]) -> Iterator[None]:
+    """Parameters that meanwhile ask for no gradient."""
+    moved = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in moved:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in moved:
+            parameter.requires_grad_(True)
 
 
 def annealed(used: float, start: float) -> float:

@@ -154,17 +154,19 @@ class Session:
         model.eval()
         return trainer.progress
 
-    def watched_excerpt(self, frames: int = 250, sounds: int = 8) -> Excerpt:
+    def watched_excerpt(self, model: Model, frames: int = 250, sounds: int = 8) -> Excerpt:
         """Held-out sound for whoever wants to see how a model behaves, the same at every call.
 
         Args:
-            frames: of each excerpt.
+            model: that is watched.
+            frames: of each excerpt, where the model leaves it open.
             sounds: how many excerpts.
 
         Returns:
             a batch.
         """
-        return tensors_of(self.held_out.excerpt_batch(np.random.default_rng(4321), sounds, frames))
+        frames = model.excerpt_frames or frames
+        return tensors_of(self.held_out.excerpt_batch(np.random.default_rng(4321), sounds, frames, model.heard_from))
 
     def early_weights(self, phase: str) -> dict[str, Tensor]:
         """Weights kept by `snapshot_at`."""

@@ -102,7 +102,7 @@ class Lottery:
             aim = target * self.keep ** (number / self.rounds)
             if structure.matrix_macs() <= aim:
                 continue  # a small network overshoots: its units are few and whole
-            evidence = witness(model, choice, session.watched_excerpt())
+            evidence = witness(model, choice, session.watched_excerpt(model))
             model, cuts, report = trim_model(model, macs=aim, choice=choice, structure=structure, evidence=evidence)
             if early is not None:
                 early = cuts.apply(early)
