@@ -306,7 +306,7 @@ def check_every_weight_learns(recipe: Any) -> None:
     model = built(recipe)
     excerpt = note_with_noise(model, 16)
     model.train().loss(excerpt, torch.Generator().manual_seed(0)).backward()  # type: ignore[no-untyped-call]
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.played_parameters().items():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().max() > 0, name
 
@@ -329,7 +329,7 @@ def heard_parameters(model: Model) -> list[Tensor]:
 
     A sound that is drawn code by code has no gradient: there all are taken to be heard.
     """
-    learnt, total = list(model.parameters()), model(wandering(model, 20)).sum()
+    learnt, total = list(model.played_parameters().values()), model(wandering(model, 20)).sum()
     if not total.requires_grad:
         return learnt
     gradients = torch.autograd.grad(total, learnt, allow_unused=True)

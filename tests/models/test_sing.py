@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,9 +12,12 @@ from pochette.errors import RecipeError
 from pochette.graph.capture import capture
 from pochette.layers.lstm import GATES
 from pochette.layers.overlap import HOP_SAMPLES
+from pochette.layers.table import Table, numbered
 from pochette.models.model import Excerpt
-from pochette.models.sing import VELOCITIES, Sing, SingModel, Table, numbered
-from pochette.train.sing import Stages, decode, encode, encoder_for, train_in_stages
+from pochette.models.sing import VELOCITIES, Sing, SingModel
+from pochette.reduce.trimming import trim_model
+from pochette.sound.audio import FloatArray
+from pochette.train.loop import Budget, Trainer, Training
 
 
 def learnt(module: nn.Module) -> int:
@@ -41,7 +46,7 @@ def test_parameter_counts_are_the_published_ones() -> None:
     assert (learnt(network.lstm), learnt(network.head)) == (21_118_976, 131_200)
     assert learnt(network.decoder) == 42_479_617 and learnt(network) == 63_747_929
     # A small one, counted by somebody else.
-    assert learnt(Sing.sized("small", instruments=1006).build()) == 268_265
+    assert learnt(Sing.sized("small", instruments=1006).build().network) == 268_265
 
 
 def test_a_note_of_four_seconds_has_265_steps_and_64_000_samples() -> None:
@@ -67,10 +72,9 @@ def test_the_note_is_the_published_one() -> None:
     assert whole.shape[1] == model.note_frames * HOP_SAMPLES
     assert torch.allclose(model.note(controls, model.note_frames), whole, atol=1e-6)
     # The training stages' encoder speaks the same language.
-    encoder = encoder_for(model)
     sound = torch.randn(1, model.note_frames * HOP_SAMPLES)
-    assert encode(model, encoder, sound).shape == codes.shape
-    assert torch.allclose(decode(model, codes), whole, atol=1e-6)
+    assert model.encode(sound).shape == codes.shape
+    assert torch.allclose(model.decode(codes), whole, atol=1e-6)
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -114,7 +118,8 @@ def test_a_code_reaches_twelve_frames() -> None:
         changed = (decoder.whole(codes) != before)[0].nonzero()
     # Code 20 is read for windows 12 to 20; window 12 begins at hop 12 of all windows, hop 9 of what is whole.
     first, last = 9 * HOP_SAMPLES, 21 * HOP_SAMPLES
-    assert first <= changed.min() <= first + 8 and last - 8 <= changed.max() < last
+    # A window begins and ends so softly that its outermost samples may round away.
+    assert first <= changed.min() <= first + 16 and last - 16 <= changed.max() < last
 
 
 def test_a_step_of_the_note_depends_on_earlier_ones_only_and_never_on_the_sound() -> None:
@@ -167,34 +172,81 @@ def test_what_an_excerpt_says_of_its_note() -> None:
     assert known[0, 0].tolist() == [220.0, 75.0, 3.0]
 
 
+class OneExcerpt:
+    """A corpus of one batch."""
+
+    def __init__(self, excerpt: Excerpt) -> None:
+        self.arrays = {name: values.numpy() for name, values in excerpt.items()}
+
+    def excerpt_batch(self, *_: object) -> dict[str, FloatArray]:
+        return self.arrays
+
+
+def trainer_of(model: SingModel, excerpt: Excerpt, steps: int, *, again: bool = False) -> Trainer:
+    corpus: Any = OneExcerpt(excerpt)
+    training = Training(batch=4, learning_rate=3e-3, evaluate_steps=50, patience=10**6)
+    return Trainer(model, corpus, corpus, training, Budget(steps=steps), again=again)
+
+
 def test_each_stage_trains_its_part() -> None:
     excerpt = notes()
 
-    def changed(**steps: int) -> set[str]:
+    def changed(used: float, *, again: bool = False) -> set[str]:
         model = tiny()
-        before = {name: p.detach().clone() for name, p in model.network.named_parameters()}
-        train_in_stages(model, lambda step: excerpt, Stages(**({"auto_encoder": 0, "codes": 0, "whole": 0} | steps)))
-        after = dict(model.network.named_parameters())
-        return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        trainer_of(model, excerpt, 12, again=again).step(used)
+        after = dict(model.named_parameters())
+        parts = {".".join(name.split(".")[:2]) for name in before if not torch.equal(before[name], after[name])}
+        return {"encoder" if part.startswith("encoder.") else part.removeprefix("network.") for part in parts}
 
     before_decoder = {"pitch", "velocity", "instrument", "time", "lstm", "head"}
-    assert changed(auto_encoder=2) == {"decoder"}
-    assert changed(codes=1) == before_decoder
-    assert changed(whole=1) == before_decoder | {"decoder"}
+    assert changed(0.0) == changed(0.41) == {"encoder", "decoder"}
+    assert changed(0.42) == changed(0.83) == before_decoder
+    assert changed(0.84) == before_decoder | {"decoder"}
+    assert changed(0.0, again=True) == before_decoder | {"decoder"}
+
+
+def test_codes_are_learnt_in_stretches() -> None:
+    model = tiny()
+    losses = list(model.code_losses(notes()))
+    # Of one network, the stretches together are the error of all steps at once.
+    excerpt = model._within(notes())
+    with torch.no_grad():
+        note = model.note_of(model.controls_of(excerpt)[:, 0])
+        wanted = model.encode(excerpt["audio"])
+        steps = torch.arange(wanted.shape[1], dtype=torch.float32).expand(len(note), -1)
+        made, _ = model.network.codes(note, steps, model.initial_state(len(note)))
+    lengths = torch.tensor([32.0] * (wanted.shape[1] // 32) + [wanted.shape[1] % 32])
+    assert len(losses) == len(lengths) > 1
+    mean = (torch.stack(losses).detach() * lengths).sum() / lengths.sum()
+    assert torch.allclose(mean, (made - wanted).square().mean(), rtol=1e-5)
+    # And no gradient runs from one into the one before.
+    (gradient,) = torch.autograd.grad(losses[1], model.network.time.rows.weight)
+    assert not gradient[:, :32].any() and gradient[:, 32:].any()
+
+
+def test_a_trimmed_network_starts_over_with_an_encoder_that_fits() -> None:
+    model = tiny()
+    small, _, _ = trim_model(model, keep=0.5)
+    assert isinstance(small, SingModel) and len(small.network.head.weight) == 3
+    assert len(small.encoder.head.weight) == 6  # left alone, and too wide
+    trainer_of(small, notes(), 12).step(0.0)
+    assert len(small.encoder.head.weight) == 3
 
 
 @pytest.mark.slow
 def test_overfits_a_few_notes_in_stages() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, excerpt = Sing.sized("small", channels=256).build(), notes()
+    model, excerpt = Sing.sized("small", channels=256, note_seconds=0.304).build(), notes()
     first = model.loss(excerpt).item()
-    said: dict[str, list[float]] = {}
-    stages = Stages(auto_encoder=200, codes=150, whole=300, learning_rate=3e-3)
-    train_in_stages(model, lambda step: excerpt, stages, lambda stage, _, loss: said.setdefault(stage, []).append(loss))
-    assert model.loss(excerpt).item() < first / 4  # 4.9 on one processor, more than 5 on another
+    trainer = trainer_of(model, excerpt, 700)
+    losses: list[float] = []
+    trainer.after_step.append(lambda t: losses.append(model.loss(excerpt).item()) if t.progress.steps == 584 else None)
+    trainer.fit()
+    assert model.loss(excerpt).item() < first / 4
     # The third stage begins near where the first has ended.
-    assert said["whole"][0] < first / 3
+    assert losses[0] < first / 2
 
 
 @torch.no_grad()
@@ -223,7 +275,7 @@ def test_what_is_trimmed_holds_every_weight() -> None:
     form, inputs = model.trim_form()
     assert form.model is model
     captured = {value.path for value in capture(form, inputs).of_kind("parameter")}
-    assert captured == {f"model.{name}" for name, _ in model.named_parameters()}
+    assert captured == {f"model.{name}" for name in model.played_parameters()}
 
 
 def test_a_recipe_out_of_range() -> None:

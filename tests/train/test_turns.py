@@ -53,7 +53,7 @@ class Duel(Model):
     def begin_step(self, used: float) -> None:
         self.used.append(used)
 
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self, again: bool = False) -> tuple[Turn, ...]:
         generator = [*self.inner.parameters(), *self.outer.parameters()]
         return (
             Turn("critic", list(self.critic.parameters()), self.criticise, 0.5, (0.5, 0.9), 2, self.spans[0]),
@@ -196,7 +196,7 @@ def test_a_checkpoint_of_another_form_of_training_is_refused(corpora: Corpora) -
 class Pieces(Duel):
     """A loss in three pieces, each computed with the weights that the one before left."""
 
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self, again: bool = False) -> tuple[Turn, ...]:
         return (Turn("model", [self.outer.bias], self.pieces),)
 
     def pieces(self, excerpt: Excerpt, generator: torch.Generator) -> Iterator[Tensor]:

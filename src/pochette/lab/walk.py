@@ -158,7 +158,8 @@ def _cut(task: Task, cut: Cut, parts: Parts) -> _Trained:
     else:
         start = _part(stored, "model/") if masked else small.state_dict()
     model = _rebuilt(dense, start)
-    progress, _ = _train(task, model, parts, dense.training, cut.steps, masked=masks(model, kept) if masked else None)
+    held, again = masks(model, kept) if masked else None, cut.rewind == "learning_rate"
+    progress, _ = _train(task, model, parts, dense.training, cut.steps, masked=held, again=again)
     return _Trained(model, progress.steps, progress.seconds, weights_of(small), kept, early)
 
 
@@ -288,6 +289,7 @@ def _train(
     *,
     masked: Mapping[str, Tensor] | None = None,
     early: float | None = None,
+    again: bool = False,
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Train for so many steps, going on from a checkpoint if one is there; the course is the same either way.
 
@@ -299,11 +301,12 @@ def _train(
         steps: how long.
         masked: what `shrink.masks` gave, to hold weights at zero.
         early: share of the steps after which the weights are kept apart.
+        again: the model goes on from trained weights.
 
     Returns:
         where it ended, and the weights at the share `early` of the steps.
     """
-    trainer = Trainer(model, parts.training, parts.looks, training, Budget(steps=steps))
+    trainer = Trainer(model, parts.training, parts.looks, training, Budget(steps=steps), again=again)
     kept_early: dict[str, Tensor] = {}
     if early is not None:
         moment = max(1, round(early * steps))

@@ -86,10 +86,13 @@ class Model(nn.Module, ABC):
         """Length of every excerpt of training, in hops, where the model and not the training decides it."""
         return None
 
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self, again: bool = False) -> tuple[Turn, ...]:
         """What a step of training does: by default one turn that moves everything down `loss`.
 
         `loss` stays what looks at held-out sound, criteria and comparisons ask for; turns may minimise something else.
+
+        Args:
+            again: the model was trained and has lost some units since: what taught it to begin with may be left out.
 
         Returns:
             the turns, in order.

@@ -15,8 +15,7 @@ velocity and instrument a note); a new note begins with a new state, as players 
 Deviations from the published code, with their reasons:
 - Knobs stand between rows: the nearest one is taken. Rows of the pitch table are MIDI notes from 0. The row 3 of the
   velocity table is never reached, as published; without it two parameters would be missing.
-- `loss` is the last of the three published stages, end to end. The first two, which make it converge at full size, are
-  in `train.sing`.
+- The published 50, 50 and 20 epochs of the three stages (see `turns`) are so many shares of a training's budget.
 - A folder of sounds names no velocities: 127 stands for -10 dB of loudness, 25 for -50 dB, and all is one instrument,
   unless an excerpt says `velocity` and `instrument`.
 - Everything is written as matrices (`layers.overlap`, `layers.lstm`): the same parameters, drawn from the same
@@ -25,9 +24,8 @@ Deviations from the published code, with their reasons:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -36,8 +34,10 @@ from torch import Tensor, nn
 from pochette.control import Control
 from pochette.families import models
 from pochette.layers.lstm import Lstm
-from pochette.layers.overlap import HOP_SAMPLES, OVERLAP, FrameDecoder
+from pochette.layers.overlap import HOP_SAMPLES, OVERLAP, FrameDecoder, FrameEncoder
+from pochette.layers.table import Table, numbered
 from pochette.models.model import Excerpt, Model, State, Step
+from pochette.models.turn import Turn
 from pochette.recipe import check_ranges
 from pochette.sound.log_spectral import LogSpectral
 
@@ -51,8 +51,10 @@ DROPPED_HOPS = 2
 """Whole hops that are dropped at each end of a note, as published (512 samples)."""
 SOFT_DB, LOUD_DB = -50.0, -10.0
 """Loudness of the softest and the hardest velocity, where a corpus tells loudness only."""
-FAR = 1e30
-"""Edge of the outermost rows: beyond any control."""
+STAGES = (0.0, 50 / 120, 100 / 120, 1.0)
+"""Shares of training at which its stages begin and end: 50, 50 and 20 epochs."""
+STRETCH_STEPS = 32
+"""Steps through which the second stage's gradient runs back, as published."""
 
 
 @models.member("sing")
@@ -117,52 +119,6 @@ class Sing:
         return SingModel(self)
 
 
-class Table(nn.Module):
-    """Rows of numbers, of which the one nearest to a value is read.
-
-    Args:
-        centres: (value, row) in ascending order of values.
-        rows: how many there are, reached or not.
-        features: numbers a row.
-    """
-
-    low: Tensor
-    high: Tensor
-    one: Tensor
-
-    def __init__(self, centres: Sequence[tuple[float, int]], rows: int, features: int) -> None:
-        super().__init__()
-        self.rows = nn.Linear(rows, features, bias=False)
-        nn.init.normal_(self.rows.weight)
-        low, high = torch.full((rows,), FAR), torch.full((rows,), FAR)
-        values = [value for value, _ in centres]
-        edges = [-FAR, *((a + b) / 2 for a, b in pairwise(values)), FAR]
-        for (_, row), (below, above) in zip(centres, pairwise(edges), strict=True):
-            low[row], high[row] = below, above
-        self.register_buffer("low", low, persistent=False)
-        self.register_buffer("high", high, persistent=False)
-        self.register_buffer("one", torch.ones(rows), persistent=False)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """The row nearest to each value; the lower one half-way.
-
-        Args:
-            values: any shape.
-
-        Returns:
-            the same shape, and a last axis of features.
-        """
-        values = values[..., None]
-        chosen = torch.where(values > self.low, torch.where(values <= self.high, self.one, 0.0), 0.0)
-        row: Tensor = self.rows(chosen)
-        return row
-
-
-def numbered(rows: int) -> list[tuple[float, int]]:
-    """Centres of rows that are read by their own numbers."""
-    return [(float(row), row) for row in range(rows)]
-
-
 class SingNetwork(nn.Module):
     """The learnt part: what a note is in, windows of sound out.
 
@@ -211,6 +167,7 @@ class SingModel(Model):
 
     mode = "one_shot"
     heard_from = "beginning"
+    aids = ("encoder",)
     features = ("f0_hz",)
     hop_samples = HOP_SAMPLES
 
@@ -230,6 +187,7 @@ class SingModel(Model):
             highest = float(recipe.instruments - 1)
             self.controls += (Control("instrument", "", 0.0, highest, 0.0, "linear", "which of the instruments plays"),)
         self.network = SingNetwork(recipe, self.steps)
+        self.encoder = self._fitting_encoder()
         self.distance = LogSpectral()
 
     @property
@@ -289,10 +247,13 @@ class SingModel(Model):
             (batch, frame, control), the same in all frames.
         """
         f0, loudness = excerpt["f0_hz"], excerpt["loudness_db"]
+        # What has no pitch, and the silence behind a short sound, has no say in it.
+        voiced = torch.where(excerpt.get("confidence", torch.ones_like(f0)) > 0.5, f0, torch.nan)
+        pitch = voiced.nanmedian(dim=1, keepdim=True).values.nan_to_num(0.0)
         shares = (loudness.amax(dim=1, keepdim=True) - SOFT_DB) / (LOUD_DB - SOFT_DB)
         velocity = excerpt.get("velocity", 25.0 + (127.0 - 25.0) * shares.clamp(0.0, 1.0).expand_as(f0))
         # Without a voiced frame there is no pitch: the lowest note stands for it.
-        curves = [f0.median(dim=1, keepdim=True).values.clamp(min=_hertz(0)).expand_as(f0), velocity]
+        curves = [pitch.clamp(min=_hertz(0)).expand_as(f0), velocity]
         if len(self.controls) > 2:
             curves.append(excerpt.get("instrument", torch.zeros_like(f0)))
         return torch.stack(curves, dim=-1)
@@ -310,16 +271,92 @@ class SingModel(Model):
         held = controls[:, None].expand(-1, self.silent_steps + frames, -1)
         return self.forward(held)[:, self.latency_samples :]
 
-    def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
-        """Log-spectral distance of a note to an excerpt, which is to begin where a note begins.
+    # -- learning ----------------------------------------------------------------------------------------------------
 
-        An excerpt begins there if it is as long as the sound: train with `excerpt_seconds` of the longest note, or
-        with `train.sing`. What lasts longer than a note is left out.
+    def turns(self, again: bool = False) -> tuple[Turn, ...]:
+        """Three stages: an auto-encoder, its codes from the recurrent layers, the whole.
+
+        End to end from the start, the recurrent layers first find one sound for all of a note, and leave it late. So an
+        encoder, which is not played, teaches the decoder first; then the recurrent layers learn the encoder's codes, in
+        stretches of 32 steps; then both learn the sound together. A trained network that was trimmed is trained whole.
+
+        Args:
+            again: the network was trained before.
+
+        Returns:
+            a turn for each stage.
         """
-        frames = min(excerpt["f0_hz"].shape[1], self.note_frames)
-        made = self.note(self.controls_of(excerpt)[:, 0], frames)
-        distance: Tensor = self.distance(made, excerpt["audio"][:, : made.shape[1]])
+        if again:
+            return (Turn("whole", list(self.network.parameters()), self.loss),)
+        if len(self.encoder.head.weight) != len(self.network.head.weight):
+            self.encoder = self._fitting_encoder()
+        decoder = list(self.network.decoder.parameters())
+        before = [held for name, held in self.network.named_parameters() if not name.startswith("decoder.")]
+        return (
+            Turn("auto-encoder", [*self.encoder.parameters(), *decoder], self.encoded_loss, span=STAGES[0:2]),
+            Turn("codes", before, self.code_losses, span=STAGES[1:3]),
+            Turn("whole", list(self.network.parameters()), self.loss, span=STAGES[2:4]),
+        )
+
+    def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
+        """Log-spectral distance of a note to an excerpt that begins where the note does.
+
+        What lasts longer than a note is left out.
+        """
+        excerpt = self._within(excerpt)
+        made = self.note(self.controls_of(excerpt)[:, 0], excerpt["f0_hz"].shape[1])
+        distance: Tensor = self.distance(made, excerpt["audio"])
         return distance
+
+    def encoded_loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
+        """Log-spectral distance of a sound to itself through encoder and decoder: the first stage's."""
+        audio = self._within(excerpt)["audio"]
+        distance: Tensor = self.distance(self.decode(self.encode(audio)), audio)
+        return distance
+
+    def code_losses(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+        """Mean squared error to the encoder's codes, stretch by stretch, the state handed on: the second stage's."""
+        excerpt = self._within(excerpt)
+        with torch.no_grad():
+            wanted = self.encode(excerpt["audio"])
+        note = self.note_of(self.controls_of(excerpt)[:, 0])
+        state = self.initial_state(len(note))
+        for start in range(0, wanted.shape[1], STRETCH_STEPS):
+            stretch = wanted[:, start : start + STRETCH_STEPS]
+            steps = (start + torch.arange(stretch.shape[1], dtype=torch.float32)).expand(len(note), -1)
+            made, after = self.network.codes(note, steps, state)
+            yield (made - stretch).square().mean()
+            state = {name: value.detach() for name, value in after.items()}
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """One code for every step of the notes.
+
+        Args:
+            audio: (batch, frame * HOP_SAMPLES), from the notes' beginnings.
+
+        Returns:
+            (batch, step, code): 265 steps for 250 frames and a context of 9.
+        """
+        edge, decoder = OVERLAP - 1 + DROPPED_HOPS, self.network.decoder
+        padding = ((decoder.behind + edge) * HOP_SAMPLES, (decoder.ahead + edge) * HOP_SAMPLES)
+        codes: Tensor = self.encoder(nn.functional.pad(audio, padding))
+        return codes
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The notes that codes stand for, (batch, frame * HOP_SAMPLES); see `encode`."""
+        dropped = DROPPED_HOPS * HOP_SAMPLES
+        return self.network.decoder.whole(codes)[:, dropped:-dropped]
+
+    def _fitting_encoder(self) -> FrameEncoder:
+        """A fresh encoder as wide and as deep as the decoder."""
+        decoder = self.network.decoder
+        layers = sum(isinstance(part, nn.Linear) for part in decoder.rewrites)
+        return FrameEncoder(decoder.output.weight.shape[1], layers, len(self.network.head.weight))
+
+    def _within(self, excerpt: Excerpt) -> Excerpt:
+        """What of an excerpt a note can hold."""
+        frames = min(excerpt["f0_hz"].shape[1], self.note_frames)
+        return {name: held[:, : frames * (HOP_SAMPLES if name == "audio" else 1)] for name, held in excerpt.items()}
 
     def trim_form(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
         """What trimming captures: a step, in which every learnt weight has its part.

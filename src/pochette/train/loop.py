@@ -111,16 +111,24 @@ class Trainer:
         held_out: the part that only the looks see.
         training: how.
         budget: how long.
+        again: the model was trained before, and trimmed since.
     """
 
     def __init__(
-        self, model: Model, corpus: FolderCorpus, held_out: FolderCorpus, training: Training, budget: Budget
+        self,
+        model: Model,
+        corpus: FolderCorpus,
+        held_out: FolderCorpus,
+        training: Training,
+        budget: Budget,
+        *,
+        again: bool = False,
     ) -> None:
         self.model, self.corpus, self.training, self.budget = model, corpus, training, budget
         self.progress = Progress()
         self.after_step: list[Callback] = []
         """Called after every step."""
-        self.drivers = [_Driver(turn, model, training) for turn in model.turns()]
+        self.drivers = [_Driver(turn, model, training) for turn in model.turns(again)]
         self.frames = model.excerpt_frames or max(
             1, round(training.excerpt_seconds * model.sample_rate_hz / model.hop_samples)
         )

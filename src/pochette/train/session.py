@@ -111,7 +111,9 @@ class Session:
         """Checkpoint of a phase."""
         return self.folder / f"{phase}.safetensors"
 
-    def phase(self, name: str, model: Model, share: float, *, snapshot_at: float | None = None) -> Progress:
+    def phase(
+        self, name: str, model: Model, share: float, *, snapshot_at: float | None = None, again: bool = False
+    ) -> Progress:
         """Train a model for a share of the session's budget, or take over what an earlier session did of it.
 
         Args:
@@ -119,6 +121,7 @@ class Session:
             model: trained in place.
             share: of the session's budget.
             snapshot_at: share of the phase after which the weights are also kept apart, for rewinding.
+            again: the model goes on from trained weights.
 
         Returns:
             where the phase ended.
@@ -127,7 +130,7 @@ class Session:
             RunError: the checkpoint belongs to something else, the disk is full, or the loss is not finite.
         """
         budget = Budget(self.seconds * share, None if self.steps is None else max(1, round(self.steps * share)))
-        trainer = Trainer(model, self.corpus, self.held_out, self.training, budget)
+        trainer = Trainer(model, self.corpus, self.held_out, self.training, budget, again=again)
         path = self.path(name)
         if path.exists():
             self._take_over(name, trainer)

@@ -107,7 +107,7 @@ class Lottery:
             if early is not None:
                 early = cuts.apply(early)
                 model.load_state_dict(early)
-            progress = session.phase(f"round-{number}", model, self.share(number))
+            progress = session.phase(f"round-{number}", model, self.share(number), again=early is None)
             path.append(Round(f"round-{number}", model, progress, report))
             if told:
                 told(path[-1])
