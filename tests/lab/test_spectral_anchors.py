@@ -8,7 +8,15 @@ import numpy as np
 import torch
 
 from pochette.corpus.folder import FolderCorpus
-from pochette.lab.spectral_anchors import distance_of, median_spectrum, nearest_frame, spectra_of, training_spectra
+from pochette.lab.spectral_anchors import (
+    distance_of,
+    distance_through,
+    median_spectrum,
+    nearest_frame,
+    principal_components,
+    spectra_of,
+    training_spectra,
+)
 from pochette.sound.log_spectral import LogSpectral
 from pochette.train.loop import tensors_of
 from tests.corpora import RATE, write_notes
@@ -51,3 +59,18 @@ def test_features_are_those_of_the_middle_of_the_window() -> None:
     excerpt = {"audio": torch.zeros(1, frames * HOP), "f0_hz": ramp * HOP, "loudness_db": -ramp}
     _, f0, _ = spectra_of(excerpt, HOP)
     assert torch.equal(f0, torch.arange(len(f0)) * 256.0 + 512)
+
+
+def test_components_are_those_of_the_singular_value_decomposition(tmp_path: Path) -> None:
+    sounds = corpus(tmp_path)
+    spectra = training_spectra(sounds)[0].double()
+    middle = spectra.mean(dim=0)
+    _, sizes, rows = torch.linalg.svd(spectra - middle, full_matrices=False)
+    through = principal_components(sounds, 3)
+    left = through(spectra) - spectra
+    assert torch.allclose(left.square().sum(), sizes[3:].square().sum(), rtol=1e-6)
+    wanted = (spectra - middle) @ rows[:3].T @ rows[:3] + middle
+    assert torch.allclose(through(spectra), wanted, atol=1e-6)
+    one = tensors_of(sounds.whole(sounds.sounds[0]))
+    distances = [distance_through(principal_components(sounds, count), one, HOP) for count in (1, 4, 16, 513)]
+    assert distances == sorted(distances, reverse=True) and distances[-1] < 1e-4

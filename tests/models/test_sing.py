@@ -188,6 +188,13 @@ def trainer_of(model: SingModel, excerpt: Excerpt, steps: int, *, again: bool = 
     return Trainer(model, corpus, corpus, training, Budget(steps=steps), again=again)
 
 
+@torch.no_grad()
+def test_a_note_is_resynthesised_from_its_beginning() -> None:
+    model, excerpt = tiny(), notes()
+    made = model.resynthesised(excerpt)
+    assert torch.allclose(made, model.note(model.controls_of(excerpt)[:, 0], made.shape[1] // HOP_SAMPLES), atol=1e-6)
+
+
 def test_each_stage_trains_its_part() -> None:
     excerpt = notes()
 

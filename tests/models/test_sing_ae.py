@@ -64,6 +64,7 @@ def test_encoded_and_played_as_it_is_heard_it_comes_late_and_is_the_same(context
     assert torch.allclose(torch.cat(heard, dim=1)[:, delay:], model.resynthesise(audio), atol=1e-5)
     whole = model(model.controls_of({"audio": followed_by_silence}))
     assert torch.allclose(whole[:, delay:], model.resynthesise(audio), atol=1e-5)
+    assert torch.allclose(model.resynthesised({"audio": audio}), model.resynthesise(audio), atol=1e-5)
 
 
 def test_the_middle_of_the_context_is_above_the_sound() -> None:

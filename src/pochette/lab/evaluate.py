@@ -122,7 +122,7 @@ def evaluate(
         made["floor"] = fitted.numpy()
     with torch.no_grad():
         for name, model in contenders.items():
-            made[name] = model.eval()(model.controls_of(excerpt)).numpy()
+            made[name] = model.eval().resynthesised(excerpt).numpy()
     distance = MultiScaleSpectral(held_out.sample_rate_hz)
     distances = {name: _distance(distance, audio, excerpt["audio"]) for name, audio in made.items()}
     pairs = _other_takes(held_out, names)
@@ -173,7 +173,7 @@ def distance_to_held_out(model: Model, held_out: FolderCorpus) -> float:
         the distance, comparable with those of an `Evaluation`.
     """
     _, excerpt = excerpt_of(held_out)
-    made: FloatArray = model.eval()(model.controls_of(excerpt)).numpy()
+    made: FloatArray = model.eval().resynthesised(excerpt).numpy()
     return _distance(MultiScaleSpectral(held_out.sample_rate_hz), made, excerpt["audio"])
 
 
@@ -194,10 +194,11 @@ def engine_to_held_out(source: EngineSource, model: Model, held_out: FolderCorpu
     """
     _, excerpt = excerpt_of(held_out)
     with torch.no_grad():  # an auto-encoder's controls are what its encoder says
-        curves = model.eval().controls_of(excerpt).numpy()
+        curves = model.eval().controls_of(model.heard_out(excerpt)).numpy()
     with TemporaryDirectory(prefix="pochette-") as folder:
         runner = NativeRunner(compile_host_library(source, Path(folder)))
-        made = np.stack([run_frames(runner, curve) for curve in curves])
+        made = np.stack([run_frames(runner, curve) for curve in curves])[:, model.delay_samples :]
+    made = made[:, : excerpt["audio"].shape[1]]
     return _distance(MultiScaleSpectral(held_out.sample_rate_hz), made, excerpt["audio"])
 
 

@@ -93,3 +93,40 @@ def distance_of(predict: Predict, excerpt: Excerpt, hop_samples: int) -> float:
     """
     spectra, f0, loudness = spectra_of(excerpt, hop_samples)
     return float((predict(f0, loudness) - spectra).abs().mean())
+
+
+def principal_components(corpus: FolderCorpus, count: int) -> Callable[[Tensor], Tensor]:
+    """The best linear auto-encoder of single spectra with so many numbers a frame: what a deep one has to beat.
+
+    Args:
+        corpus: training part, whose frames the components are found in.
+        count: components.
+
+    Returns:
+        log power spectra (frame, bin) to what is left of them.
+    """
+    spectra = training_spectra(corpus)[0].double()
+    middle = spectra.mean(dim=0)
+    _, directions = torch.linalg.eigh(torch.cov((spectra - middle).T, correction=0))
+    basis = directions[:, -count:]
+
+    def through(asked: Tensor) -> Tensor:
+        left: Tensor = (asked.double() - middle) @ basis @ basis.T + middle
+        return left.to(asked.dtype)
+
+    return through
+
+
+def distance_through(through: Callable[[Tensor], Tensor], excerpt: Excerpt, hop_samples: int) -> float:
+    """Log-spectral distance of some sound to itself through a code of its spectra, on the scale of `LogSpectral`.
+
+    Args:
+        through: spectra to spectra.
+        excerpt: a batch of sound.
+        hop_samples: of its features.
+
+    Returns:
+        mean absolute difference of log power.
+    """
+    spectra = spectra_of(excerpt, hop_samples)[0]
+    return float((through(spectra) - spectra).abs().mean())

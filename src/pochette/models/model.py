@@ -106,6 +106,31 @@ class Model(nn.Module, ABC):
         """What the model plays with: all parameters but those of its `aids`, by path."""
         return {path: held for path, held in self.named_parameters() if path.partition(".")[0] not in self.aids}
 
+    @property
+    def delay_samples(self) -> int:
+        """How much later than a sound its resynthesis comes, when its controls are taken from it as it is heard."""
+        return 0
+
+    def heard_out(self, excerpt: Excerpt) -> Excerpt:
+        """An excerpt and as much silence behind it as its resynthesis comes late; features stay as they were last."""
+        hops = -(-self.delay_samples // self.hop_samples)
+        after = {name: values[:, -1:].expand(-1, hops) for name, values in excerpt.items()}
+        after["audio"] = torch.zeros(len(excerpt["audio"]), hops * self.hop_samples)
+        return {name: torch.cat([values, after[name]], dim=1) for name, values in excerpt.items()}
+
+    def resynthesised(self, excerpt: Excerpt) -> Tensor:
+        """What the model makes of an excerpt's own controls, in step with its sound.
+
+        Args:
+            excerpt: a batch of sound with its features.
+
+        Returns:
+            (batch, sample), as long as the excerpt.
+        """
+        made = self(self.controls_of(self.heard_out(excerpt)))
+        start: int = self.delay_samples
+        return made[:, start : start + excerpt["audio"].shape[1]]  # type: ignore[no-any-return]
+
     def forward(self, controls: Tensor) -> Tensor:
         """A whole sound from rest.
 

@@ -195,6 +195,11 @@ class SingModel(Model):
         """A whole note."""
         return self.note_frames
 
+    @property
+    def delay_samples(self) -> int:
+        """A note begins when its first whole samples are there."""
+        return self.latency_samples
+
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """State before a note; see `Model.initial_state`."""
         network = self.network
