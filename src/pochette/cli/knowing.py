@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 import pochette
 from pochette.boards.board import Board
-from pochette.cli.console import Answer, Screen, table, words
+from pochette.cli.console import Answer, Screen, number, table, words
 from pochette.cli.verb import Verb, command
 from pochette.families import FAMILIES
 
@@ -25,7 +25,7 @@ _NEXT: dict[str, str] = {
 }
 
 
-_ASIDE = ("help", "title", "emulated", "sources")
+_ASIDE = ("help", "title", "emulated", "sources", "figures")
 """Facts that stand in the last column or only in the JSON document."""
 
 
@@ -40,6 +40,12 @@ class List(Verb):
         """List."""
         family = FAMILIES[self.kind]
         facts = {name: {"help": family.help(name), **_facts(member)} for name, member in family.items()}
+        if self.kind == "models":
+            from pochette.lab.figures import SIZES, figures_of
+
+            for name, row in facts.items():
+                row["figures"] = figures_of(name, lambda what: screen.say(f"counting {what}"))
+                row |= {f"at {size}": _said(row["figures"].get(size)) for size in SIZES}
         columns = list(dict.fromkeys(key for row in facts.values() for key in row if key not in _ASIDE))
         rows = [(name, *(_cell(row.get(column)) for column in columns), row["help"]) for name, row in facts.items()]
         return Answer(
@@ -65,6 +71,14 @@ def _facts(member: Any) -> dict[str, Any]:
     if sizes := getattr(member, "SIZES", None):
         return {"sizes": list(sizes)}
     return {}
+
+
+def _said(figures: dict[str, Any] | None) -> str:
+    """What a size costs, in a few words."""
+    if figures is None:
+        return ""
+    parameters, work = (number(figures[name] / 1e6) for name in ("parameters", "macs_per_second"))
+    return f"{parameters} M parameters, {work} M MAC/s, {number(figures['latency_ms'])} ms"
 
 
 def _cell(value: Any) -> Any:
