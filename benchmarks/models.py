@@ -1,0 +1,260 @@
+"""Every model, trained small on real recordings and judged by what suits it, whole and trimmed, and on boards.
+
+    python benchmarks/models.py                 train, judge, trim and count what is not stored yet
+    python benchmarks/models.py ddsp wavegan    only these
+    python benchmarks/models_page.py            write docs/models.html from what is stored
+
+A work's training is bounded by steps, chosen so that it takes at most 20 minutes of one core; what it took is stored.
+A training that was stopped goes on from its checkpoint under build/models. Results lie under benchmarks/results/models:
+a JSON document a work, and generated sounds as MP3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "benchmarks")]
+
+from make_sax import machine  # noqa: E402
+from models_judge import Verdict, judged, played  # noqa: E402
+
+from pochette.corpus.folder import FolderCorpus  # noqa: E402
+from pochette.engine.export import export  # noqa: E402
+from pochette.engine.verify import verify  # noqa: E402
+from pochette.families import boards  # noqa: E402
+from pochette.lab.build import Ranges, build_instrument, golden_curve  # noqa: E402
+from pochette.lab.cost import time_on_host  # noqa: E402
+from pochette.lab.fit import COUNTED_FRAMES, cost_on  # noqa: E402
+from pochette.lab.judge import Parts, divide  # noqa: E402
+from pochette.lab.shrink import shrink, weights_of  # noqa: E402
+from pochette.measure import profile_model  # noqa: E402
+from pochette.models.ddsp import Ddsp  # noqa: E402
+from pochette.models.model import Model  # noqa: E402
+from pochette.models.nsf import Nsf  # noqa: E402
+from pochette.models.sing import Sing  # noqa: E402
+from pochette.models.sing_ae import SingAe  # noqa: E402
+from pochette.models.wavenet import Wavenet  # noqa: E402
+from pochette.reduce.choosing import Choice  # noqa: E402
+from pochette.train.loop import Trainer, Training  # noqa: E402
+from pochette.train.session import Session  # noqa: E402
+
+SOUNDS = ROOT.parent / "shared" / "sounds"
+RESULTS = ROOT / "benchmarks" / "results" / "models"
+RUNS = ROOT / "build" / "models"
+BOARDS = ("arduino-nano-33-ble", "rp2350", "daisy-seed", "teensy-4.1", "pi-zero-2w", "pi-4")
+KEPT = 0.25
+"""Share of its learnt numbers that the trimmed form of every model keeps."""
+AGAIN = 0.5
+"""Steps of training after the cut, as a share of those before."""
+EMULATED_SECONDS = 0.5
+"""Of the golden sound, on every emulated processor."""
+FOREVER = 10**6
+
+
+@dataclass(frozen=True)
+class Work:
+    """One model, the sounds that suit it, and how it is trained."""
+
+    recipe: Any
+    sounds: str
+    training: Training
+    steps: int
+
+
+WORKS: dict[str, Work] = {
+    "ddsp": Work(
+        Ddsp.sized("small", sample_rate_hz=16000), "alto-sax", Training(evaluate_steps=100, patience=FOREVER), 1500
+    ),
+    "nsf": Work(
+        Nsf.sized("small", sample_rate_hz=16000),
+        "alto-sax",
+        Training(batch=4, excerpt_seconds=0.5, evaluate_steps=100, patience=FOREVER),
+        1200,
+    ),
+    "sing": Work(
+        Sing.sized("small", note_seconds=2.0, sample_rate_hz=16000),
+        "alto-sax",
+        Training(batch=8, evaluate_steps=100, patience=FOREVER),
+        3000,
+    ),
+    "sing-ae": Work(
+        SingAe.sized("small", sample_rate_hz=16000),
+        "alto-sax",
+        Training(batch=32, excerpt_seconds=0.25, evaluate_steps=100, patience=FOREVER, shift_semitones=3, gain_db=6),
+        3000,
+    ),
+    "wavenet": Work(
+        Wavenet.sized("small", sample_rate_hz=16000),
+        "alto-sax",
+        Training(
+            batch=2,
+            excerpt_seconds=0.25,
+            learning_rate=4e-3,
+            evaluate_steps=100,
+            patience=FOREVER,
+            shift_semitones=3,
+            gain_db=6,
+        ),
+        1200,
+    ),
+}
+
+
+def do(name: str, work: Work) -> dict[str, Any]:
+    """Train, judge, trim, train on, judge again, and count.
+
+    Args:
+        name: of the work, and of its files.
+        work: what is to be done.
+
+    Returns:
+        all that was found.
+    """
+    torch.manual_seed(work.training.seed)
+    model: Model = work.recipe.build()
+    corpus = FolderCorpus.prepare(SOUNDS / work.sounds, model.sample_rate_hz, model.hop_samples)
+    parts = divide(corpus, model)
+    folder = RUNS / f"{name}-{work.steps}"
+    session = Session(folder, parts.training, parts.looks, work.training, float("inf"), work.steps)
+    untrained = judged(work.recipe.build(), parts)
+    trained_in = _train(session, "dense", model, 1.0)
+    whole = judged(model, parts)
+    small, _ = shrink(model, round(KEPT * weights_of(model)), Choice("magnitude"))
+    again_in = _train(session, "trimmed", small, AGAIN, again=True)
+    trimmed = judged(small, parts)
+    sounds = _sounds(name, model, small, parts)
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "model": type(work.recipe).__name__,
+        "mode": model.mode,
+        "sounds": work.sounds,
+        "split": {"training": len(parts.training), "looks": len(parts.looks), "test": len(parts.test)},
+        "steps": work.steps,
+        "cpu_seconds": {"dense": round(trained_in, 1), "trimmed": round(again_in, 1)},
+        "verdict": _verdicts(untrained, whole, trimmed),
+        "dense": _size(model),
+        "trimmed": _size(small),
+        "played": sounds,
+        "engine": _engines(name, small, model, corpus),
+    }
+
+
+def _train(session: Session, phase: str, model: Model, share: float, *, again: bool = False) -> float:
+    """CPU time that a phase of training took, over all sittings."""
+    session.folder.mkdir(parents=True, exist_ok=True)
+    path = session.folder / f"{phase}-cpu.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else 0.0
+    begun = time.process_time()
+
+    def keep(phase: str, trainer: Trainer) -> None:
+        path.write_text(json.dumps(before + time.process_time() - begun), encoding="utf-8")
+        step, loss, held_out = trainer.progress.history[-1]
+        print(f"  {phase} {step}: loss {loss:.4f}, held out {held_out:.4f}", flush=True)
+
+    session.report = keep
+    session.phase(phase, model, share, again=again)
+    return float(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _verdicts(untrained: Verdict, whole: Verdict, trimmed: Verdict) -> dict[str, Any]:
+    return {
+        "metric": whole.metric,
+        "anchors": {**whole.anchors, "untrained": untrained.value},
+        "to_beat": list(whole.to_beat),
+        "dense": whole.value,
+        "trimmed": trimmed.value,
+        "aside": {"dense": whole.aside, "trimmed": trimmed.aside},
+    }
+
+
+def _size(model: Model) -> dict[str, Any]:
+    profile = profile_model(model)
+    return {
+        "parameters": weights_of(model),
+        "macs_per_second": profile.macs_per_second,
+        "weight_bytes": profile.weight_bytes,
+        "state_bytes": profile.state_bytes,
+        "latency_ms": 1000 * model.latency_samples / model.sample_rate_hz,
+    }
+
+
+def _sounds(name: str, model: Model, small: Model, parts: Parts) -> list[str]:
+    """Two sounds of each form, played by their engines, as files; what they are."""
+    files = []
+    for form, player in (("dense", model), ("trimmed", small)):
+        for number, audio in enumerate(played(player, parts)):
+            peak = float(np.abs(audio).max())
+            path = RESULTS / f"{name}-{form}-{number}.mp3"
+            soundfile.write(path, audio * (0.9 / peak if peak > 0.9 else 1.0), model.sample_rate_hz, format="MP3")
+            files.append(path.name)
+    return files
+
+
+def _engines(name: str, small: Model, model: Model, corpus: FolderCorpus) -> dict[str, Any]:
+    """The trimmed engine held against torch on every machine, and what both cost on boards."""
+    ranges = Ranges.of(corpus)
+    instrument = build_instrument(small, name, ranges)
+    frames = max(1, round(EMULATED_SECONDS * small.sample_rate_hz / small.hop_samples))
+    golden = instrument.golden_controls[:frames], instrument.golden_audio[: frames * small.hop_samples]
+    checks = verify(instrument.source, instrument.wasm, *golden)
+    curve = golden_curve(small, ranges)[:COUNTED_FRAMES]
+    costs: dict[str, Any] = {}
+    for form, player in (("trimmed", small), ("dense", model)):
+        source, own = export(player, name), golden_curve(player, ranges)[:COUNTED_FRAMES]
+        for board in BOARDS:
+            cost, shares = cost_on(source, boards[board], own)
+            costs[f"{form} on {board}"] = {"shares": shares, "cost": cost.to_json()}
+            print(f"  {form} on {board}: {max(shares.values()):.3g}", flush=True)
+    times = time_on_host({"trimmed": instrument.source, "dense": export(model, name)}, curve[:3], rounds=3)
+    return {
+        "checks": [
+            {"engine": c.engine, "passed": c.passed, "max_error": c.max_error, "seconds_of_audio": c.seconds_of_audio}
+            for c in checks
+        ],
+        "costs": costs,
+        "host_real_time_factor": {form: whole for form, (whole, _) in times.items()},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all that are not stored by default")
+    parser.add_argument("--steps", type=int, help="other steps than the work's, for a trial that is not stored")
+    asked = parser.parse_args()
+    unknown = [name for name in asked.works if name not in WORKS]
+    if unknown:
+        parser.error(f"there is no work {unknown[0]}")
+    if not SOUNDS.is_dir():
+        print(f"skipped: there are no recordings at {SOUNDS}", file=sys.stderr)
+        return 0
+    torch.set_num_threads(1)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for name in asked.works or [name for name in WORKS if not (RESULTS / f"{name}.json").is_file()]:
+        print(name, flush=True)
+        work = WORKS[name] if asked.steps is None else replace(WORKS[name], steps=asked.steps)
+        found = do(name, work)
+        if asked.steps is not None:
+            print(json.dumps(found, indent=1))
+            continue
+        temporary = RESULTS / f".{name}.json"
+        temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, RESULTS / f"{name}.json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""What a trained model is judged by: bits, distances of resynthesised sounds, distances of collections of sounds.
+
+Which one suits a model is read from what it can: a model that tells the probability of samples is judged by bits, one
+that is trained without pairs by distributions, all others by how near they come to held-out sounds.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pochette.engine.build import compile_host_library
+from pochette.engine.export import export
+from pochette.engine.native import NativeRunner
+from pochette.engine.runner import FloatArray, run_frames
+from pochette.lab import bits_anchors, spectral_anchors
+from pochette.lab.judge import Parts, excerpts_of
+from pochette.models.model import Model
+from pochette.sound.log_spectral import LogSpectral
+
+COMPONENTS = 16
+CLIPS = 2
+CLIP_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One figure of a model, less being better, among its anchors."""
+
+    metric: str
+    value: float
+    anchors: dict[str, float]
+    to_beat: tuple[str, ...]
+    """Anchors that the model has to be below."""
+    aside: dict[str, float] = field(default_factory=dict)
+    """Other figures worth knowing."""
+
+
+def judged(model: Model, parts: Parts) -> Verdict:
+    """Judge a model on the test part.
+
+    Args:
+        model: trained or not.
+        parts: of its corpus.
+
+    Returns:
+        the verdict.
+    """
+    model.eval()
+    if hasattr(model, "bits"):
+        return _bits(model, parts)
+    return _spectral(model, parts)
+
+
+def _bits(model: Model, parts: Parts) -> Verdict:
+    anchors = bits_anchors.anchors(parts.training, parts.test)
+    value = bits_anchors.model_bits(model, parts.test)  # type: ignore[arg-type]
+    return Verdict("bits per sample of 256 mu-law codes", value, anchors, ("histogram", "previous code"))
+
+
+@torch.no_grad()
+def _spectral(model: Model, parts: Parts) -> Verdict:
+    distance, excerpts = LogSpectral(), excerpts_of(parts.test, model)
+    shares = [len(excerpt["audio"]) for excerpt in excerpts]
+
+    def mean(found: list[float]) -> float:
+        return float(np.average(found, weights=shares))
+
+    value = mean([float(distance(model.resynthesised(excerpt), excerpt["audio"])) for excerpt in excerpts])
+    hop = model.hop_samples
+    median, nearest = (
+        find(parts.training) for find in (spectral_anchors.median_spectrum, spectral_anchors.nearest_frame)
+    )
+    through = spectral_anchors.principal_components(parts.training, COMPONENTS)
+    components = f"{COMPONENTS} principal components"
+    anchors = {
+        "median spectrum": mean([spectral_anchors.distance_of(median, excerpt, hop) for excerpt in excerpts]),
+        "nearest training frame": mean([spectral_anchors.distance_of(nearest, excerpt, hop) for excerpt in excerpts]),
+        components: mean([spectral_anchors.distance_through(through, excerpt, hop) for excerpt in excerpts]),
+    }
+    # An auto-encoder is played by what its encoder heard; components are the simplest one.
+    to_beat = ("median spectrum",) if model.features else ("median spectrum", components)
+    return Verdict("log-spectral distance of resynthesised held-out sound", value, anchors, to_beat)
+
+
+def played(model: Model, parts: Parts) -> list[FloatArray]:
+    """What a model's engine plays along held-out sounds' controls, in step with them.
+
+    Args:
+        model: trained.
+        parts: of its corpus.
+
+    Returns:
+        mono samples.
+    """
+    hop = model.hop_samples
+    frames = model.excerpt_frames or round(CLIP_SECONDS * model.sample_rate_hz / hop)
+    held = parts.test.excerpt_batch(np.random.default_rng(7), CLIPS, frames, "beginning")
+    excerpt = {name: torch.from_numpy(values) for name, values in held.items()}
+    with torch.no_grad():
+        curves = model.eval().controls_of(model.heard_out(excerpt)).numpy()
+    with tempfile.TemporaryDirectory(prefix="pochette-") as folder:
+        runner = NativeRunner(compile_host_library(export(model, "played"), Path(folder)))
+        made = [run_frames(runner, curve)[model.delay_samples :][: frames * hop] for curve in curves]
+    return [np.asarray(audio, np.float32) for audio in made]
