@@ -44,6 +44,7 @@ from pochette.measure import profile_model  # noqa: E402
 from pochette.models.ddsp import Ddsp  # noqa: E402
 from pochette.models.model import Model  # noqa: E402
 from pochette.models.nsf import Nsf  # noqa: E402
+from pochette.models.rave import Rave  # noqa: E402
 from pochette.models.sing import Sing  # noqa: E402
 from pochette.models.sing_ae import SingAe  # noqa: E402
 from pochette.models.wavenet import Wavenet  # noqa: E402
@@ -109,6 +110,20 @@ WORKS: dict[str, Work] = {
             gain_db=6,
         ),
         1200,
+    ),
+    "rave": Work(
+        Rave.sized("small", sample_rate_hz=16000),
+        "alto-sax",
+        Training(
+            batch=8,
+            excerpt_seconds=0.512,
+            learning_rate=1e-3,
+            evaluate_steps=100,
+            patience=FOREVER,
+            shift_semitones=3,
+            gain_db=6,
+        ),
+        4000,
     ),
 }
 

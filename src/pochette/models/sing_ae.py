@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from pochette.control import Control
 from pochette.families import models
 from pochette.layers.overlap import HOP_SAMPLES, OVERLAP, WINDOW_SAMPLES, FrameDecoder, FrameEncoder
-from pochette.models.model import Excerpt, Model, State
+from pochette.models.model import Excerpt, State
+from pochette.models.through import Listener
 from pochette.recipe import check_ranges
 from pochette.sound.log_spectral import FFT_SAMPLES, LogSpectral, log_power
 
@@ -98,7 +99,7 @@ class SingAeNetwork(nn.Module):
         return torch.tanh(self.encoder(audio))
 
 
-class SingAeModel(Model):
+class SingAeModel(Listener):
     """The auto-encoder as a playable model: its code in, sound out.
 
     Args:
@@ -148,27 +149,14 @@ class SingAeModel(Model):
         audio, tail = decoder(codes, state["tail"])
         return audio, {"codes": codes[:, controls.shape[1] :], "tail": tail}
 
-    def initial_history(self, batch: int) -> Tensor:
-        """Silence before the first sample that is encoded, (batch, WINDOW_SAMPLES - HOP_SAMPLES)."""
-        return torch.zeros(batch, WINDOW_SAMPLES - HOP_SAMPLES)
+    def initial_history(self, batch: int) -> State:
+        """The samples of a window before the first hop; see `Listener.initial_history`."""
+        return {"heard": torch.zeros(batch, WINDOW_SAMPLES - HOP_SAMPLES)}
 
-    def encode(self, audio: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of a sound as it is heard: each is of the window that ends with its hop.
-
-        Args:
-            audio: (batch, frame * HOP_SAMPLES).
-            history: (batch, WINDOW_SAMPLES - HOP_SAMPLES), the samples before.
-
-        Returns:
-            codes (batch, frame, code), which are controls, and the history after.
-        """
-        heard = torch.cat([history, audio], dim=1)
-        return self.network.encode(heard), heard[:, audio.shape[1] :]
-
-    def controls_of(self, excerpt: Excerpt) -> Tensor:
-        """Codes of an excerpt's sound as it is heard, (batch, frame, code): played, it comes `delay_samples` late."""
-        audio = excerpt["audio"]
-        return self.encode(audio, self.initial_history(len(audio)))[0]
+    def encode(self, audio: Tensor, history: State) -> tuple[Tensor, State]:
+        """Codes of a sound as it is heard: each is of the window that ends with its hop; see `Listener.encode`."""
+        heard = torch.cat([history["heard"], audio], dim=1)
+        return self.network.encode(heard), {"heard": heard[:, audio.shape[1] :]}
 
     def resynthesise(self, audio: Tensor) -> Tensor:
         """A sound through encoder and decoder, in step with the original; before and after it was silence.

@@ -110,3 +110,55 @@ class LogPowerSpectral(nn.Module):
                 powers.append(torch.log(spectrum.real.square() + spectrum.imag.square() + POWER_FLOOR))
             total = total + (powers[0] - powers[1]).square().mean()
         return total
+
+
+RELATIVE_SIZES = (2048, 1024, 512, 256, 128)
+"""Window lengths of Caillon & Esling 2021, in samples at 44.1 or 48 kHz."""
+RELATIVE_FLOOR = 1e-7
+LOUDEST_QUIET = 1e-8
+"""Added to a reference's power, so that silence can be divided by."""
+
+
+class RelativeSpectral(nn.Module):
+    """How far two signals' spectra are apart relative to the reference, and their logarithms, at several resolutions.
+
+    Caillon & Esling 2021: at every window length |S - S'| / |S'| (Frobenius norms over the whole batch) plus
+    mean |log(S + 1e-7) - log(S' + 1e-7)|, averaged here over the lengths, three quarters of a window overlapping.
+
+    Args:
+        sizes: window lengths in samples; those longer than a signal are left out.
+    """
+
+    def __init__(self, sizes: tuple[int, ...] = RELATIVE_SIZES) -> None:
+        super().__init__()
+        self.sizes = sizes
+        for size in sizes:
+            self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
+
+    def forward(self, signal: Tensor, reference: Tensor) -> Tensor:
+        """Distance over a batch.
+
+        Args:
+            signal: (batch, sample).
+            reference: (batch, sample).
+
+        Returns:
+            scalar, at least 0.
+        """
+        total, used = signal.new_zeros(()), 0
+        for size in self.sizes:
+            if size > signal.shape[-1]:
+                continue
+            made, wanted = (self._magnitude(each, size) for each in (signal, reference))
+            gap = (made - wanted).square().sum() + LOUDEST_QUIET**2
+            total = total + torch.sqrt(gap / (wanted.square().sum() + LOUDEST_QUIET))
+            total = total + (torch.log(made + RELATIVE_FLOOR) - torch.log(wanted + RELATIVE_FLOOR)).abs().mean()
+            used += 1
+        return total / max(used, 1)
+
+    def _magnitude(self, signal: Tensor, size: int) -> Tensor:
+        window = self.get_buffer(f"window_{size}")
+        spectrum = torch.stft(signal, size, size // 4, window=window, return_complex=True, pad_mode="constant")
+        # As loud whatever the window, as in the published code; |.| has no gradient at zero.
+        power = (spectrum.real.square() + spectrum.imag.square()) / window.square().sum()
+        return torch.sqrt(power + 1e-16)

@@ -1,0 +1,188 @@
+"""Put what `models.py` stored into docs/models.html: figures, players, what beats its anchors and what does not.
+
+python benchmarks/models_page.py            write docs/models.html
+python benchmarks/models_page.py --check    exit 1 if it differs from what is stored
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import soundfile
+from markupsafe import Markup
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "benchmarks")]
+
+from pochette.families import boards, models  # noqa: E402
+from pochette.lab.figures import figures_of  # noqa: E402
+from pochette.lab.report import _policy, _text, words  # noqa: E402
+from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg  # noqa: E402
+from pochette.lab.report.sounds import Take, data_uri, spectrograms  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "models"
+PAGE = ROOT / "docs" / "models.html"
+STYLE = """
+.takes { grid-template-columns: repeat(auto-fit, minmax(min(12rem, 100%), 1fr)); }
+.take figcaption, td small { display: block; color: var(--soft); font: 500 0.75rem/1.3 var(--sans); }
+"""
+FORMS = ("dense", "trimmed")
+
+
+def stored() -> dict[str, dict[str, Any]]:
+    """Every work's document, by name."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def page(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The whole page."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {name: getattr(words, name) for name in ("number", "amount", "percent")}
+    style = _text("report.css") + STYLE
+    known = {data["model"].lower() for data in found.values()}
+    missing = [name for name in models.names() if models[name].__name__.lower() not in known]
+    dates = sorted({data["date"] for data in found.values()})
+    return environment.from_string((ROOT / "benchmarks" / "models.html.j2").read_text(encoding="utf-8")).render(
+        policy=_policy(style, ""),
+        style=Markup(style),
+        works=[_work(name, data) for name, data in found.items()],
+        beating=sum(_beats(data["verdict"], "dense") for data in found.values()),
+        lacking=f"not yet trained: {', '.join(missing)}." if missing else "none is missing.",
+        dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
+        figures={name: figures_of(name) for name in models.names()},
+        boards=[boards[name].title for name in _boards(found)],
+    )
+
+
+def _boards(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    names = [key.split(" on ")[1] for data in found.values() for key in data["engine"]["costs"]]
+    return list(dict.fromkeys(names))
+
+
+def _beats(verdict: Mapping[str, Any], form: str) -> bool:
+    return all(verdict[form] < verdict["anchors"][name] for name in verdict["to_beat"])
+
+
+def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    verdict = data["verdict"]
+    return {
+        "name": name,
+        "verdict": verdict,
+        "said": _said(data),
+        "sentence": _sentence(verdict),
+        "aside": _aside(verdict["aside"]),
+        "figure": _figure(name, verdict),
+        "takes": _takes(data["played"]),
+        "rows": [_row(form, data) for form in FORMS],
+        "checked": _checked(data["engine"]["checks"]),
+    }
+
+
+def _said(data: Mapping[str, Any]) -> str:
+    split, took = data["split"], data["cpu_seconds"]
+    return (
+        f"{split['training']} sounds of {data['sounds']} to learn from, {split['test']} to be judged by; "
+        f"{data['steps']:,} steps in {took['dense'] / 60:.1f} minutes of CPU, {took['trimmed'] / 60:.1f} more after "
+        f"the cut; {data['machine']['cpu']}, {data['date']}."
+    )
+
+
+def _sentence(verdict: Mapping[str, Any]) -> str:
+    def of(form: str) -> str:
+        lost = [name for name in verdict["to_beat"] if verdict[form] >= verdict["anchors"][name]]
+        return f"does not beat {' or '.join(lost)}" if lost else f"beats {' and '.join(verdict['to_beat'])}"
+
+    ratio = verdict["trimmed"] / verdict["dense"]
+    return (
+        f"The dense model ({verdict['dense']:.3f}) {of('dense')}. With a quarter of its learnt numbers "
+        f"({verdict['trimmed']:.3f}, {ratio:.3f} times the dense figure) it {of('trimmed')}."
+    )
+
+
+def _aside(aside: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(dict.fromkeys(name for form in FORMS for name in aside[form]))
+    return "; ".join(
+        f"{name}: " + ", ".join(f"{form} {aside[form][name]:.3g}" for form in FORMS if name in aside[form])
+        for name in names
+    )
+
+
+def _figure(name: str, verdict: Mapping[str, Any]) -> Markup:
+    """Anchors and both forms on one scale."""
+    values = {**verdict["anchors"], **{form: verdict[form] for form in FORMS}}
+    order = sorted(values, key=lambda item: -values[item])
+    colours = {**dict.fromkeys(verdict["to_beat"], WINE), "dense": BRASS, "trimmed": BRASS}
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"models-{name}"}):
+        figure, axes = _canvas(0.7 + 0.3 * len(order))
+        axes.grid(visible=False)
+        bars = axes.barh(range(len(order)), [values[item] for item in order], 0.62)
+        for bar, item in zip(bars, order, strict=True):
+            bar.set_color(colours.get(item, SOFT))
+            axes.annotate(f"{values[item]:.3g}", (values[item], bar.get_y() + 0.31), (3, 0), va="center", color=INK,
+                          textcoords="offset points")  # fmt: skip
+        axes.set_yticks(range(len(order)), order)
+        axes.set_xlim(min(0.0, *values.values()), 1.14 * max(values.values()))
+        return _svg(figure, f"{name}: {verdict['metric']}, beside its anchors")
+
+
+def _takes(files: Sequence[str]) -> list[Take]:
+    takes = []
+    for file in files:
+        audio, rate = soundfile.read(RESULTS / file, dtype="float32")
+        form, number = file.removesuffix(".mp3").split("-")[-2:]
+        picture = spectrograms({file: audio}, rate)[file]
+        uri = data_uri("audio/mpeg", (RESULTS / file).read_bytes())
+        takes.append(Take(f"{form}, sound {int(number) + 1}", uri, picture, len(audio) / rate))
+    return takes
+
+
+def _row(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    cells = []
+    for key, found in data["engine"]["costs"].items():
+        own, board = key.split(" on ")
+        if own != form:
+            continue
+        budget, share = max(found["shares"].items(), key=lambda item: item[1])
+        high, clock = found["cost"]["cycles_per_second_high"], boards[board].clock_hz
+        factor = high / clock if high and clock else None
+        cells.append({"board": boards[board].title, "budget": budget, "share": share, "fits": share <= 1.0,
+                      "factor": factor})  # fmt: skip
+    return {
+        "form": form,
+        "parameters": data[form]["parameters"],
+        "macs": data[form]["macs_per_second"],
+        "host": data["engine"]["host_real_time_factor"][form],
+        "cells": cells,
+    }
+
+
+def _checked(checks: Sequence[Mapping[str, Any]]) -> str:
+    passed = [f"{c['engine']} ({c['max_error']:.1e})" for c in checks if c["passed"]]
+    failed = [f"{c['engine']} ({c['max_error']})" for c in checks if not c["passed"]]
+    said = f"The trimmed engine sounds as torch does (largest difference of full scale): {', '.join(passed)}."
+    return said + (f" It does not on: {', '.join(failed)}." if failed else "")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="exit 1 if the page differs from what is stored")
+    asked = parser.parse_args()
+    old = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    new = page(stored())
+    if not asked.check:
+        PAGE.write_text(new, encoding="utf-8")
+    print("up to date" if new == old else f"differs: {PAGE.name}")
+    return int(asked.check and new != old)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""Causal convolutions that carry their past: a whole sound in one call and the same sound in pieces agree.
+
+Signals are (batch, channel, step). A layer is called with what came before (or, of a transposed convolution, with what
+still sounds) and gives it back as it is afterwards. Before the first step there is nothing: zeros, in every layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from pochette.layers.filter_bank import overlapped
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A layer that carries something from call to call."""
+
+    def empty(self, batch: int) -> list[Tensor]:
+        """What it carries before the first call."""
+
+    def __call__(self, x: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The signal through the layer, and what it carries afterwards."""
+
+    def reach(self) -> float:
+        """Steps of its input, behind the one heard last, that a step of its output can depend on."""
+
+    ratio: float
+    """Steps that come out per step that goes in."""
+    carried: int
+    """How many tensors it carries."""
+
+
+class Convolution(nn.Module):
+    """A causal convolution, dilated or with a stride that divides the length of every call; weight-normed.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernel: taps, at least the stride.
+        stride: steps in per step out.
+        dilation: steps between taps; 1 where there is a stride.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv: Any = weight_norm(nn.Conv1d(inputs, outputs, kernel, stride=stride, dilation=dilation))
+        self.behind = (kernel - 1) * dilation + 1 - stride
+        self.ratio, self.carried = 1.0 / stride, int(self.behind > 0)
+
+    def empty(self, batch: int) -> list[Tensor]:
+        """The inputs before the first, (batch, channel, step)."""
+        weight = self.conv.parametrizations.weight.original1
+        return [weight.new_zeros(batch, weight.shape[1], self.behind)] * self.carried
+
+    def forward(self, x: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Filter some steps."""
+        if not self.behind:
+            return self.conv(x), []
+        whole = torch.cat([pasts[0], x], dim=-1)
+        return self.conv(whole), [whole[..., whole.shape[-1] - self.behind :]]
+
+    def reach(self) -> float:
+        """Inputs before the newest stride of them."""
+        return self.behind
+
+
+class Upsampling(nn.Module):
+    """A transposed convolution of twice its stride: each step sounds for two, the second half added to the next's.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        stride: steps out per step in.
+    """
+
+    carried = 1
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv: Any = weight_norm(nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride=stride, bias=False))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.stride, self.ratio = stride, float(stride)
+
+    def empty(self, batch: int) -> list[Tensor]:
+        """Nothing that still sounds."""
+        return [self.bias.new_zeros(batch, len(self.bias), self.stride)]
+
+    def forward(self, x: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Raise the rate of some steps."""
+        made, tail = overlapped(self.conv(x), pasts[0])
+        return made + self.bias[:, None], [tail]
+
+    def reach(self) -> float:
+        """The step before."""
+        return 1.0
+
+
+class Residual(nn.Module):
+    """What goes in, and beside it what two convolutions make of it: a dilated one and one that reads a step alone.
+
+    Args:
+        channels: width.
+        kernel: taps of the first.
+        dilation: of the first.
+    """
+
+    ratio = 1.0
+
+    def __init__(self, channels: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        self.wide = Convolution(channels, channels, kernel, dilation=dilation)
+        self.narrow = Convolution(channels, channels, 1)
+        self.carried = self.wide.carried
+
+    def empty(self, batch: int) -> list[Tensor]:
+        """The dilated convolution's past."""
+        return self.wide.empty(batch)
+
+    def forward(self, x: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Refine some steps."""
+        made, after = self.wide(nn.functional.leaky_relu(x, SLOPE), pasts)
+        return x + self.narrow(nn.functional.leaky_relu(made, SLOPE), [])[0], after
+
+    def reach(self) -> float:
+        """The dilated convolution's."""
+        return self.wide.reach()
+
+
+SLOPE = 0.2
+"""Of leaky rectifiers below zero."""
+
+
+class Chain(nn.Module):
+    """Layers one after the other, streamed ones and such as read each step alone.
+
+    Args:
+        layers: in order.
+    """
+
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def empty(self, batch: int) -> list[Tensor]:
+        """What all layers carry before the first call, in their order."""
+        return [past for layer in self.layers if isinstance(layer, Streamed) for past in layer.empty(batch)]
+
+    def forward(self, x: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Some steps through all layers.
+
+        Args:
+            x: (batch, channel, step).
+            pasts: as `empty`, after the steps before.
+
+        Returns:
+            (batch, channel, step * ratio), and what is carried afterwards.
+        """
+        left, after = list(pasts), list[Tensor]()
+        for layer in self.layers:
+            if not isinstance(layer, Streamed):
+                x = layer(x)
+                continue
+            x, kept = layer(x, left[: layer.carried])
+            left, after = left[layer.carried :], after + kept
+        return x, after
+
+    def reach(self) -> float:
+        """Steps of the input, behind the newest, that a step of the output can depend on."""
+        total, rate = 0.0, 1.0
+        for layer in self.layers:
+            if isinstance(layer, Streamed):
+                total += layer.reach() / rate
+                rate *= layer.ratio
+        return total
+
+    @property
+    def ratio(self) -> float:
+        """Steps out per step in."""
+        rate = 1.0
+        for layer in self.layers:
+            if isinstance(layer, Streamed):
+                rate *= layer.ratio
+        return rate
