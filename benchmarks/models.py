@@ -44,6 +44,7 @@ from pochette.measure import profile_model  # noqa: E402
 from pochette.models.ddsp import Ddsp  # noqa: E402
 from pochette.models.model import Model  # noqa: E402
 from pochette.models.nsf import Nsf  # noqa: E402
+from pochette.models.parallel_wavenet import ParallelWavenet  # noqa: E402
 from pochette.models.rave import Rave  # noqa: E402
 from pochette.models.sing import Sing  # noqa: E402
 from pochette.models.sing_ae import SingAe  # noqa: E402
@@ -110,6 +111,19 @@ WORKS: dict[str, Work] = {
             gain_db=6,
         ),
         1200,
+    ),
+    "parallel-wavenet": Work(
+        ParallelWavenet.sized("small", sample_rate_hz=16000),
+        "alto-sax",
+        Training(
+            batch=4,
+            excerpt_seconds=0.256,
+            evaluate_steps=100,
+            patience=FOREVER,
+            shift_semitones=3,
+            gain_db=6,
+        ),
+        4000,
     ),
     "rave": Work(
         Rave.sized("small", sample_rate_hz=16000),
