@@ -89,8 +89,8 @@ WORKS: dict[str, Work] = {
     "sing": Work(
         Sing.sized("small", note_seconds=2.0, sample_rate_hz=16000),
         "alto-sax",
-        Training(batch=8, evaluate_steps=100, patience=FOREVER),
-        3000,
+        Training(batch=8, learning_rate=1e-3, evaluate_steps=100, patience=FOREVER, gain_db=6),
+        6000,
     ),
     "sing-ae": Work(
         SingAe.sized("small", sample_rate_hz=16000),

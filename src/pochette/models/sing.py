@@ -166,6 +166,8 @@ class SingModel(Model):
     """
 
     mode = "one_shot"
+    split_by = "sound"
+    """A row of the table of pitches is learnt by its own sounds only: of a pitch never heard it knows nothing."""
     heard_from = "beginning"
     aids = ("encoder",)
     features = ("f0_hz",)
