@@ -202,6 +202,21 @@ def test_errors_as_json(verbs: Verbs, tmp_path: Path) -> None:
     assert said.code == 2 and json.loads(said.out)["error"]["kind"] == "UsageError"
 
 
+def test_errors_of_usage_as_json_say_what_stderr_says(verbs: Verbs) -> None:
+    for words, what, remedy in (
+        (("verify", "x", "--enginse", "c"), "--enginse", "pochette verify --help"),
+        (("verify",), "INSTRUMENT", "pochette verify --help"),
+        (("fit", "run"), "--board", "pochette fit --help"),
+        (("export", "run", "--precision", "int7"), "'int7'", "pochette export --help"),
+        (("listen", "x", "--no-estimat"), "--no-estimat", "--no-estimate"),
+    ):
+        said = verbs(*words, "--json")
+        error = json.loads(said.out)["error"]
+        assert said.code == 2 and error["kind"] == "UsageError"
+        assert what in error["what"] and remedy in error["remedy"], error
+        assert what in said.err and "│" not in said.out
+
+
 # -- interruptions and defects -----------------------------------------------------------------------------------------
 
 
@@ -225,6 +240,27 @@ def test_an_interruption_tells_how_to_go_on(verbs: Verbs, monkeypatch: pytest.Mo
     monkeypatch.setattr("pochette.cli.making._make", stopped)
     said = verbs("make", tmp_path, "--minutes", "3")
     assert said.code == 130 and "is kept" in said.err and f"pochette make {tmp_path} --minutes 3" in said.err
+
+
+def test_an_interruption_in_a_finaliser_is_not_lost(verbs: Verbs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python can raise nothing it prints the exception and goes on; an emulator is closed in such a place."""
+
+    class Closed:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    ended = []
+
+    def work() -> None:
+        Closed()
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+        ended.append("as if nobody had asked")
+
+    monkeypatch.setattr("pochette.doctor.doctor", work)
+    said = verbs("doctor")
+    assert said.code == 130 and "stopped: " in said.err and "Exception ignored" not in said.err and not ended
 
 
 def test_a_reader_that_goes_away() -> None:

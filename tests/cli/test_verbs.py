@@ -178,8 +178,33 @@ def test_export_in_fewer_bits_tells_what_it_costs(verbs: Verbs, run: Path, tmp_p
     checks = document(verbs("verify", str(made["instrument"]), "--engines", "c", "wasm", "--json"))
     assert checks["passed"] is True
     assert "dB of signal to rounding" in verbs("export", str(made["instrument"]), "--out", tmp_path).out
-    refused = verbs("export", str(made["instrument"]), "--precision", "float16", "--out", tmp_path)
-    assert refused.code == 2 and "int8" in refused.err and "--precision float16" in refused.err
+    for asked in ("float16", "float32"):
+        refused = verbs("export", str(made["instrument"]), "--precision", asked, "--out", tmp_path)
+        assert refused.code == 2 and "int8" in refused.err and f"--precision {asked}" in refused.err
+    same = verbs("export", str(made["instrument"]), "--precision", "int8", "--out", tmp_path, "--json")
+    assert document(same)["precision"] == "int8"
+
+
+def test_profile_counts_a_file_in_the_precision_that_is_asked_for(
+    verbs: Verbs, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ziglang")
+    from pochette.lab import cost
+
+    made = document(verbs("export", run, "--precision", "int8", "--out", tmp_path, "--json"))
+    counted: list[int] = []
+
+    def count(source: Any, board: Any, curve: Any) -> cost.EngineCost:
+        counted.append(cost.weight_bytes(source))
+        return cost.EngineCost(board.name, ram_bytes=1)
+
+    monkeypatch.setattr(cost, "count", count)
+    for precision in ((), ("--precision", "int8"), ("--precision", "float32")):
+        assert verbs("profile", str(made["instrument"]), "--board", "daisy-seed", *precision).code == 0
+    own, int8, floats = counted
+    assert own == int8 < 0.6 * floats
+    refused = verbs("profile", run, "--precision", "int8")
+    assert refused.code == 2 and "--board" in refused.err
 
 
 def test_export_of_an_instrument_needs_no_run(verbs: Verbs, toy: Path, tmp_path: Path) -> None:

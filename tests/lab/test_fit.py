@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +11,14 @@ import torch
 
 from pochette.boards.board import Demand
 from pochette.boards.cycles import Band
-from pochette.corpus.folder import FolderCorpus
 from pochette.engine.export import export
 from pochette.families import boards
 from pochette.lab import fit
 from pochette.lab.build import Ranges, golden_curve
 from pochette.lab.cost import EngineCost, weight_bytes
-from pochette.lab.evaluate import distance_to_held_out
-from pochette.lab.fit import PRECISIONS, Plan, Trial, plan
+from pochette.lab.fit import plan
+from pochette.lab.trials import PRECISIONS, Notes, Plan, Trial
 from pochette.models.ddsp import Ddsp, DdspModel
-from tests.corpora import notes_corpus
 
 RANGES = Ranges((110.0, 880.0), (-60.0, -10.0))
 
@@ -32,12 +31,6 @@ def tell(*_: Any) -> None:
 def model() -> DdspModel:
     torch.manual_seed(0)
     return Ddsp.sized("tiny", hidden=48, partials=12, noise_bands=9).build().eval()
-
-
-@pytest.fixture(scope="module")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> FolderCorpus:
-    """What was held out."""
-    return notes_corpus(tmp_path_factory.mktemp("corpus"))[1]
 
 
 def counted_by_parameters(limit: int) -> Any:
@@ -53,8 +46,8 @@ def test_the_border_is_found(model: DdspModel, monkeypatch: pytest.MonkeyPatch) 
     whole = weight_bytes(export(model, "fit"))
     monkeypatch.setattr(fit, "cost_on", counted_by_parameters(whole // 3))
     planned = plan(model, boards["daisy-seed"], RANGES, tell, precisions=("float32",))
-    chosen = planned.chosen
-    assert chosen is not None and chosen.fits and chosen.shares["RAM"] > 0.85
+    (chosen,) = planned.contenders
+    assert chosen.fits and chosen.shares["RAM"] > 0.85
     larger = [trial for trial in planned.trials if trial.keep > chosen.keep]
     assert larger and not any(trial.fits for trial in larger)
     # Nothing between the largest that fits and the smallest that does not was left untried for long.
@@ -65,7 +58,7 @@ def test_the_border_is_found(model: DdspModel, monkeypatch: pytest.MonkeyPatch) 
 def test_what_fits_whole_is_counted_once(model: DdspModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "cost_on", counted_by_parameters(10**9))
     planned = plan(model, boards["daisy-seed"], RANGES, tell)
-    assert len(planned.trials) == 1 and planned.chosen is not None and planned.chosen.keep == 1.0
+    assert len(planned.trials) == 1 and planned.contenders[0].keep == 1.0
 
 
 def test_where_nothing_fits_the_budget_and_its_factor_are_told(
@@ -74,7 +67,7 @@ def test_where_nothing_fits_the_budget_and_its_factor_are_told(
     monkeypatch.setattr(fit, "cost_on", counted_by_parameters(100))
     planned = plan(model, boards["daisy-seed"], RANGES, tell)
     # Whole and as small as can be, in every precision.
-    assert planned.chosen is None and not planned.contenders and len(planned.trials) == 2 * len(PRECISIONS)
+    assert not planned.contenders and len(planned.trials) == 2 * len(PRECISIONS)
     nearest = min(planned.trials, key=lambda trial: trial.shares["RAM"])
     assert nearest.precision == "int8" and nearest.keep < 1
     assert f"{nearest.shares['RAM']:.3g} times the RAM" in planned.broken()
@@ -99,31 +92,35 @@ def test_fewer_bits_are_tried_where_floats_would_be_trimmed(model: DdspModel, mo
     assert sum(trial.precision == "bfloat16" for trial in planned.trials) == 2
 
 
-def test_held_out_sound_decides_between_more_units_and_more_bits() -> None:
+def test_contenders_are_the_largest_of_each_precision() -> None:
     cost, fits = EngineCost("daisy-seed"), {"RAM": 0.9}
     floats = Trial(0.3, 300, fits, cost, "float32")
     bytes_ = Trial(0.9, 900, fits, cost, "int8")
     broken = Trial(0.95, 950, {"RAM": 1.1}, cost, "int8")
-    assert Plan("A board", (floats, broken, bytes_)).chosen is bytes_, "more units, where nothing was heard"
-    better = replace(floats, distance=4.0)
-    assert Plan("A board", (better, broken, replace(bytes_, distance=5.0))).chosen is better
-    assert Plan("A board", (better, broken, replace(bytes_, distance=3.0))).chosen != better
-    smaller = Trial(0.2, 200, fits, cost, "int8", 1.0)
-    assert Plan("A board", (better, smaller)).contenders == (better,), "fewer units and fewer bits"
+    assert Plan("A board", (floats, broken, bytes_)).contenders == (floats, bytes_)
+    smaller = Trial(0.2, 200, fits, cost, "int8")
+    assert Plan("A board", (floats, smaller)).contenders == (floats,), "fewer units and fewer bits"
 
 
-def test_contenders_are_heard_as_engines(
-    model: DdspModel, sounds: FolderCorpus, monkeypatch: pytest.MonkeyPatch
+def test_what_was_counted_before_a_stop_is_not_counted_again(
+    model: DdspModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Stopped at its fourth trial, the search goes on with that one, and finds what one that was not stopped finds."""
     whole = weight_bytes(export(model, "fit"))
-    monkeypatch.setattr(fit, "cost_on", counted_by_parameters(round(0.6 * whole)))
-    planned = fit.measured(plan(model, boards["daisy-seed"], RANGES, tell), model, sounds, tell)
-    floats, halves = planned.contenders
-    assert floats.distance is not None and halves.distance is not None and planned.chosen is not None
-    # All of the network in 16 bits is what torch plays, nearly.
-    assert halves.distance == pytest.approx(distance_to_held_out(model, sounds), rel=1e-3)
-    assert floats.distance != pytest.approx(halves.distance, rel=1e-3)
-    assert planned.chosen.distance == min(floats.distance, halves.distance)
+    count, counted = counted_by_parameters(round(0.6 * whole)), []
+
+    def cost_on(source: Any, board: Any, curve: Any) -> Any:
+        counted.append(source)
+        if len(counted) == 4:
+            raise KeyboardInterrupt
+        return count(source, board, curve)
+
+    monkeypatch.setattr(fit, "cost_on", cost_on)
+    with pytest.raises(KeyboardInterrupt):
+        plan(model, boards["daisy-seed"], RANGES, tell, notes=Notes(tmp_path / "fit.json", "it"))
+    gone_on = plan(model, boards["daisy-seed"], RANGES, tell, notes=Notes(tmp_path / "fit.json", "it"))
+    assert len(counted) == len(gone_on.trials) + 1
+    assert gone_on == plan(model, boards["daisy-seed"], RANGES, tell)
 
 
 def test_the_first_budget_to_break_is_the_worst() -> None:

@@ -16,6 +16,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
+from io import StringIO
 from itertools import pairwise
 from typing import Annotated, Any, Union
 
@@ -25,10 +26,12 @@ from pochette.cli.comparing import Compare
 from pochette.cli.console import Screen
 from pochette.cli.exporting import Export, Profile
 from pochette.cli.fitting import Fit
+from pochette.cli.interruption import heeded
 from pochette.cli.knowing import Doctor, List, Version
 from pochette.cli.making import Demo, Listen, Make
 from pochette.cli.playing import Play, Render, Verify
 from pochette.cli.training import Nothing, Reduce, Train, with_fields
+from pochette.cli.usage import overheard, usage_error
 from pochette.cli.verb import UsageError, Verb, quoted
 from pochette.errors import PochetteError, ToolError
 
@@ -80,18 +83,18 @@ def main(arguments: list[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     screen = Screen("--json" in given)
     verb: Verb | None = None
+    said = StringIO()
     try:
-        verb = parse(given)
+        with overheard() if screen.as_json else contextlib.nullcontext(StringIO()) as said:
+            verb = parse(given)
         # Whatever a library prints on its own must not spoil the one document.
-        with contextlib.redirect_stdout(sys.stderr) if screen.as_json else contextlib.nullcontext(), _quiet():
+        with contextlib.redirect_stdout(sys.stderr) if screen.as_json else contextlib.nullcontext(), _quiet(), heeded():
             answer = verb.run(screen)
         screen.answer(answer)
         return answer.exit_code
     except SystemExit as stop:  # tyro has said what it could not understand
         if stop.code and screen.as_json:
-            screen.document(
-                {"error": {"kind": "UsageError", "what": "The command line was not understood; see stderr."}}
-            )
+            screen.document({"error": usage_error(said.getvalue())})
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         screen.complain(_interruption(verb, given), "stopped")

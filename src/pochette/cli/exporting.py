@@ -11,8 +11,8 @@ from tyro.conf import Positional, arg
 
 from pochette.cli.console import Answer, Screen, folder_of, number, table, words
 from pochette.cli.verb import (
+    Restored,
     RunPath,
-    Stored,
     UsageError,
     Verb,
     building,
@@ -25,6 +25,7 @@ from pochette.cli.verb import (
 from pochette.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
+    from pochette.boards.board import Board
     from pochette.instrument import Instrument
     from pochette.measure.energy import Energy
     from pochette.models.model import Model
@@ -35,7 +36,7 @@ RATES_HZ = (4000, 384_000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile(Stored, Verb):
+class Profile(Restored, Verb):
     """What a run, an instrument or an untrained model costs, layer by layer; with --board, whether that fits it."""
 
     target: Annotated[Positional[str], arg(metavar="TARGET")]
@@ -57,6 +58,7 @@ class Profile(Stored, Verb):
         from pochette.measure import profile_model
 
         within("--sample-rate-hz", self.sample_rate_hz, *RATES_HZ)
+        self._check()
         board = boards[self.board] if self.board else None
         model, source, what = self._find(board.sample_rate_hz if board else None)
         counted = profile_model(model)
@@ -94,8 +96,6 @@ class Profile(Stored, Verb):
         if counted.unknown:
             parts.append(words(f"not counted: {', '.join(counted.unknown)}", "yellow"))
         verdict: list[str] = []
-        if self.power_meter is not None and board is None:
-            raise UsageError("--power-meter says what a board took.", remedy="Name it: --board daisy-seed.")
         if board is not None:
             import numpy as np
 
@@ -104,7 +104,7 @@ class Profile(Stored, Verb):
 
             rest = np.array([[knob.default for knob in model.controls]], np.float32)
             screen.say(f"compiling for {board.title} and counting...")
-            source = source or export(model, "profile", precision=self.precision)
+            source = source or export(model, "profile", precision=self.stored)
             cost = count(source, board, np.tile(rest, (30, 1)))
             energy = energy_of(source, board, rest, cost.instructions_per_second, self.power_meter)
             answer = cost.verdict(board, model.sample_rate_hz)
@@ -128,8 +128,24 @@ class Profile(Stored, Verb):
         following = command("profile", path if (path := Path(self.target)).exists() else self.target)
         following += " --board daisy-seed"
         if board is not None:
-            following = command("make", "SOUNDS", "--board", board.name)
+            following = self._following(board, bool(data["board"]["verdict"]["fits"]))
         return Answer(data, tuple(parts), (following,))
+
+    def _check(self) -> None:
+        """Refuse what concerns a board's engine where no board is named."""
+        for option, given, what in (
+            ("--power-meter", self.power_meter, "says what a board took"),
+            ("--precision", self.precision, "says how a board's engine is stored; the network is counted in floats"),
+        ):
+            if given is not None and not self.board:
+                raise UsageError(f"{option} {what}.", remedy="Name the board: --board daisy-seed.")
+
+    def _following(self, board: Board, fits: bool) -> str:
+        """The next command: `fit` where a run's model is too much for the board, `make` otherwise."""
+        if fits:
+            return command("make", "SOUNDS", "--board", board.name)
+        target = Path(self.target)
+        return command("fit", target if (target / "run.json").exists() else "RUN", "--board", board.name)
 
     def _find(self, board_rate_hz: int | None) -> tuple[Model, Any, str]:
         """The model meant, its engine if it is generated already, and what it is in words."""
@@ -141,7 +157,10 @@ class Profile(Stored, Verb):
             from pochette.instrument import load
 
             instrument = load(path)
-            return model_of(instrument), instrument.source, f"instrument {instrument.title}"
+            what, model = f"instrument {instrument.title}", model_of(instrument)
+            if self.precision in (None, instrument.precision):
+                return model, instrument.source, what
+            return model, None, f"{what}, its engine in {self.precision} instead of {instrument.precision}"
         if path.is_dir():
             check_run(path)
             model, phase = trained_model(path)
@@ -161,7 +180,7 @@ class Profile(Stored, Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Stored, Verb):
+class Export(Restored, Verb):
     """Turn a run into an instrument and wrap it for a world: a web page, or a folder of C."""
 
     source: RunPath
@@ -187,7 +206,7 @@ class Export(Stored, Verb):
         if self.source.is_file() or self.source.suffix == ".pochette":
             path, instrument = self.source, load(self.source)
             out = self.out or self.source.parent
-            if self.precision not in ("float32", instrument.precision):
+            if self.precision not in (None, instrument.precision):
                 raise UsageError(
                     f"This instrument's engine was built with --precision {instrument.precision}.",
                     where=str(path),
@@ -241,9 +260,9 @@ class Export(Stored, Verb):
                 "seed": run.seed,
                 "reduction": run.reduction or {},
             },
-            precision=self.precision,
+            precision=self.stored,
         )
-        if self.precision != "float32":
+        if self.stored != "float32":
             instrument = with_held_out(instrument, model, run)
         path = out / f"{instrument.name}.pochette"
         instrument.save(path)

@@ -63,6 +63,20 @@ class Stored:
     measured and told."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """The option of verbs that build engines, or take one that is built from a .pochette file."""
+
+    precision: Precision | None = None
+    """In how many bits the engine's large matrices are stored; int8 is a quarter of float32, and what rounding costs is
+    measured and told. By default that of a .pochette file, else float32."""
+
+    @property
+    def stored(self) -> Precision:
+        """What an engine is built in where there is none yet."""
+        return self.precision or "float32"
+
+
 def command(*arguments: object) -> str:
     """A command of pochette as it is typed in a shell."""
     typed = (_typed(part) if isinstance(part, Path) else str(part) for part in arguments)

@@ -3,19 +3,22 @@
 Counts depend on shapes and not on weights, so nothing is trained to find it: the model is trimmed at random, its engine
 generated, compiled for the board, emulated and counted. Budgets fall with the network's size, so bisection finds the
 border; the rest of an engine (synthesis) cannot be trimmed and may be what does not fit. Where all of it does not fit
-in floats, fewer bits are tried too, and held-out sounds decide between more units in fewer bits and fewer in floats.
+in floats, fewer bits are tried too. More units in fewer bits or fewer units in more: which loses less depends on the
+network and is not guessed, nor asked of what is not trained yet. Each contender is trained on, its engine plays
+held-out sounds, and the nearest is what is delivered.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
+import pochette
 from pochette.boards.board import Board
 from pochette.corpus.folder import FolderCorpus
 from pochette.engine.build import compile_wasm
@@ -33,14 +36,13 @@ from pochette.instrument import Instrument
 from pochette.lab.build import Ranges, golden_curve
 from pochette.lab.cost import EngineCost, count, time_on_host
 from pochette.lab.evaluate import engine_to_held_out
+from pochette.lab.trials import PRECISIONS, Notes, Plan, Trial
 from pochette.measure import profile_model
 from pochette.models.model import Model
 from pochette.reduce.choosing import Choice
 from pochette.reduce.structure import Structure
 from pochette.reduce.trimming import structure_of, trim_model
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16", "int8")
-"""The most exact first."""
 STEPS = 5
 """Bisections: the border is found to within a thirtieth of the way, on a logarithmic scale."""
 WORTH = 1.1
@@ -52,86 +54,10 @@ TIMED_SECONDS = 1.0
 Tell = Callable[[str, float, str], None]
 
 
-@dataclass(frozen=True)
-class Trial:
-    """An engine of one size and precision, counted for a board."""
-
-    keep: float
-    """Share of the network's multiply-accumulates."""
-    parameters: int
-    shares: dict[str, float]
-    """Of each budget, what it takes; see `Board.shares`."""
-    cost: EngineCost
-    precision: Precision = "float32"
-    """In which its large matrices are stored."""
-    distance: float | None = None
-    """Of its engine to held-out sounds, where it was played: of the trained network, cut by magnitude to this size but
-    not yet trained on; see `measured`."""
-
-    @property
-    def fits(self) -> bool:
-        """Whether every budget holds."""
-        return all(share <= 1.0 for share in self.shares.values())
-
-    @property
-    def tightest(self) -> tuple[str, float]:
-        """The budget that it takes most of, and how much."""
-        return max(self.shares.items(), key=lambda item: item[1])
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "fits": self.fits}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What was tried, and what came of it."""
-
-    board: str
-    trials: tuple[Trial, ...]
-    """The more exact precision first, within it the larger network first."""
-
-    @property
-    def contenders(self) -> tuple[Trial, ...]:
-        """The largest that fits in each precision, if it is larger than those of the more exact ones."""
-        found: list[Trial] = []
-        for precision in PRECISIONS:
-            fitting = [trial for trial in self.trials if trial.fits and trial.precision == precision]
-            best = max(fitting, key=lambda trial: trial.keep, default=None)
-            if best is not None and best.keep > max((trial.keep for trial in found), default=0.0):
-                found.append(best)
-        return tuple(found)
-
-    @property
-    def chosen(self) -> Trial | None:
-        """The contender nearest to held-out sounds, or the largest where none was heard; None if nothing fits."""
-        if any(trial.distance is not None for trial in self.contenders):
-            heard = [trial for trial in self.contenders if trial.distance is not None]
-            return min(heard, key=lambda trial: (trial.distance or 0.0, -trial.keep))
-        return self.contenders[-1] if self.contenders else None
-
-    def broken(self) -> str:
-        """Which budget the whole network breaks first, and by what factor the least broken trial still does.
-
-        Returns:
-            a sentence; empty if something fits.
-        """
-        if self.chosen:
-            return ""
-        whole = max(self.trials, key=lambda trial: (trial.keep, -PRECISIONS.index(trial.precision)))
-        least = min(self.trials, key=lambda trial: trial.tightest[1])
-        first, first_factor = whole.tightest
-        last, factor = least.tightest
-        stored = "" if least.precision == whole.precision else f" in {least.precision}"
-        return (
-            f"The whole model takes {first_factor:.3g} times the {first} that {self.board} allows; with "
-            f"{least.keep:.1%} of its network{stored} it still takes {factor:.3g} times the {last}."
-        )
-
-
 def plan(
-    model: Model, board: Board, ranges: Ranges, tell: Tell, *, precisions: Sequence[Precision] = PRECISIONS
-) -> Plan:
+    model: Model, board: Board, ranges: Ranges, tell: Tell, *, precisions: Sequence[Precision] = PRECISIONS,
+    notes: Notes | None = None,
+) -> Plan:  # fmt: skip
     """Find the largest network that fits a board, in floats and, if that is not all of it, in fewer bits.
 
     A less exact precision is followed only if it bears a larger network than the more exact ones before it.
@@ -142,6 +68,7 @@ def plan(
         ranges: of what it will be played with; a low note costs more than a high one where partials are made.
         tell: told of each trial.
         precisions: that may be used, the most exact first.
+        notes: where trials are kept, and taken from if they were counted before.
 
     Returns:
         every trial; boards without an emulator of their own are timed on this machine instead.
@@ -158,8 +85,13 @@ def plan(
 
     def tried(keep: float, precision: Precision) -> bool:
         tell("fit", len(trials) / most, f"{keep:.1%} of the network in {precision} on {board.title}")
-        trials.append(trial_of(model, board, keep, structure() if keep < 1.0 else None, curve, precision))
-        return trials[-1].fits
+        trial = None if notes is None else notes.find(keep, precision)
+        if trial is None:
+            trial = trial_of(model, board, keep, structure() if keep < 1.0 else None, curve, precision)
+            if notes is not None:
+                notes.add(keep, trial)
+        trials.append(trial)
+        return trial.fits
 
     for precision in precisions:
         if tried(1.0, precision):
@@ -174,41 +106,20 @@ def plan(
     return Plan(board.title, tuple(order))
 
 
-def measured(planned: Plan, model: Model, held_out: FolderCorpus, tell: Tell) -> Plan:
-    """Hear what each contender makes of held-out sounds, where there is more than one.
-
-    More units in fewer bits or fewer units in more: which loses less depends on the network and is not guessed. Each
-    contender's engine plays the trained network, cut to its size by magnitude. It is not trained on first, as that
-    would take as long as all the rest for each of them; training on wins back part of what cutting loses and little
-    of what rounding does, so that the measure leans towards more units. How far the one chosen is from held-out
-    sounds once it is trained is measured at the end.
+def notes_for(checkpoint: Path, board: Board, ranges: Ranges) -> Notes:
+    """Where the trials of a trained model on a board are kept: beside its checkpoint.
 
     Args:
-        planned: what fits.
-        model: trained.
-        held_out: the sounds.
-        tell: told of each contender.
+        checkpoint: of the model.
+        board: the machine.
+        ranges: of what it is played with.
 
     Returns:
-        the plan with the contenders' distances.
-
-    Raises:
-        ToolError: no compiler.
+        the notes, with what an earlier search left there.
     """
-    contenders = planned.contenders
-    if len(contenders) < 2:
-        return planned
-    structure = structure_of(model)
-    distances: dict[int, float] = {}
-    for number, trial in enumerate(contenders):
-        tell("hear", number / len(contenders), f"{trial.keep:.1%} of the network in {trial.precision}")
-        small = model
-        if trial.keep < 1.0:
-            small, _, _ = trim_model(model, macs=trial.keep * structure.matrix_macs(), structure=structure)
-        source = export(small, "heard", precision=trial.precision)
-        distances[id(trial)] = engine_to_held_out(source, small, held_out)
-    trials = (replace(trial, distance=distances.get(id(trial), trial.distance)) for trial in planned.trials)
-    return replace(planned, trials=tuple(trials))
+    told = repr((pochette.__version__, board, ranges)).encode()
+    identity = hashlib.sha256(told + checkpoint.read_bytes()).hexdigest()
+    return Notes(checkpoint.with_name(f"fit-{board.name}.json"), identity)
 
 
 def trial_of(
