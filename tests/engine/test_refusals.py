@@ -103,3 +103,83 @@ def test_a_single_number_goes_in_and_comes_out() -> None:
     engine = compile_engine(Twice().eval(), (torch.tensor(1.0),), name="twice")
     made = engine.process(np.float32(1.5))
     assert isinstance(made, np.ndarray) and made.shape == () and float(made) == 3.0
+
+
+class Without(nn.Module):
+    """Something without elements, beside what it was given."""
+
+    def __init__(self, run: Any, **parts: Any) -> None:
+        super().__init__()
+        self.run = run
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.run(self, x), x], 1)
+
+
+def _weight(*shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(shape))
+
+
+EMPTY: dict[str, Any] = {
+    "a layer of no outputs": lambda: Without(lambda m, x: m.out(x), out=nn.Linear(4, 0)),
+    "a product of no columns": lambda: Without(lambda m, x: x @ m.weight, weight=_weight(4, 0)),
+    "a product of no terms": lambda: Without(lambda m, x: x[:, :0] @ m.weight, weight=_weight(0, 3)),
+    "a norm of nothing": lambda: Without(lambda m, x: m.norm(x[:, :0]), norm=nn.LayerNorm(0)),
+    "a sorted nothing": lambda: Without(lambda m, x: x[:, :0].sort()[0]),
+    "a learnt nothing": lambda: Without(lambda m, x: m.weight, weight=_weight(2, 0)),
+    "no inputs": lambda: Without(lambda m, x: m.after(m.before(x)), before=nn.Linear(4, 0), after=nn.Linear(0, 3)),
+    "a filter of no channels": lambda: Without(
+        lambda m, x: torch.conv1d(x[None, :0], m.weight)[0, :, :2].mT, weight=_weight(2, 0, 1)
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("name", EMPTY)
+def test_what_has_no_elements_is_right_or_refused_by_its_place(name: str) -> None:
+    """PyTorch bears weights without elements: the C says the same, or the layer is named."""
+    torch.manual_seed(0)
+    module, x = EMPTY[name]().eval(), torch.randn(2, 4)
+    if name == "no inputs":
+        with pytest.raises(ExportError, match=r"of the shape .*0.*(?s:.)*where: .* in after"):
+            compile_engine(module, (x,))
+        return
+    made = compile_engine(module, (x,), name="nothing").process(x.numpy())
+    assert np.allclose(made, module(x).detach().numpy(), atol=1e-6)
+
+
+def test_a_parameter_that_is_written_is_no_output() -> None:
+    class Drifting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = nn.Module()
+            self.part.gain = nn.Parameter(torch.ones(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.part.gain.copy_(self.part.gain * 0.5)
+            return x * self.part.gain
+
+    with pytest.raises(
+        ExportError, match=r"writes into part\.gain, a parameter(?s:.)*where: part\n(?s:.)*register_buf"
+    ):
+        compile_engine(Drifting().eval(), (torch.zeros(1, 3),))
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_buffers_in_the_same_memory_are_named(overlap: bool) -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            kept = torch.zeros(1, 6)
+            self.one, self.two = nn.Module(), nn.Module()
+            self.one.register_buffer("past", kept)
+            self.two.register_buffer("past", kept[:, :3] if overlap else kept)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.one.past.copy_(0.5 * self.one.past + x)
+            return 2 * self.two.past
+
+    with pytest.raises(ExportError, match=r"one\.past and two\.past share their memory(?s:.)*where: one\n(?s:.)*clone"):
+        compile_engine(Shared().eval(), (torch.zeros(1, 6),))

@@ -137,13 +137,23 @@ class Emitter(Writer):
                 continue
             self.line(_comment(node if cluster is None else cluster.nodes))
             written = len(self.lines)
-            self._write(node, cluster)
+            try:
+                self._write(node, cluster)
+            except (ArithmeticError, ValueError, IndexError, RuntimeError):
+                self._check_sizes(node)
+                raise
             if len(self.lines) == written:
                 self.lines.pop()
 
+    def _check_sizes(self, node: Node) -> None:
+        """Refuse a node that has something without elements among what it reads and makes."""
+        for value in (*node.inputs(), *node.outputs):
+            if not value.size:
+                self.refuse(f"{node.op.split('.')[1]} with {value.path or value.name} of the shape {list(value.shape)}")
+
     def _write(self, node: Node, cluster: Cluster | None) -> None:
         """Write one node, or the loop that stands in its place."""
-        if id(node) in self._absorbed.skipped:
+        if id(node) in self._absorbed.skipped or not any(value.size for value in node.outputs):
             return
         if cluster is not None:
             self._write_cluster(cluster)

@@ -73,7 +73,25 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
             remedy="Write y = 2 * x instead of x.mul_(2), leave inplace=True out of a first layer, and keep state in "
             "buffers.",
         )
+    _check_writes(program)
     return _translate(program)
+
+
+def _check_writes(program: torch.export.ExportedProgram) -> None:
+    """Refuse a program that writes to what is learnt: a graph's parameters are constants."""
+    specs = program.graph_signature.output_specs
+    written = [str(spec.target) for spec in specs if spec.kind.name == "PARAMETER_MUTATION"]
+    if written:
+        raise ExportError(
+            f"The forward writes into {_listed(written)}, a parameter, which an engine stores as a constant.",
+            where=written[0].rpartition(".")[0] or "the outermost module",
+            remedy='State is a buffer: self.register_buffer("state", torch.zeros(...)), written with '
+            "self.state.copy_(...).",
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(names)
 
 
 def arguments_of(example_inputs: Any) -> tuple[Any, ...]:
@@ -118,11 +136,28 @@ def _explained(error: Exception, module: nn.Module, arguments: tuple[Any, ...]) 
         )
     if "mutated in the forward" in reason:
         return _hides_state(module, reason.removeprefix("Constant ").split()[0])
+    shared = _shared_buffers(module)
+    if shared:
+        return ExportError(
+            f"torch.export cannot follow a module in which {_listed(shared)} share their memory: {reason}",
+            where=shared[0].rpartition(".")[0] or where,
+            remedy="Register the buffer once, and let the others read it as an argument; or give each a copy of its "
+            "own, buffer.clone().",
+        )
     return ExportError(
         f"torch.export cannot follow this module: {reason}",
         where=where,
         remedy="Write its forward without branches on tensor values and without unknown Python objects.",
     )
+
+
+def _shared_buffers(module: nn.Module) -> list[str]:
+    """Names of buffers that lie in the memory of others; empty if there are none."""
+    places: dict[int, list[str]] = {}
+    for name, buffer in module.named_buffers(remove_duplicate=False):
+        if not nn.parameter.is_lazy(buffer) and buffer.numel():
+            places.setdefault(buffer.untyped_storage().data_ptr(), []).append(name)
+    return next((names for names in places.values() if len(names) > 1), [])
 
 
 def _hides_state(module: nn.Module, names: str) -> ExportError:

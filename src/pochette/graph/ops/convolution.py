@@ -186,6 +186,8 @@ class Convolution(Operator):
         """Fast kernels over one axis with a stored weight, simple loops for the rest."""
         call = self.call(node)
         padding = self.padding(node, call)
+        if not call.weight.size:
+            emitter.refuse(f"convolution with weights of the shape {list(call.weight.shape)}")
         if len(call.weight.shape) == 3 and call.stored:
             emitter.convolve(
                 call.x, node.output, call.weight, call.bias, call.stride[0], padding[0], call.dilation[0], call.groups,
