@@ -22,7 +22,7 @@ IN_C: dict[str, tuple[str, ...]] = {
     "test_ops_numbers": ("reduction", "normalisation", "attention", "products"),
     "test_ops_functions": ("pointwise", "more_pointwise"),
     "test_networks": ("convolution", "recurrent", "linear"),
-    "test_ops_signal": ("resampling", "lookup", "order", "spectral"),
+    "test_ops_signal": ("resampling", "lookup", "order", "spectral", "writes"),
 }
 """Test file to the files of `pochette.graph.ops` whose C it holds against torch, all of it."""
 

@@ -23,7 +23,8 @@ HEADERS = (
     "pc_attention.h", "pc_fourier.h", "pc_functions.h", "pc_index.h", "pc_multiply.h",
     "pc_norms.h", "pc_pool.h", "pc_reduce.h", "pc_running.h", "pc_softmax.h",
 )  # fmt: skip
-UNARY = ("sin", "cos", "atan", "expm1", "log1p", "erf", "gelu", "gelu_tanh", "mish", "log_sigmoid", "round", "floor",
+UNARY = ("sin", "cos", "atan", "asin", "acos", "asinh", "acosh", "atanh", "expm1",
+         "log1p", "erf", "gelu", "gelu_tanh", "mish", "log_sigmoid", "round", "floor",
          "ceil", "trunc", "sign", "abs")  # fmt: skip
 BINARY = ("remainder", "fmod", "atan2", "power")
 WRAPPERS = "\n".join(
@@ -40,6 +41,18 @@ WRAPPERS = "\n".join(
     ]
     + [
         """void t_fourier(float *y, const float *x, const float *table, int n, float *scratch);
+void t_numeric(float *y, const float *x, int n);
+void t_numeric(float *y, const float *x, int n)
+{
+    int i = 0;
+    for (; i + PC_WIDTH <= n; i += PC_WIDTH) pc_store(y + i, pc_vnumeric(pc_load(x + i), 1.5f, 2.5f, -3.5f));
+    for (; i < n; i++) y[i] = pc_numeric(x[i], 1.5f, 2.5f, -3.5f);
+}
+void t_foremost(float *y, uint32_t *place, const float *x, int n, int k, float sign);
+void t_foremost(float *y, uint32_t *place, const float *x, int n, int k, float sign)
+{
+    pc_foremost(y, place, x, n, k, 1, sign);
+}
 void t_fourier(float *y, const float *x, const float *table, int n, float *scratch)
 {
     pc_fourier_real(y, x, table, n, n, 1.0f, scratch);
@@ -84,6 +97,18 @@ BOTH = np.concatenate([-small, small])
         ("sin", BOTH, np.sin, 3e-7, 0),
         ("cos", spread(-8192, 8192), np.cos, 0, 2e-7),
         ("atan", spread(-50, 50), np.arctan, 3e-7, 0),
+        ("asin", spread(-1, 1), np.arcsin, 4e-7, 0),
+        ("asin", BOTH, np.arcsin, 4e-7, 0),
+        ("asin", np.array([-3e38, -2, 1.0000001, 9]), lambda x: np.arcsin(np.clip(x, -1, 1)), 4e-7, 0),
+        ("acos", spread(-1, 1), np.arccos, 4e-7, 4e-7),
+        ("acos", 1 - small, np.arccos, 4e-7, 0),
+        ("acos", np.array([-3e38, -2, 9]), lambda x: np.arccos(np.clip(x, -1, 1)), 4e-7, 0),
+        ("asinh", BOTH, np.arcsinh, 5e-7, 0),
+        ("asinh", spread(-1e4, 1e4), np.arcsinh, 5e-7, 0),
+        ("acosh", 1 + np.geomspace(1e-6, 1e4, 50_001), np.arccosh, 5e-7, 0),
+        ("acosh", np.array([-3e4, 0, 0.9, 1]), np.zeros_like, 0, 0),
+        ("atanh", BOTH[np.abs(BOTH) < 0.999999], np.arctanh, 5e-7, 0),
+        ("atanh", spread(-0.99999, 0.99999), np.arctanh, 5e-7, 0),
         ("expm1", BOTH, np.expm1, 4e-7, 0),
         ("expm1", spread(-20, 80), np.expm1, 4e-7, 0),
         ("log1p", small, np.log1p, 3e-7, 0),
@@ -126,6 +151,31 @@ def test_functions_of_two_numbers(library: ctypes.CDLL, name: str, exact: Callab
         for left, right in signs:
             assert function(left, right) == pytest.approx(float(exact(np.float64(left), np.float64(right))), 1e-6, 1e-6)
     assert function(-2.0, 3.0) == (-8.0 if name == "power" else pytest.approx(float(exact(-2.0, 3.0))))
+
+
+def test_tangents_of_no_area_are_held(library: ctypes.CDLL) -> None:
+    x = np.array([-3e38, -1, 1, 1.5], np.float32)
+    y = np.empty_like(x)
+    library.t_atanh(p(y), p(x), len(x))
+    assert (np.abs(y) <= 45).all() and (np.abs(y) > 40).all() and (np.sign(y) == np.sign(x)).all()
+
+
+def test_what_is_no_number_becomes_one(library: ctypes.CDLL) -> None:
+    x = np.resize(np.array([np.nan, np.inf, -np.inf, 1e-42, -2.5, 3e38, -np.nan], np.float32), 35)
+    y = np.empty_like(x)
+    library.t_numeric(p(y), p(x), len(x))
+    assert np.array_equal(y, np.nan_to_num(x, nan=1.5, posinf=2.5, neginf=-3.5))
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (9, 1), (9, 4), (9, 9), (64, 5)])
+def test_the_foremost_are_found_in_order(library: ctypes.CDLL, n: int, k: int) -> None:
+    rng = np.random.default_rng(n + k)
+    for sign in (1.0, -1.0):
+        x = rng.integers(-4, 5, n).astype(np.float32)
+        y, places = np.empty(k, np.float32), np.empty(k, np.uint32)
+        library.t_foremost(p(y), ctypes.c_void_p(places.ctypes.data), p(x), n, k, ctypes.c_float(sign))
+        wanted = np.argsort(-sign * x, kind="stable")[:k]
+        assert np.array_equal(places, wanted) and np.array_equal(y, x[wanted])
 
 
 @pytest.mark.parametrize("n", [2, 16, 31, 60, 97, 1024, 3 * 5 * 7 * 11, 44100, 65536])

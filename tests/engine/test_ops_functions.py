@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pochette.engine.compiled import compile_engine
+from pochette.engine.elsewhere import EngineElsewhere
 from pochette.layers.generator import uniform_noise
-from tests.engine.operator_cases import IN_C, Table, compiled, error_of, not_shown
+from tests.engine.operator_cases import IN_C, Expression, Table, calls, compiled, error_of, not_shown
 
 aten, z = torch.ops.aten, torch.view_as_complex
 
@@ -55,6 +58,18 @@ FUNCTIONS: Table = {
     "pow": (lambda x, y: (x.abs() + 0.1) ** y, X, X),
     "pow of a number": (lambda x: 2.0**x, X),
     "pow of negative numbers": (lambda x, y: x ** (2 * y).round(), (40,), (40,)),
+    **{f"power {power}": (lambda x, e=power: (x.sign() * (x.abs() + 0.5)) ** e, X)
+       for power in (-1, -2, -3, -7, 1, 5, 7, 16, -20)},
+    "power 17, by the logarithm": (lambda x: (0.5 * x) ** 17, X),
+    **{name: (lambda x, f=name: getattr(torch, f)(0.9 * torch.tanh(x)), X) for name in (
+        "asin", "acos", "atanh", "arcsin", "arccos", "arctanh", "asinh", "arcsinh",
+    )},
+    **{name: (lambda x, f=name: getattr(torch, f)(1 + x * x), X) for name in ("acosh", "arccosh")},
+    "nan_to_num": (lambda x: torch.nan_to_num(x, 1.0, 2.0, 3.0) + torch.nan_to_num(2 * x), X),
+    "clamp between tensors": (lambda x, y: torch.clamp(x, -y.abs(), y.abs()), X, X),
+    "clamp between tensors that cross": (lambda x, y: torch.clamp(x, y, -y), X, X),
+    "clamp, broadcast": (lambda x, y, w: torch.clamp(torch.clamp(x, min=y), max=w), X, (37,), (3, 1)),
+    "clamp at one side": (lambda x, y: aten.clamp_min(x, y) + aten.clamp_max(x, y) + aten.clamp_max(x, 0.3), X, X),
     "rsub": (lambda x, y: 1 - x + torch.rsub(x, y, alpha=2), X, X),
     "addcmul": (lambda x, y: torch.addcmul(x, x, y, value=0.3), X, X),
     "addcdiv": (lambda x, y: torch.addcdiv(x, x, y * y + 1, value=0.3), X, X),
@@ -107,6 +122,11 @@ COMPLEX: Table = {
     "length and angle": (lambda x: z(x).abs() + z(x).angle(), (50, 2)),
     "polar": (lambda x, y: torch.view_as_real(torch.polar(x.abs(), 3 * y)), (5,), (5,)),
     "complex exponential": (lambda x: torch.view_as_real(torch.exp(z(x))), (5, 2)),
+    **{f"complex sum over {axes}": (lambda x, a=axes: torch.view_as_real(z(x).sum(a)), (3, 4, 5, 2))
+       for axes in (0, 1, 2, (0, 2), (0, 1, 2))},
+    "complex sum of all": (lambda x: torch.view_as_real(z(x).sum()), (3, 4, 2)),
+    "complex mean": (lambda x: torch.view_as_real(z(x).mean(1, keepdim=True)), (3, 4, 5, 2)),
+    "mean of spectra": (lambda x: torch.fft.rfft(x).mean(0).abs(), (3, 16)),
     "a filter on the spectrum": (lambda x, h: torch.fft.irfft(torch.fft.rfft(x, 64) * torch.fft.rfft(h, 64)),
                                  (2, 32), (2, 33)),
     "phase vocoder": (lambda x: torch.fft.irfft(torch.polar(torch.fft.rfft(x).abs(), torch.fft.rfft(x).angle() * 2)),
@@ -127,3 +147,26 @@ def test_c_says_what_torch_says(name: str, made: Any) -> None:
 
 def test_no_c_lacks_a_case(made: Any) -> None:
     assert not_shown(IN_C["test_ops_functions"], made) == []
+
+
+def of_late(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """Functions whose C takes other ways on a processor without vectors than here."""
+    t, spectrum = 0.9 * torch.tanh(x), torch.fft.rfft(x)
+    return (
+        torch.asin(t) + torch.acos(t) + torch.atanh(t) + torch.asinh(x) + torch.acosh(1 + x * x),
+        (1 + t) ** -3 + t**7 + (0.5 * x) ** 17,
+        torch.clamp(torch.nan_to_num(x), -y.abs(), y[0]),
+        torch.view_as_real(spectrum.sum(-1) + spectrum.mean(0)[:1]),
+        *(part.float() for part in torch.topk(x, 3)),
+    )
+
+
+def test_they_say_the_same_on_an_emulated_board() -> None:
+    pytest.importorskip("ziglang")
+    pytest.importorskip("unicorn")
+    module = Expression(of_late)
+    first, *later = calls((X, X))
+    board = EngineElsewhere(compile_engine(module, first, name="late", board="daisy-seed"), "cortex-m7")
+    for call in (first, *later):
+        for mine, theirs in zip(board.process(*(x.numpy() for x in call)), module(*call), strict=True):
+            assert np.abs(mine - theirs.numpy()).max() <= 1e-5 * max(1.0, float(theirs.abs().max()))

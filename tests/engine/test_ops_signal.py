@@ -30,6 +30,12 @@ def interpolated(mode: str, **given: Any) -> Any:
     return lambda x: F.interpolate(x, mode=mode, **given)
 
 
+def _put(x: Tensor, left: Tensor, right: Tensor, y: Tensor) -> Tensor:
+    new = x.clone()
+    new[left, :, right] = y
+    return new
+
+
 RESAMPLING: Table = {
     "max pool": (lambda x: F.max_pool1d(x, 3), (2, 3, 11)),
     "max pool, padded": (lambda x: F.max_pool1d(x, 4, 2, 2), (2, 3, 11)),
@@ -87,10 +93,39 @@ LOOK_UP: Table = {
     "sort, falling": (lambda x: x.sort(descending=True)[0], (2, 7)),
     "places of sort": (lambda x: x.sort(dim=0, stable=True)[1].float(), (7, 2)),
     "argsort": (lambda x: x.argsort(-1, descending=True).float(), (2, 7)),
+    "topk": (lambda x: torch.topk(x, 3)[0], (4, 9)),
+    "topk inside": (lambda x: torch.topk(x, 2, 1)[0] * torch.topk(x, 2, 1, largest=False)[0], (2, 7, 3)),
+    "topk, all": (lambda x: torch.topk(x, 9)[0], (4, 9)),
+    "places of topk": (lambda x: torch.topk(x, 3, largest=False)[1].float(), (4, 9)),
     "distances": (torch.cdist, (2, 3, 4), (2, 5, 4)),
     "distances, broadcast": (torch.cdist, (2, 3, 4), (5, 4)),
     "nearest of a codebook": (lambda x, w: w[torch.cdist(x, w).argmin(-1)], (3, 4), (6, 4)),
 }
+WRITES: Table = {
+    "index_copy": (lambda x, y, n: x.index_copy(1, places(n, 5), y), (2, 5, 3), (2, 4, 3), (4,)),
+    "index_copy of one axis": (lambda x, y, n: x.index_copy(0, places(n, 5), y), (5,), (4,), (4,)),
+    "index_add": (lambda x, y, n: x.index_add(-1, places(n, 3), y), (2, 5, 3), (2, 5, 4), (4,)),
+    "index_fill": (lambda x, n: x.index_fill(1, places(n, 5), -0.5), (2, 5, 3), (2,)),
+    "index_fill with a tensor": (lambda x, y, n: x.index_fill(1, places(n, 5), y.sum()), (2, 5, 3), (3,), (2,)),
+    "index_put": (lambda x, y, n: x.index_put((places(n, 2), places(n, 5)), y), (2, 5, 3), (4, 3), (4,)),
+    "index_put, broadcast": (lambda x, y, n: x.index_put((places(n, 2),), y), (2, 5, 3), (5, 1), (4,)),
+    "index_put, added": (lambda x, y, n: x.index_put((places(n, 2),), y, True), (2, 5, 3), (4, 1, 3), (4,)),
+    "index_put apart": (lambda x, y, n: _put(x, places(n, 2), places(n, 3), y), (2, 5, 3), (4, 5), (4,)),
+    "index_put of numbers that meet": (
+        lambda x, y, n: x.index_put((places(n, 2), places(n[:, :1], 5)), y), (2, 5, 3), (4, 6, 3), (4, 6),
+    ),
+    "index_put of whole numbers": (
+        lambda x, n: (9 * x).long().index_put((places(n, 5),), torch.tensor(-7)).float(), (5, 3), (2,),
+    ),
+    "index_put by flags": (lambda x, y: x.index_put((y > 0,), torch.tensor(0.5)), (3, 4), (3, 4)),
+    "scatter": (lambda x, y, n: x.scatter(1, places(n, 5), y), (2, 5, 3), (2, 4, 3), (2, 4, 3)),
+    "scatter of less": (lambda x, y, n: x.scatter(1, places(n, 5), y), (2, 5, 3), (2, 4, 3), (1, 2, 2)),
+    "scatter of a number": (lambda x, n: x.scatter(-1, places(n, 3), 2.5), (2, 5, 3), (2, 5, 1)),
+    "scatter of flags of numbers": (lambda x: torch.zeros(2, 5).scatter(1, x.argmax(1, True), 1.0) + x, (2, 5)),
+    "scatter_add": (lambda x, y, n: x.scatter_add(1, places(n, 5), y), (2, 5, 3), (2, 9, 3), (2, 9, 3)),
+    "counts in bins": (lambda x: torch.zeros(6, dtype=torch.long).scatter_add(
+        0, places(x, 6), torch.ones(40, dtype=torch.long)).float(), (40,)),
+}  # fmt: skip
 RUNNING: Table = {
     "cumsum": (lambda x: x.cumsum(-1), (2, 1000)),
     "cumsum inside": (lambda x: x.cumsum(1), (2, 50, 19)),
@@ -129,7 +164,7 @@ SPECTRA: Table = {
     ),
     "istft": (lambda x: torch.istft(pairs(x), 16, 8, window=WINDOW, length=70), (2, 9, 10, 2)),
 }  # fmt: skip
-CASES: Table = {**RESAMPLING, **LOOK_UP, **RUNNING, **SPECTRA}
+CASES: Table = {**RESAMPLING, **LOOK_UP, **WRITES, **RUNNING, **SPECTRA}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +188,7 @@ def test_no_c_lacks_a_case(made: Any) -> None:
         (lambda x: F.max_pool3d(x[None], 2), "more than two axes"),
         (lambda x: F.max_pool1d(x, 2, return_indices=True)[1].float(), "the places of the largest"),
         (lambda x: torch.cdist(x, x, p=1.0), "order 1"),
-        (lambda x: torch.topk(x, 2)[0], "topk"),
+        (lambda x: torch.topk((9 * x).long(), 2)[0].float(), "the foremost of whole"),
         (lambda x: x[x > 0], "depends on the values"),
         (lambda x: x + torch.rand(3, 4), "random numbers"),
         (lambda x: torch.stft(x.flatten(), 4, 2, window=x[0, 0], return_complex=True).abs(), "window"),

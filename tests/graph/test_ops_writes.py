@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pochette.graph.capture import capture
+from pochette.graph.operator import Cost
 from pochette.graph.units import units_of
 from pochette.reduce import trim
 from tests.graph.trimmed import Network, check, cost
@@ -85,6 +86,39 @@ def network(run: Run) -> Network:
     )
 
 
+NUMBERS = torch.tensor([4, 0, 7])
+
+
+def index_copied(y: Tensor, z: Tensor) -> Tensor:
+    return y.index_copy(2, NUMBERS, z[:, :, :3])
+
+
+def index_added(y: Tensor, z: Tensor) -> Tensor:
+    return y.index_add(2, NUMBERS, z[:, :, :3])
+
+
+def index_filled(y: Tensor, z: Tensor) -> Tensor:
+    return z + y.index_fill(2, NUMBERS, 0.0)
+
+
+def put(y: Tensor, z: Tensor) -> Tensor:
+    y[:, :, NUMBERS] = z[:, :, :3]
+    return y
+
+
+def put_apart(y: Tensor, z: Tensor) -> Tensor:
+    y[torch.tensor([0, 1]), :, NUMBERS[:2]] = z[:, :, 3]
+    return y
+
+
+def scattered(y: Tensor, z: Tensor) -> Tensor:
+    return y.scatter(2, NUMBERS.expand(2, 12, 3), z)
+
+
+def scatter_added(y: Tensor, z: Tensor) -> Tensor:
+    return y.scatter_add(2, NUMBERS.expand(2, 12, 3), z)
+
+
 # Units of each family.
 WRITES: dict[str, tuple[Run, dict[str, int]]] = {
     "along time": (along_time, {"one": 12}),
@@ -98,6 +132,13 @@ WRITES: dict[str, tuple[Run, dict[str, int]]] = {
     # Channel c of `two` goes with c + 6, and with c of `one`, which is written over; the others of `one` are free.
     "half the channels": (half_the_channels, {"one": 6, "one#2": 6}),
     "some channels added": (some_channels_added, {"one": 12}),
+    "index_copy": (index_copied, {"one": 12}),
+    "index_add": (index_added, {"one": 12}),
+    "index_fill": (index_filled, {"one": 12}),
+    "index_put": (put, {"one": 12}),
+    "index_put apart": (put_apart, {"one": 12}),
+    "scatter": (scattered, {"one": 12}),
+    "scatter_add": (scatter_added, {"one": 12}),
 }
 
 
@@ -105,12 +146,32 @@ WRITES: dict[str, tuple[Run, dict[str, int]]] = {
 def test_written_is_cut_like_masked(name: str) -> None:
     run, families = WRITES[name]
     graph = check(network(run), torch.randn(2, 2, 20), expected=families)
-    assert any("scatter" in node.op for node in graph.nodes)
+    assert any("scatter" in node.op or "index_" in node.op for node in graph.nodes)
     for op in {node.op.removeprefix("aten.") for node in graph.nodes if node.op in (COPY, *SCATTERS)}:
         assert cost(graph, op).pointwise == cost(graph, op).macs == 0
 
 
 COPY, SCATTERS = "aten.copy.default", ("aten.slice_scatter.default", "aten.select_scatter.default")
+
+
+@pytest.mark.parametrize(
+    ("run", "op", "additions"),
+    [
+        (index_copied, "index_copy.default", 0),
+        (index_added, "index_add.default", 2 * 12 * 3),
+        (index_filled, "index_fill.int_Scalar", 0),
+        (put, "index_put.default", 0),
+        (scatter_added, "scatter_add.default", 2 * 12 * 3),
+    ],
+)
+def test_additions_alone_are_counted(run: Run, op: str, additions: int) -> None:
+    graph = capture(network(run), (torch.randn(2, 2, 20),))
+    assert cost(graph, op) == Cost(pointwise=additions)
+
+
+def test_numbered_channels_stay_whole() -> None:
+    units = units_of(capture(network(lambda y, z: y.index_copy(1, NUMBERS, z[:, :3])), (torch.randn(1, 2, 20),)))
+    assert units.families == () and units.kept["one.weight:0"] == "written by number"
 
 
 def test_every_other_channel_stays_whole() -> None:

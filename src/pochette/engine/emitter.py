@@ -43,6 +43,8 @@ class Emitter(Writer):
     """Stores matrices in fewer bits."""
     histories: dict[int, History] = field(default_factory=dict)
     """Id of a concatenation's node to the line of memory in whose place it stands."""
+    sane: set[int] = field(default_factory=set)
+    """Ids of values that are states' memory and take in nothing but what was cleaned."""
     _uses: Counter[int] = field(default_factory=Counter)
     _made_in: dict[int, str] = field(default_factory=dict)
     """Id of a value to the group of the node that made it."""
@@ -250,7 +252,7 @@ class Emitter(Writer):
             self.group = self._made_in.get(id(value), "")
             if value.dtype.is_floating_point:
                 self.assign(self.view(state), sources[path], value.shape)
-                if id(value) not in bounded:
+                if id(value) not in bounded | self.sane:
                     place = f"s->{state_name(state)}"
                     self.line(f"pc_clean({place}, {place}, {value.size});")
             else:

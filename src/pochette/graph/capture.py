@@ -144,11 +144,10 @@ def _explained(error: Exception, module: nn.Module, arguments: tuple[Any, ...]) 
             remedy="Register the buffer once, and let the others read it as an argument; or give each a copy of its "
             "own, buffer.clone().",
         )
-    return ExportError(
-        f"torch.export cannot follow this module: {reason}",
-        where=where,
-        remedy="Write its forward without branches on tensor values and without unknown Python objects.",
-    )
+    remedy = "Write its forward without branches on tensor values and without unknown Python objects."
+    if "extract specialized integer" in reason:  # x[:, i] of a tensor i without axes, which Python makes a number of
+        remedy = "Index with tensors of one axis: x[:, i.view(1)] in place of x[:, i], x.index_copy_(1, i.view(1), y)."
+    return ExportError(f"torch.export cannot follow this module: {reason}", where=where, remedy=remedy)
 
 
 def _shared_buffers(module: nn.Module) -> list[str]:

@@ -1,7 +1,10 @@
 /* More functions of one number, a vector of them at a time; the single ones take the same way, so that they say the same.
 
    Errors are relative to the result unless said otherwise, on all floats that a network meets (-1e4 to 1e4). Polynomials
-   are fitted by iterated weighted least squares. */
+   are fitted by iterated weighted least squares.
+
+   What stands in pc_math.h: exponentials 2e-7, held between e^-87 = 1.65e-38 and e^88 = 1.65e38 where the true ones go on
+   to 0 and to infinity; logarithms 2e-7, that of 0 and of negative numbers the one of 1.18e-38, which is -87.3. */
 #ifndef PC_FUNCTIONS_H
 #define PC_FUNCTIONS_H
 #include "pc_simd.h"
@@ -79,6 +82,12 @@ PC_INLINE pc_v pc_vatan2(pc_v y, pc_v x)
 }
 PC_INLINE pc_v pc_vatan(pc_v x) { return pc_vatan2(x, pc_splat(1.0f)); }
 
+/* The angle of a sine, and of a cosine: as the point's above, whose other side is exact near 1: 4e-7, absolute near the
+   cosine of a quarter turn. Beyond -1 and 1, where there is no angle, that of -1 or 1. */
+PC_INLINE pc_v pc_vother_side(pc_v x) { return pc_vsqrt(pc_vmax((1.0f - x) * (1.0f + x), pc_splat(0.0f))); }
+PC_INLINE pc_v pc_vasin(pc_v x) { return pc_vatan2(x, pc_vother_side(x)); }
+PC_INLINE pc_v pc_vacos(pc_v x) { return pc_vatan2(pc_vother_side(x), x); }
+
 /* e^x - 1 and log(1 + x), with all digits near 0: 3e-7. */
 PC_INLINE pc_v pc_vexpm1(pc_v x)
 {
@@ -93,6 +102,33 @@ PC_INLINE pc_v pc_vlog1p(pc_v x)
 {
     const pc_v whole = 1.0f + x;
     return pc_vlog(whole) - ((whole - 1.0f) - x) / whole;
+}
+
+/* Areas of hyperbolic sines, cosines (of 1 and more; 0 below) and tangents (between -1 and 1; at most 45 elsewhere): 5e-7,
+   by that logarithm, so that small ones keep their digits. */
+PC_INLINE pc_v pc_vasinh(pc_v x)
+{
+    const pc_v a = pc_vabs(x), area = pc_vlog1p(a + a * a / (1.0f + pc_vsqrt(a * a + 1.0f)));
+    return pc_pick(x < 0.0f, -area, area);
+}
+PC_INLINE pc_v pc_vacosh(pc_v x)
+{
+    const pc_v over = pc_vmax(x - 1.0f, pc_splat(0.0f));
+    return pc_vlog1p(over + pc_vsqrt(over * (over + 2.0f)));
+}
+PC_INLINE pc_v pc_vatanh(pc_v x)
+{
+    const pc_v a = pc_vmin(pc_vabs(x), pc_splat(1.0f)), left = pc_vmax(1.0f - a, pc_splat(1.0e-38f));
+    const pc_v area = 0.5f * pc_vlog1p(2.0f * a / left);
+    return pc_pick(x < 0.0f, -area, area);
+}
+
+/* Other numbers for what is none and for infinities, told by the bits, since fast arithmetic knows neither. */
+PC_INLINE pc_v pc_vnumeric(pc_v x, float none, float most, float least)
+{
+    const pc_i bits = pc_as_int(x), size = bits & 0x7FFFFFFF;
+    const pc_v infinite = pc_pick(bits < 0, pc_splat(least), pc_splat(most));
+    return pc_pick(size > 0x7F800000, pc_splat(none), pc_pick(size == 0x7F800000, infinite, x));
 }
 
 /* 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x: 3e-7. */
@@ -164,6 +200,11 @@ PC_ALSO_SINGLE(trunc)
 PC_ALSO_SINGLE(sin)
 PC_ALSO_SINGLE(cos)
 PC_ALSO_SINGLE(atan)
+PC_ALSO_SINGLE(asin)
+PC_ALSO_SINGLE(acos)
+PC_ALSO_SINGLE(asinh)
+PC_ALSO_SINGLE(acosh)
+PC_ALSO_SINGLE(atanh)
 PC_ALSO_SINGLE(expm1)
 PC_ALSO_SINGLE(log1p)
 PC_ALSO_SINGLE(erf)
@@ -182,6 +223,10 @@ PC_ALSO_SINGLE_OF_TWO(power)
 PC_INLINE float pc_softplus(float x, float beta, float threshold)
 {
     return pc_first(pc_vsoftplus(pc_splat(x), beta, threshold));
+}
+PC_INLINE float pc_numeric(float x, float none, float most, float least)
+{
+    return pc_first(pc_vnumeric(pc_splat(x), none, most, least));
 }
 PC_INLINE float pc_elu(float x, float alpha, float scale, float input_scale)
 {

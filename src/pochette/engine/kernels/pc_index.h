@@ -38,6 +38,24 @@ PC_KERNEL void pc_sort(float *y, uint32_t *place, const float *x, int n, int ste
     }
 }
 
+/* The k largest of a row's n numbers, `step` apart, or the smallest if sign is -1, the foremost first, and where each
+   stood; of equal ones the earlier counts as larger. Each number is put where it belongs among those found so far. */
+PC_KERNEL void pc_foremost(float *y, uint32_t *place, const float *x, int n, int k, int step, float sign)
+{
+    for (int i = 0; i < n; i++) {
+        const float v = x[i * step];
+        int at = i < k ? i : k;
+        while (at > 0 && v * sign > y[(at - 1) * step] * sign) at--;
+        if (at == k) continue;
+        for (int j = i < k ? i : k - 1; j > at; j--) {
+            y[j * step] = y[(j - 1) * step];
+            place[j * step] = place[(j - 1) * step];
+        }
+        y[at * step] = v;
+        place[at * step] = (uint32_t)i;
+    }
+}
+
 /* Euclidean distance of two points. */
 PC_INLINE float pc_distance(const float *a, const float *b, int n)
 {

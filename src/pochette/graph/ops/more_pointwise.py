@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
 from pochette.graph.loops import Operand, broadcast_strides, loop, strides_of
-from pochette.graph.operator import Chain, Cost, Part, describe
+from pochette.graph.operator import Chain, Cost, Part, describe, operators
 from pochette.graph.ops.pointwise import Elementwise, Pointwise, literal_as_vector
 
 if TYPE_CHECKING:
@@ -65,6 +65,47 @@ class MaskedFill(Function):
             number = max(-FARTHEST, min(FARTHEST, float(number)))
         filled = Node(node.op, (x, flag, number), node.outputs, node.layer)
         return super().chain(filled, emitter)
+
+
+class NanToNum(Function):
+    """Numbers in the place of what is none, and of infinities."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x, *numbers: f"pc_@numeric({x}, {', '.join(numbers)})", 4)
+
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """The farthest floats stand for infinities that nothing is said of."""
+        x, *given = node.args
+        found = (
+            number if number is not None else other for number, other in zip(given, (0, _MOST, -_MOST), strict=True)
+        )
+        filled = (max(-_MOST, min(_MOST, float(number))) for number in found)
+        return super().chain(Node(node.op, (x, *filled), node.outputs, node.layer), emitter)
+
+
+_MOST = 3.4028234663852886e38
+"""The largest float."""
+
+
+class ClampBetween(Function):
+    """Held within bounds that are tensors, either of which may be missing; where they cross, the upper one counts."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: x)
+
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """Comparisons with the bounds there are."""
+        x, *given = node.args
+        bounds = {"clamp_min": ("max",), "clamp_max": ("min",)}.get(node.op.split(".")[1], ("max", "min"))
+        pairs = [(name, bound) for name, bound in zip(bounds, given, strict=False) if bound is not None]
+
+        def held(x: str, *limits: str) -> str:
+            for (name, _), limit in zip(pairs, limits, strict=True):
+                x = f"pc_@{name}({x}, {limit})"
+            return x
+
+        values = (x, *(bound for _, bound in pairs))
+        return Function(held, len(values)).chain(Node(node.op, values, node.outputs, node.layer), emitter)
 
 
 class Copy(Pointwise):
@@ -148,6 +189,9 @@ def _rest(args: tuple[str, ...]) -> str:
 
 for _name in ("sin", "cos", "atan", "erf", "expm1", "log1p", "round", "floor", "ceil", "trunc", "sign", "mish"):
     _function(_name)
+for _name in ("asin", "acos", "asinh", "acosh", "atanh"):
+    _function(_name)
+    describe(f"aten.{_name.replace('a', 'arc', 1)}.default", operator=operators[f"aten.{_name}.default"])
 _function("fix", "trunc")
 _function("absolute", "abs")
 _function("atan2", operands=2)
@@ -197,6 +241,8 @@ describe("aten.addcdiv.default", operator=Function(lambda x, a, b, value: f"{x} 
 describe("aten.lerp.Scalar", "aten.lerp.Tensor", operator=Function(lambda a, b, w: f"{a} + {w} * ({b} - {a})", 3))
 describe("aten.hypot.default", operator=Function(lambda a, b: f"pc_@sqrt({a} * {a} + {b} * {b})", 2))
 describe("aten.copy.default", operator=Copy())
+describe("aten.nan_to_num.default", operator=NanToNum())
+describe("aten.clamp.Tensor", "aten.clamp_min.Tensor", "aten.clamp_max.Tensor", operator=ClampBetween())
 describe("aten.masked_fill.Scalar", "aten.masked_fill.Tensor", operator=MaskedFill())
 describe("aten.div.Tensor_mode", "aten.div.Scalar_mode", operator=Divided())
 describe("aten.floor_divide.default", operator=Function(lambda a, b: f"pc_@floor({a} / {b})", 2))

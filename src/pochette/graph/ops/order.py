@@ -9,6 +9,7 @@ from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node
 from pochette.graph.loops import Operand, broadcast_strides, loop, strides_of, whole
 from pochette.graph.operator import Cost, Operator, describe
+from pochette.graph.ops.resampling import fixed
 
 if TYPE_CHECKING:
     from pochette.engine.emitter import Emitter
@@ -57,6 +58,44 @@ class Sort(Operator):
         )
 
 
+class Foremost(Sort):
+    """Some of the largest numbers along an axis, or of the smallest, the foremost first, and where they stood."""
+
+    def cost(self, node: Node) -> Cost:
+        """Each number is compared with the last of those found so far, at least."""
+        return Cost(pointwise=node.args[0].size)
+
+    def axis(self, node: Node) -> int:
+        """The axis that is sorted."""
+        return int(node.args[2]) % max(len(node.args[0].shape), 1)
+
+    def couple(self, node: Node, coupling: Coupling) -> None:
+        """The sorted axis stays whole, and the new one; the others pass."""
+        axes, reason = coupling.axes(node.args[0]), f"{node.op} tells its indices apart"
+        if axes:
+            coupling.freeze_labels(axes[self.axis(node)], reason)
+            axes[self.axis(node)] = fixed(coupling, node.output.shape[self.axis(node)], reason)
+        for output in node.outputs:
+            coupling.set(output, axes)
+
+    def emit(self, node: Node, emitter: Emitter) -> None:
+        """A kernel call a row."""
+        x, k, axis, largest = node.args[0], node.args[1], self.axis(node), node.args[3]
+        if whole(emitter, x) or x.dtype.is_complex:
+            emitter.refuse("the foremost of whole or complex numbers")
+        shape = x.shape or (1,)
+        n, inner = shape[axis], prod(shape[axis + 1 :])
+        values, places, source = emitter.ref(node.outputs[0]), emitter.ref(node.outputs[1]), emitter.ref(x)
+        sizes = f"{n}, {k}, {inner}, {'1.0f' if largest else '-1.0f'}"
+        emitter.need("pc_index.h")
+        loop(
+            emitter,
+            [x.size // (n * inner), inner],
+            [Operand(values, (k * inner, 1)), Operand(source, (n * inner, 1))],
+            lambda i, j: f"pc_foremost({values} + {i}, {places} + {i}, {source} + {j}, {sizes});",
+        )
+
+
 class Distances(Operator):
     """Euclidean distances of every point of one set to every point of another."""
 
@@ -93,4 +132,5 @@ class Distances(Operator):
 
 
 describe("aten.sort.default", "aten.sort.stable", "aten.argsort.default", operator=Sort())
+describe("aten.topk.default", operator=Foremost())
 describe("aten.cdist.default", operator=Distances())

@@ -86,7 +86,7 @@ def _scaled(operator: str) -> Callable[..., str]:
 
 
 class Power(Pointwise):
-    """A fixed power: products for small whole exponents, which negative numbers have too, else by the logarithm."""
+    """A fixed power: products for whole exponents, which negative numbers have too, else by the logarithm."""
 
     def __init__(self) -> None:
         super().__init__(lambda a, e: f"pc_@exp({e} * pc_@log({a}))", operands=2, transcendental=2)
@@ -94,23 +94,45 @@ class Power(Pointwise):
     def cost(self, node: Node) -> Cost:
         """Products, or a logarithm, a product and an exponential, an element."""
         exponent, size = node.args[1], node.output.size
-        if exponent in _PRODUCTS:
-            return Cost(pointwise=(int(exponent) - 1) * size)
+        if _is_product(exponent):
+            products = abs(int(exponent))
+            squared = products.bit_length() + products.bit_count() - 2
+            return Cost(pointwise=(squared + (exponent < 0)) * size)
         return Cost(pointwise=size, transcendental=2 * size)
 
     def chain(self, node: Node, emitter: Emitter) -> Chain | None:
-        """Products, or the logarithm; none for another whole exponent, which that would answer wrongly below zero."""
+        """Products, or the logarithm, which minds the sign where the exponent is whole."""
         exponent = node.args[1]
-        if exponent in _PRODUCTS:
-            return Pointwise(lambda a, e: " * ".join([a] * int(exponent)), operands=2).chain(node, emitter)
-        return None if float(exponent).is_integer() else super().chain(node, emitter)
+        if _is_product(exponent):
+            product = _product(abs(int(exponent)))
+            over = (lambda a, e: f"1.0f / ({product(a)})") if exponent < 0 else lambda a, e: product(a)
+            return Pointwise(over, operands=2).chain(node, emitter)
+        if float(exponent).is_integer():
+            emitter.need("pc_functions.h")
+            signed = Pointwise(lambda a, e: f"pc_@power({a}, {literal_as_vector(e)})", operands=2)
+            return signed.chain(node, emitter)
+        return super().chain(node, emitter)
 
     def emit(self, node: Node, emitter: Emitter) -> None:
-        """Refused."""
-        emitter.refuse(f"the power {node.args[1]}")
+        """Refused: powers of whole or complex numbers."""
+        emitter.refuse(f"the power {node.args[1]} of {node.args[0].dtype}")
 
 
-_PRODUCTS = (2, 3, 4)
+_MOST = 16
+"""Powers up to so high are written out as products; the error of each is half a digit."""
+
+
+def _is_product(exponent: float) -> bool:
+    """Whether a power is written out as products."""
+    return float(exponent).is_integer() and 1 <= abs(exponent) <= _MOST
+
+
+def _product(times: int) -> Callable[[str], str]:
+    """C of so many factors, by squares of squares; compilers take what stands there twice for one."""
+    if times == 1:
+        return lambda a: a
+    half, odd = _product(times // 2), times % 2
+    return lambda a: f"({half(a)}) * ({half(a)})" + (f" * {a}" if odd else "")
 
 
 def _binary(name: str, symbol: str) -> None:
@@ -164,9 +186,13 @@ class Clamp(Pointwise):
     def __init__(self) -> None:
         super().__init__(lambda a: a, operands=1)
 
+    def bounds(self, node: Node) -> tuple[Any, Any]:
+        """The lower and the upper one, None where there is none."""
+        return (*node.args, None)[1:3]
+
     def chain(self, node: Node, emitter: Emitter) -> Chain | None:
         """Comparisons with the bounds there are; none for bounds that are computed."""
-        _, low, high = (*node.args, None)[:3]
+        low, high = self.bounds(node)
         if any(isinstance(bound, Value) for bound in (low, high)):
             return None
         below = (lambda a: a) if low is None else lambda a: f"pc_@max({a}, {literal_as_vector(emitter.number(low))})"
@@ -174,7 +200,16 @@ class Clamp(Pointwise):
         return Pointwise(lambda a: above(below(a)), operands=1).chain(node, emitter)
 
 
+class ClampMost(Clamp):
+    """Held below a fixed bound."""
+
+    def bounds(self, node: Node) -> tuple[Any, Any]:
+        """None, and the one there is."""
+        return None, node.args[1]
+
+
 describe("aten.clamp.default", "aten.clamp_min.default", operator=Clamp())
+describe("aten.clamp_max.default", operator=ClampMost())
 describe("aten.pow.Tensor_Scalar", operator=Power())
 
 

@@ -10,7 +10,7 @@ import torch
 
 from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
-from pochette.graph.loops import Operand, broadcast_strides, contiguous, fill, loop, strides_of, whole
+from pochette.graph.loops import Operand, broadcast_strides, contiguous, fill, lay, loop, parted, strides_of, whole
 from pochette.graph.operator import Cost, Operator, describe
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ class Reduction(Operator):
         if name in ("var", "std", "var_mean", "std_mean"):
             self._spread(node, emitter)
             return
+        if x.dtype.is_complex and name in ("sum", "mean"):
+            self._pairs(node, emitter)
+            return
         kernel = KERNELS.get(_order(node) if "norm" in name else name)
         if kernel is None or x.dtype.is_complex or (name in ("any", "all") and x.dtype != torch.bool):
             emitter.refuse(f"{name} of {x.dtype} with {node.args[1:]}")
@@ -108,6 +111,21 @@ class Reduction(Operator):
         emitter.line(f"pc_variance({made}, {mean}, {source}, {outer}, {n}, {inner}, {weight});")
         if name.startswith("std"):
             _each(emitter, out.size, lambda i: f"({made})[{i}] = pc_root(({made})[{i}]);")
+
+    def _pairs(self, node: Node, emitter: Emitter) -> None:
+        """Sums and means of complex numbers: those of their parts."""
+        x, out, axes = node.args[0], node.output, self.axes(node)
+        emitter.own(out, out.size)
+        order = [*(axis for axis in range(len(x.shape)) if axis not in axes), *axes]
+        lengths, own = [x.shape[axis] for axis in order], strides_of(x.shape)
+        copied = emitter.scratch(2 * x.size)
+        read = Operand(parted(emitter, x), (*(2 * own[axis] for axis in order), 1))
+        lay(emitter, [*lengths, 2], Operand(copied, (*(2 * step for step in strides_of(lengths)), 1)), read)
+        n, made = x.size // max(out.size, 1), emitter.ref(out)
+        emitter.need("pc_reduce.h")
+        emitter.line(f"pc_sum_of({made}, {copied}, {out.size}, {n}, 2);")
+        if node.op.split(".")[1] == "mean":
+            _each(emitter, 2 * out.size, lambda i: f"({made})[{i}] /= {emitter.number(n)};")
 
     def _count(self, node: Node, emitter: Emitter) -> None:
         """Sums of whole numbers, which wrap at 2^32."""
