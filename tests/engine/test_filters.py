@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,12 @@ from torch import Tensor, nn
 
 from pochette.boards import target
 from pochette.engine import build, precision
-from pochette.engine.build import WARNINGS, host_compiler, zig
 from pochette.engine.compiled import Engine, compile_engine
 from pochette.engine.elsewhere import EngineElsewhere
 from pochette.engine.packing import FloatArray
 from pochette.engine.precision import Precision
-from tests.engine.test_precision import BOUNDS, COMPILERS, NARROW, WHERE
+from tests.engine.compilers import COMPILERS, finds_no_fault
+from tests.engine.test_precision import BOUNDS, NARROW, WHERE
 from tests.engine.test_reduced_kernels import FLAVOURS
 
 
@@ -195,20 +193,9 @@ def test_no_more_instructions_than_memory_is_worth() -> None:
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("kind", NARROW)
 def test_no_compiler_finds_fault(kind: Precision, compiler: str, tmp_path: Path) -> None:
-    program, processors = COMPILERS[compiler]
-    if program and shutil.which(program) is None:
-        pytest.skip(f"no {program}")
-    if not program and platform.machine() not in ("x86_64", "AMD64"):
-        pytest.skip("flags of x86")
     torch.manual_seed(0)
     engine = compile_engine(Line().eval(), (torch.zeros(1, 16, 16),), name="quiet", precision=kind)
-    for name, text in engine.sources.items():
-        (tmp_path / name).write_text(text)
-    command = [program] if program else host_compiler() if compiler == "cc" else zig()
-    for level in ("-O0", "-Os", "-O3"):
-        for more in processors:
-            flags = [*WARNINGS, "-Wshadow", level, *more, "-c", "quiet.c"]
-            subprocess.run([*command, *flags], cwd=tmp_path, check=True)
+    finds_no_fault(compiler, engine, tmp_path)
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import platform
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +13,13 @@ from torch import Tensor, nn
 
 from pochette.boards import target
 from pochette.engine import precision
-from pochette.engine.build import WARNINGS, host_compiler, zig
 from pochette.engine.compiled import Engine, compile_engine
 from pochette.engine.elsewhere import EngineElsewhere
 from pochette.engine.export import export
 from pochette.engine.packing import FloatArray
 from pochette.engine.precision import Precision
 from pochette.errors import ExportError
+from tests.engine.compilers import COMPILERS, finds_no_fault
 from tests.engine.test_compiled import Cells, Recurrent
 from tests.engine.test_export import tiny
 
@@ -295,36 +292,9 @@ def test_models_are_exported_so_too() -> None:
         export(model, "tiny", precision="int4")  # type: ignore[arg-type]
 
 
-COMPILERS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
-    "cc": ("", ((), ("-march=native",), ("-mavx2", "-mfma"), ("-march=skylake-avx512",))),
-    "clang": ("", ((), ("-march=native",), ("-mavx2", "-mfma"))),
-    "gcc for Cortex-M": (
-        "arm-none-eabi-gcc",
-        (
-            ("-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard"),
-            ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
-            ("-mcpu=cortex-m3", "-mthumb"),
-        ),
-    ),
-    "gcc for aarch64": ("aarch64-linux-gnu-gcc", (("-mcpu=cortex-a72",), ("-mcpu=cortex-a76",))),
-}
-"""Programs, if not the usual, and flags of processors."""
-
-
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("kind", NARROW)
 def test_no_compiler_finds_fault(kind: Precision, compiler: str, tmp_path: Path) -> None:
-    program, processors = COMPILERS[compiler]
-    if program and shutil.which(program) is None:
-        pytest.skip(f"no {program}")
-    if not program and platform.machine() not in ("x86_64", "AMD64"):
-        pytest.skip("flags of x86")
     torch.manual_seed(0)
     engine = compile_engine(Carried(nn.GRU, 9, 21).eval(), (torch.zeros(1, 1, 9),), name="quiet", precision=kind)
-    for name, text in engine.sources.items():
-        (tmp_path / name).write_text(text)
-    command = [program] if program else host_compiler() if compiler == "cc" else zig()
-    for level in ("-O0", "-Os", "-O3"):
-        for more in processors:
-            flags = [*WARNINGS, "-Wshadow", level, *more, "-c", "quiet.c"]
-            subprocess.run([*command, *flags], cwd=tmp_path, check=True)
+    finds_no_fault(compiler, engine, tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import platform
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from pochette.boards import target
 from pochette.boards.board import Machine
 from pochette.control import Control
 from pochette.engine.build import compile_elf
+from pochette.engine.compiled import compile_engine
 from pochette.engine.emulate import EmulatedRunner
 from pochette.engine.export import export, write_engine
 from pochette.engine.source import EngineSource
@@ -81,3 +84,48 @@ def test_no_call_takes_far_longer_than_the_usual_one(name: str) -> None:
         best = np.minimum(best, rig().instance(name).times(noise))
     # A clock's own tick is no burst.
     assert best.max() < 2 * BURST * np.median(best) + 1e-6
+
+
+class Bare(nn.Module):
+    """Layers without biases or bounds, through which what fades goes on fading, below all that is cleaned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(96, 96, bias=False) for _ in range(12)))
+        for layer in self.layers:
+            nn.init.orthogonal_(layer.weight, 0.5)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return y
+
+
+def test_a_fade_costs_no_more_than_a_steady_sound() -> None:
+    """Numbers too small to be normal, made inside a step, took this processor ten times as long and more."""
+    torch.manual_seed(0)
+    engine = compile_engine(Bare().eval(), (torch.zeros(1, 96),), name="bare")
+    noise = np.random.default_rng(0).standard_normal((20, 1, 96)).astype(np.float32)
+    assert 0 < np.abs(Bare()(torch.from_numpy(1e-36 * noise[0])).detach().numpy()).max() < np.finfo(np.float32).tiny
+    best = {"steady": np.inf, "fading": np.inf}
+    for _ in range(20):
+        for name, level in (("steady", 1.0), ("fading", 1e-36)):
+            begun = time.process_time()
+            for x in noise:
+                engine.process(np.float32(level) * x)
+            best[name] = min(best[name], time.process_time() - begun)
+    assert best["fading"] < 1.5 * best["steady"]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="only x86 has such a register")
+def test_the_hosts_own_way_with_small_numbers_is_put_back() -> None:
+    engine = compile_engine(Bare().eval(), (torch.zeros(1, 96),), name="bare")
+    tiny = np.full(8, 1e-37, np.float32)
+    engine.process(np.ones((1, 96), np.float32))
+    assert (tiny * np.float32(0.01) > 0).all()
+    try:
+        assert torch.set_flush_denormal(True)
+        engine.process(np.ones((1, 96), np.float32))
+        assert (tiny * np.float32(0.01) == 0).all()
+    finally:
+        torch.set_flush_denormal(False)
+    assert (tiny * np.float32(0.01) > 0).all()

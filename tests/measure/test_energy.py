@@ -113,8 +113,46 @@ def test_a_meter_is_integrated_however_it_samples(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "headings", ["seconds,watts", "time (s),power (W)", "Time_s,P [W]", "s, w", "a meter\n\nt/s,P/W"]
+)
+def test_headings_that_say_seconds_and_watts_are_believed(headings: str, tmp_path: Path) -> None:
+    file = tmp_path / "meter.csv"
+    file.write_text(f"{headings}\n0,2\n10,2\n")
+    assert of_meter(file).joules_low == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "headings",
+    ["", "V,A\n", "time (ms),power (W)\n", "time (s),power (mW)\n", "watts,seconds\n", "time,power\n", "s\n"],
+)
+def test_columns_of_anything_else_are_refused_by_what_they_say(headings: str, tmp_path: Path) -> None:
+    file = tmp_path / "meter.csv"
+    file.write_text(f"{headings}0,2\n10,2\n")
+    with pytest.raises(MeasureError, match="not told to be seconds and watts") as caught:
+        of_meter(file)
+    said = headings.strip().split(",") if headings else ["it has no headings"]
+    assert all(part in caught.value.what for part in said) and '"seconds,watts"' in caught.value.remedy
+
+
+@pytest.mark.parametrize(
     "text",
-    ["", "0,1", "t,w\n", "0,1\n1,nan\n", "0,1\n0,1\n", "1,1\n0,1\n", "0,1\n1,-2\n", "0,1\n1,two\n", "0\n1\n", "\0"],
+    [
+        "",
+        "\0",
+        "s,W\n",
+        "s,W\n0,1",
+        *(
+            f"s,W\n{rows}"
+            for rows in (
+                "0,1\n1,nan\n",
+                "0,1\n0,1\n",
+                "1,1\n0,1\n",
+                "0,1\n1,-2\n",
+                "0,1\n1,two\n",
+                "0\n1\n",
+            )
+        ),
+    ],
 )
 def test_a_file_that_says_nothing_is_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "meter.csv"
@@ -152,7 +190,7 @@ def test_every_price_has_a_source_and_agrees_with_the_board(tmp_path: Path) -> N
 
 def test_what_is_at_hand_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, knobs = tmp_path / "meter.csv", np.array([[440.0, -20.0]], np.float32)
-    file.write_text("0,1\n2,1\n")
+    file.write_text("seconds,watts\n0,1\n2,1\n")
     host, daisy = boards["host"], boards["daisy-seed"]
     by_meter = lab.energy_of(toy_source(), daisy, knobs, 1e6, file)
     assert by_meter is not None and by_meter.joules_low == pytest.approx(1.0)

@@ -250,9 +250,11 @@ void {name}_reset({name}_state *s)
 
 void {name}_process({name}_state *s{", " if graph.inputs or graph.outputs else ""}{_arguments(graph)})
 {{
+    const uint32_t mode = pc_enter();
     (void)s;
     (void)weights;
 {unused}{core.body}
+    pc_leave(mode);
 }}
 """
 

@@ -36,14 +36,22 @@ GUARD = """#if defined(__GNUC__) && !defined(__clang__) && !defined(PC_STRICT)
 #pragma GCC optimize ("O3")
 #endif"""
 """What a generated file begins with."""
-STRICT_GUARD = """/* The same bits on every machine: no rounding is left out, and sums are in one order. */
+STRICT_GUARD = """/* The same bits on every machine: no rounding is left out, sums are in one order. GCC is told so,
+   whatever it is told besides. Clang's -ffp-contract=fast overrules what stands here, and cannot be seen from
+   here: say -ffp-contract=off, or nothing of the kind. */
+#if defined(__FAST_MATH__)
+#error "A strict engine has the same bits everywhere; -ffast-math and -Ofast give that up: build it without them."
+#endif
 #ifndef PC_STRICT
 #define PC_STRICT 1
 #endif
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
-#pragma GCC optimize ("O3", "fp-contract=off")
+#pragma GCC optimize ("O3", "fp-contract=off", "no-unsafe-math-optimizations", "no-associative-math")
+#pragma GCC optimize ("no-reciprocal-math", "no-finite-math-only", "signed-zeros", "trapping-math", "no-math-errno")
+/* Loops that copy or clear stay loops. */
+#pragma GCC optimize ("no-tree-loop-distribute-patterns")
 #endif"""
 """The same of one whose results must not depend on the machine."""
 

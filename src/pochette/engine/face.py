@@ -130,6 +130,7 @@ void {name}_reset({name}_state *s)
 
 void {name}_process({name}_state *s, const float *controls, float *audio, int samples)
 {{
+    const uint32_t mode = pc_enter();
     while (samples > 0) {{
         int ready = {name}_HOP_SAMPLES - s->position;
         if (ready == 0) {{
@@ -143,5 +144,6 @@ void {name}_process({name}_state *s, const float *controls, float *audio, int sa
         audio += ready;
         samples -= ready;
     }}
+    pc_leave(mode);
 }}
 """

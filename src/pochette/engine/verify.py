@@ -12,7 +12,7 @@ import numpy as np
 from pochette.boards.board import Machine
 from pochette.boards.target import CORTEX_A8, CORTEX_A72, CORTEX_M4F, CORTEX_M7, CORTEX_M33, Target
 from pochette.engine.build import compile_elf, compile_host_library
-from pochette.engine.emulate import EmulatedRunner
+from pochette.engine.emulate import EmulatedRunner, workload
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, Runner, run_frames
 from pochette.engine.source import BLOCK_SAMPLES, EngineSource
@@ -33,6 +33,11 @@ ENGINES = ("c", "wasm", *PROCESSORS)
 """Where golden vectors can be played."""
 USUAL: tuple[str, ...] = ("c", "wasm", "aarch64", "cortex-m7")
 """Where they are played unless told otherwise: one of each kind."""
+EMULATED_INSTRUCTIONS = 4e9
+"""Most that an emulated processor is asked for; an emulator makes some hundred millions a second. What is not
+played there of a long sound is played by the same C on this machine and in the sandbox."""
+COUNTED_FRAMES = 4
+"""Of the sound, from which it is told how long the budget lasts."""
 SHORT_BLOCKS = (1, 7, 64, BLOCK_SAMPLES)
 """Ways to cut the calls, tried on the first half second besides whole frames."""
 
@@ -51,7 +56,7 @@ class Check:
     seconds: float
     """Wall time it took."""
     note: str = ""
-    """Why it could not be run, and what to do about it."""
+    """Why it could not be run and what to do about it, what differs, or why not all of the sound was played."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -111,26 +116,45 @@ def verify(
         begun = time.monotonic()
         try:
             runner = runner_for(engine, source, wasm)
+            affordable = _affordable(source, engine, controls) if engine in PROCESSORS else None
         except ToolError as error:
             check = Check(engine, False, None, 0.0, (), 0.0, f"{error.what} {error.remedy}")
         else:
-            check = _play(engine, runner, controls, audio, begun)
+            check = _play(engine, runner, controls, audio, begun, affordable)
         checks.append(check)
         if report is not None:
             report(check)
     return checks
 
 
-def _play(engine: str, runner: Runner, controls: FloatArray, audio: FloatArray, begun: float) -> Check:
+def _affordable(source: EngineSource, machine: Machine, controls: FloatArray) -> int:
+    """How many frames an emulated processor plays within `EMULATED_INSTRUCTIONS`, one at least: by counting a few."""
+    elf = compile_elf(source, PROCESSORS[machine])
+    work = workload(elf, machine, controls[:COUNTED_FRAMES], warm_up_frames=1)
+    return max(1, int(EMULATED_INSTRUCTIONS / (work.instructions / work.samples * source.hop_samples)))
+
+
+def _play(
+    engine: str, runner: Runner, controls: FloatArray, audio: FloatArray, begun: float, affordable: int | None = None
+) -> Check:
+    """One engine's answer, of all frames or of as many as can be afforded."""
+    half_second = max(1, runner.sample_rate_hz // runner.hop_samples // 2)
+    frames, short, cut = len(controls), half_second, ""
+    if affordable is not None and affordable < frames + len(SHORT_BLOCKS) * short:
+        short = max(1, min(half_second, affordable // (2 * len(SHORT_BLOCKS))))
+        frames = min(frames, max(short, affordable - len(SHORT_BLOCKS) * short))
+        whole, played = (count * runner.hop_samples / runner.sample_rate_hz for count in (len(controls), frames))
+        if frames < len(controls):
+            cut = f"The first {played:.3g} s of {whole:.3g} s: {EMULATED_INSTRUCTIONS:.2g} instructions are emulated."
+    controls, audio = controls[:frames], audio[: frames * runner.hop_samples]
     made = run_frames(runner, controls)
     error = float(np.abs(made - audio).max()) if np.isfinite(made).all() else float("inf")
-    short = controls[: max(1, runner.sample_rate_hz // runner.hop_samples // 2)]
     differing = [
         b
         for b in SHORT_BLOCKS
-        if not np.array_equal(run_frames(runner, short, b), made[: len(short) * runner.hop_samples])
+        if not np.array_equal(run_frames(runner, controls[:short], b), made[: short * runner.hop_samples])
     ]
-    note = f"Calls of {differing[0]} samples change the audio." if differing else ""
+    note = f"Calls of {differing[0]} samples change the audio." if differing else cut
     return Check(
         engine,
         error <= TOLERANCE and not differing,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -178,8 +179,9 @@ def of_meter(path: Path) -> Energy:
     """What a board took while it played in real time, read from a power meter's file.
 
     Args:
-        path: CSV of seconds and watts, rising in time; lines that begin with no number (headings) are passed over. The
-            board played one voice from the first line to the last.
+        path: CSV of seconds and watts, rising in time, under a line of headings that say so, such as "time (s),power
+            (W)"; what stands before that line is passed over. The board played one voice from the first line to the
+            last.
 
     Returns:
         joules per second of audio: the mean power, samples weighted by the time between them.
@@ -187,13 +189,17 @@ def of_meter(path: Path) -> Energy:
     Raises:
         MeasureError: it cannot be read, or is no such file.
     """
-    remedy = "Give a CSV file of two columns, seconds and watts, with at least two lines."
+    remedy = (
+        'Give a CSV file of two columns, seconds and watts, headed so ("seconds,watts" or "time (s),power (W)"), with '
+        "at least two lines."
+    )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise MeasureError(f"The power meter's file cannot be read: {why}.", where=str(path), remedy=remedy) from error
+    _check_headings(rows, path, remedy)
     samples: list[tuple[float, float]] = []
     for number, row in enumerate(rows, start=1):
         try:
@@ -214,3 +220,36 @@ def of_meter(path: Path) -> Energy:
     seconds = samples[-1][0] - samples[0][0]
     said = f"measured: power meter, {len(samples)} samples over {seconds:.4g} s of playing in real time"
     return Energy(joules / seconds, joules / seconds, said)
+
+
+_UNITS = ({"s", "sec", "secs", "second", "seconds"}, {"w", "watt", "watts"})
+"""How the two columns may say what they are in, as a word of their headings."""
+
+
+def _check_headings(rows: list[list[str]], path: Path, remedy: str) -> None:
+    """Refuse columns that do not say that they are seconds and watts: two columns of anything would be believed.
+
+    Args:
+        rows: of the file.
+        path: of it, for the message.
+        remedy: what to do instead.
+
+    Raises:
+        MeasureError: the last line before the first numbers says something else, or there is none.
+    """
+    numbers = next((place for place, row in enumerate(rows) if _is_number(row[0])), len(rows))
+    headings = rows[numbers - 1][:2] if numbers else []
+    words = [set(re.findall(r"[^\W\d_]+", heading.lower())) for heading in headings]
+    if len(words) < len(_UNITS) or not all(said & units for said, units in zip(words, _UNITS, strict=True)):
+        found = f"its columns are headed {' and '.join(map(repr, headings))}" if headings else "it has no headings"
+        raise MeasureError(
+            f"The power meter's file is not told to be seconds and watts: {found}.", where=str(path), remedy=remedy
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
