@@ -133,8 +133,7 @@ int main(void)
 
 
 def _makefile(source: EngineSource) -> str:
-    # glue.c is for hosts that load the engine at run time; a program that is linked with it does not need it.
-    objects = " ".join(sorted(name[:-2] + ".o" for name in source.files if name.endswith(".c") and name != "glue.c"))
+    objects = " ".join(f"{name[:-2]}.o" for name in _compiled(source))
     return f"""CFLAGS ?= -O3
 CFLAGS += -std=c99 -Wall -Wextra -Werror -pedantic
 
@@ -153,6 +152,11 @@ clean:
 """
 
 
+def _compiled(source: EngineSource) -> list[str]:
+    """The C files of an engine that a program is linked with; glue.c is for hosts that load it at run time."""
+    return sorted(name for name in source.files if name.endswith(".c") and name != "glue.c")
+
+
 def _readme(instrument: Instrument) -> str:
     source, name = instrument.source, instrument.source.name
     rows = "\n".join(
@@ -160,10 +164,13 @@ def _readme(instrument: Instrument) -> str:
         for index, c in enumerate(source.controls)
     )
     defaults = ", ".join(f"{float(c.default)!r}f" for c in source.controls) or "0.0f"
+    compiled = " and ".join(f"`{file}`" for file in _compiled(source))
     return f"""# {instrument.title or instrument.name}
 
 An instrument in C99: no allocation, no operating system, all its memory in one struct. `make` builds `main.c`, which
-renders the golden sound to `{name}.wav` and compares it with what it must be.
+renders the golden sound to `{name}.wav` and compares it with what it must be. In a program of your own compile
+{compiled} with it, and nothing else of this folder: the headers are included. Call `{name}_reset` once before the first
+`{name}_process`. No library is needed but for `memset` and `memcpy`, which compilers may put in the place of loops.
 
 ```c
 #include "{name}.h"
