@@ -26,6 +26,7 @@ from pochette.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
     from pochette.boards.board import Board
+    from pochette.engine.source import EngineSource
     from pochette.instrument import Instrument
     from pochette.measure.energy import Energy
     from pochette.models.model import Model
@@ -53,7 +54,6 @@ class Profile(Restored, Verb):
 
     def run(self, screen: Screen) -> Answer:
         """Profile."""
-        from pochette.engine.export import export
         from pochette.families import boards
         from pochette.measure import profile_model
 
@@ -97,32 +97,9 @@ class Profile(Restored, Verb):
             parts.append(words(f"not counted: {', '.join(counted.unknown)}", "yellow"))
         verdict: list[str] = []
         if board is not None:
-            import numpy as np
-
-            from pochette.lab.cost import count
-            from pochette.lab.energy import energy_of
-
-            rest = np.array([[knob.default for knob in model.controls]], np.float32)
             screen.say(f"compiling for {board.title} and counting...")
-            source = source or export(model, "profile", precision=self.stored)
-            cost = count(source, board, np.tile(rest, (30, 1)))
-            energy = energy_of(source, board, rest, cost.instructions_per_second, self.power_meter)
-            answer = cost.verdict(board, model.sample_rate_hz)
-            totals += [
-                ("instructions per second of audio", cost.instructions_per_second, "emulated"),
-                ("of them in the network", cost.network_instructions_per_second, "emulated"),
-                ("bytes of flash", cost.flash_bytes, cost.bytes_obtained),
-                ("bytes of RAM", cost.ram_bytes, cost.bytes_obtained),
-                ("energy per second of audio", None if energy is None else str(energy), _obtained(energy)),
-            ]
-            data["board"] = {
-                "name": board.name,
-                "cost": cost,
-                "energy": energy,
-                "verdict": dataclasses.asdict(answer),
-            }
-            head = f"{board.title}: it {'fits' if answer.fits else 'does NOT fit'}."
-            verdict = [head, *answer.reasons, *answer.notes]
+            data["board"], counted_there, verdict = self._on_board(board, model, source)
+            totals += counted_there
         parts.append(table(("total", "", "obtained"), ((name, number(value), how) for name, value, how in totals)))
         parts += [words(line) for line in verdict]
         following = command("profile", path if (path := Path(self.target)).exists() else self.target)
@@ -130,6 +107,32 @@ class Profile(Restored, Verb):
         if board is not None:
             following = self._following(board, bool(data["board"]["verdict"]["fits"]))
         return Answer(data, tuple(parts), (following,))
+
+    def _on_board(
+        self, board: Board, model: Model, source: EngineSource | None
+    ) -> tuple[dict[str, Any], list[tuple[str, Any, str]], list[str]]:
+        """What the engine costs on a board: as data, as lines of the totals, and whether it fits, in words."""
+        import numpy as np
+
+        from pochette.engine.export import export
+        from pochette.lab.cost import count
+        from pochette.lab.energy import energy_of
+
+        rest = np.array([[knob.default for knob in model.controls]], np.float32)
+        source = source or export(model, "profile", precision=self.stored)
+        cost = count(source, board, np.tile(rest, (30, 1)))
+        energy = energy_of(source, board, rest, cost.instructions_per_second, self.power_meter)
+        answer = cost.verdict(board, model.sample_rate_hz)
+        totals: list[tuple[str, Any, str]] = [
+            ("instructions per second of audio", cost.instructions_per_second, "emulated"),
+            ("of them in the network", cost.network_instructions_per_second, "emulated"),
+            ("bytes of flash", cost.flash_bytes, cost.bytes_obtained),
+            ("bytes of RAM", cost.ram_bytes, cost.bytes_obtained),
+            ("energy per second of audio", None if energy is None else str(energy), _obtained(energy)),
+        ]
+        data = {"name": board.name, "cost": cost, "energy": energy, "verdict": dataclasses.asdict(answer)}
+        head = f"{board.title}: it {'fits' if answer.fits else 'does NOT fit'}."
+        return data, totals, [head, *answer.reasons, *answer.notes]
 
     def _check(self) -> None:
         """Refuse what concerns a board's engine where no board is named."""

@@ -19,7 +19,7 @@ from pochette.errors import RunError
 
 if TYPE_CHECKING:
     from pochette.models.model import Model
-    from pochette.train.loop import Trainer
+    from pochette.train.loop import Progress, Trainer
     from pochette.train.session import Session
 
 R = TypeVar("R")
@@ -104,28 +104,33 @@ class Train(Verb, Generic[R, T]):
                 screen.say("The budget was spent before; it is larger now, and training goes on.")
             _announce(session, ("dense",), screen)
             progress = session.phase("dense", model, 1.0, snapshot_at=EARLY)
-        loss, held_out = progress.history[-1][1:]
-        why = {
-            "settled": "the held-out loss has settled",
-            "budget spent": "the budget is spent; more time may still help",
-        }[progress.stopped]
-        lines = [
-            f"{folder_of(folder)}: {progress.steps} steps in {progress.seconds:.0f} s; {why}.",
-            f"loss {loss:.4g}, on held-out sound {held_out:.4g}, at best {progress.best:.4g}",
-        ]
-        data = {
-            "run": str(folder),
-            "stopped": progress.stopped,
-            "resumed": session.resumed,
-            "steps": progress.steps,
-            "seconds": progress.seconds,
-            "loss": loss,
-            "held_out_loss": held_out,
-            "best_held_out_loss": progress.best,
-            "split": session.held_out.split_note,
-        }
-        following = (command("reduce", folder, "--method", "lottery", "--keep", "0.1"), command("profile", folder))
-        return Answer(data, tuple(words(line) for line in lines), following)
+        return _trained(folder, session, progress)
+
+
+def _trained(folder: Path, session: Session, progress: Progress) -> Answer:
+    """Where a training ended and why, in words and as data."""
+    loss, held_out = progress.history[-1][1:]
+    why = {
+        "settled": "the held-out loss has settled",
+        "budget spent": "the budget is spent; more time may still help",
+    }[progress.stopped]
+    lines = [
+        f"{folder_of(folder)}: {progress.steps} steps in {progress.seconds:.0f} s; {why}.",
+        f"loss {loss:.4g}, on held-out sound {held_out:.4g}, at best {progress.best:.4g}",
+    ]
+    data = {
+        "run": str(folder),
+        "stopped": progress.stopped,
+        "resumed": session.resumed,
+        "steps": progress.steps,
+        "seconds": progress.seconds,
+        "loss": loss,
+        "held_out_loss": held_out,
+        "best_held_out_loss": progress.best,
+        "split": session.held_out.split_note,
+    }
+    following = (command("reduce", folder, "--method", "lottery", "--keep", "0.1"), command("profile", folder))
+    return Answer(data, tuple(words(line) for line in lines), following)
 
 
 def _changed(recipe: Any, declared: Any) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def write_loop(
     size, index = sizes[-1], _NAMES[len(sizes) - 1]
     outer = [[step[number] for step in strides[:-1]] for number in range(len(views))]
     addresses = [_address(view, outer[number]) for number, view in enumerate(views)]
+    told = (index, addresses, inner, reads, steps, writes)
     wide = vector and (size >= 4 or filled)
     tail = not wide or (size % 16 > 0 and not (filled and len(sizes) == 1))
     if wide and tail:
@@ -63,32 +64,10 @@ def write_loop(
         bound = f"{index} + PC_WIDTH <= {size}" if tail else f"{index} < {size}"
         if tail and not indent:
             out[-1] = f"{{ int {index} = 0;"
-        out += _body(
-            indent,
-            f"for ({start}; {bound}; {index} += PC_WIDTH) {{",
-            "pc_v",
-            "v",
-            index,
-            addresses,
-            inner,
-            reads,
-            steps,
-            writes,
-        )
+        out += _body(indent, f"for ({start}; {bound}; {index} += PC_WIDTH) {{", "pc_v", "v", *told)
     if tail:
         start = "" if wide else f"int {index} = 0"
-        out += _body(
-            indent,
-            f"for ({start}; {index} < {size}; {index}++) {{",
-            "float",
-            "",
-            index,
-            addresses,
-            inner,
-            reads,
-            steps,
-            writes,
-        )
+        out += _body(indent, f"for ({start}; {index} < {size}; {index}++) {{", "float", "", *told)
         if wide and not indent:
             out.append("}")
     while indent:
