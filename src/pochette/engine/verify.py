@@ -33,7 +33,7 @@ ENGINES = ("c", "wasm", *PROCESSORS)
 """Where golden vectors can be played."""
 USUAL: tuple[str, ...] = ("c", "wasm", "aarch64", "cortex-m7")
 """Where they are played unless told otherwise: one of each kind."""
-EMULATED_INSTRUCTIONS = 4e9
+EMULATED_INSTRUCTIONS = 2e9
 """Most that an emulated processor is asked for; an emulator makes some hundred millions a second. What is not
 played there of a long sound is played by the same C on this machine and in the sandbox."""
 COUNTED_FRAMES = 4
