@@ -141,7 +141,7 @@ PC_INLINE float pc_sane(float x)
 /* Numbers too small to be normal, which layers without biases make of a long fade, take an x86 processor up to a hundred
    times as long. While an engine works they count as 0 there; then the host's own setting is put back. Strict engines
    leave the register alone, since what others round to such numbers must be the same bits here, and so does
-   PC_KEEP_MODE. Arm's units take them in their stride. */
+   PC_KEEP_MODE. Other processors are not told: what denormals cost there was not measured. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(PC_STRICT) && !defined(PC_KEEP_MODE)
 #define PC_FLUSHES 0x8040u
 PC_INLINE uint32_t pc_enter(void)
