@@ -311,6 +311,29 @@ def check_every_weight_learns(recipe: Any) -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
+def check_turns_reach_what_they_move(recipe: Any) -> None:
+    """Every turn has a slope for all that it moves, and all turns together move everything.
+
+    An offset of an aid may have none: that of a critic, which only compares scores, cancels.
+    """
+    model = built(recipe).train()
+    excerpt = note_with_noise(model, 16)
+    paths = {id(parameter): path for path, parameter in model.named_parameters()}
+    moved = set()
+    for turn in model.turns():
+        model.begin_step(turn.span[0])
+        model.zero_grad(set_to_none=True)
+        given = turn.losses(excerpt, torch.Generator().manual_seed(0))
+        for loss in [given] if isinstance(given, Tensor) else given:
+            loss.backward()  # type: ignore[no-untyped-call]
+        for parameter in turn.parameters:
+            path = paths[id(parameter)]
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), path
+            assert parameter.grad.abs().max() > 0 or (path.startswith(model.aids) and parameter.dim() == 1), path
+        moved |= {paths[id(parameter)] for parameter in turn.parameters}
+    assert moved == set(paths.values())
+
+
 def check_file_round_trip(recipe: Any, folder: Path) -> None:
     model = built(recipe)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "w.safetensors")

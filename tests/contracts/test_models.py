@@ -39,6 +39,7 @@ QUICK: list[Callable[[Any], None]] = [
     checks.check_every_control_matters,
     checks.check_phase_after_a_minute,
     checks.check_every_weight_learns,
+    checks.check_turns_reach_what_they_move,
     checks.check_counted,
 ]
 

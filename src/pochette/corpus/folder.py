@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pochette.corpus import prepare as preparation
+from pochette.corpus.labels import labels_of
 from pochette.corpus.prepare import Progress
 from pochette.sound.audio import Array, FloatArray
 from pochette.sound.features import LOUDNESS_FLOOR_DB
@@ -44,6 +45,8 @@ class Sound:
     """Where its samples start in the store, in hops."""
     first_frame: int
     """Where its features start in the store; it has frames + 1 of them."""
+    label: str = ""
+    """What kind of sound it is, read off its name by the rule of `corpus.labels`; empty if that tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class FolderCorpus:
     """Files that were left out, and why."""
     split_note: str = ""
     """How this part was made, in words."""
+    classes: tuple[str, ...] = ()
+    """Labels of the whole corpus, which a part keeps, so that a class has one number in all parts; see `labels`."""
     _store: _Store = field(default_factory=lambda: _Store(Path()), repr=False)
 
     @classmethod
@@ -122,7 +127,9 @@ class FolderCorpus:
         problems = tuple(Problem(**entry) for entry in index["problems"])
         arrays = _Store(store)
         sounds = _sounds(index["sounds"], arrays, hop_samples / sample_rate_hz)
-        return cls(folder, sample_rate_hz, hop_samples, fingerprint, sounds, problems, "", arrays)
+        classes = tuple(sorted({sound.label for sound in sounds}))
+        known = classes if len(classes) > 1 and "" not in classes else ()
+        return cls(folder, sample_rate_hz, hop_samples, fingerprint, sounds, problems, "", known, arrays)
 
     def __len__(self) -> int:
         return len(self.sounds)
@@ -135,6 +142,14 @@ class FolderCorpus:
     def pitches(self) -> tuple[int, ...]:
         """Notes that are played, as MIDI numbers, ascending, each once."""
         return tuple(sorted({sound.pitch_midi for sound in self.sounds if sound.pitch_midi is not None}))
+
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the corpus, sorted: a sound's "class_number" in excerpts is its label's place here.
+
+        Returns:
+            at least two labels; none if the names tell no two apart, or leave a sound without one.
+        """
+        return self.classes
 
     def f0_range_hz(self) -> tuple[float, float] | None:
         """Lowest and highest pitch heard (1st and 99th percentile of voiced frames), Hz; None if nothing is voiced."""
@@ -200,14 +215,15 @@ class FolderCorpus:
             start: anywhere in their sounds, or where these begin.
 
         Returns:
-            "audio" (batch, frames * hop_samples); "f0_hz", "loudness_db", "confidence" (batch, frames).
+            "audio" (batch, frames * hop_samples); "f0_hz", "loudness_db", "confidence" (batch, frames); of a corpus
+            with `labels` also "class_number" (batch, frames), the same in all frames.
         """
         if start == "beginning":
             chosen = rng.integers(0, len(self.sounds), size=batch)
         else:
             ends = np.cumsum([sound.frames for sound in self.sounds])
             chosen = np.searchsorted(ends, rng.integers(0, ends[-1], size=batch), side="right")
-        out = _silence(batch, frames, self.hop_samples)
+        out = self._silence(batch, frames)
         for row, index in enumerate(chosen):
             sound = self.sounds[int(index)]
             first = 0 if start == "beginning" else int(rng.integers(0, max(0, sound.frames - frames) + 1))
@@ -223,7 +239,7 @@ class FolderCorpus:
         Returns:
             as `excerpt_batch`, with batch 1 and frames `sound.frames`.
         """
-        out = _silence(1, sound.frames, self.hop_samples)
+        out = self._silence(1, sound.frames)
         self._fill_row(out, 0, sound, 0, sound.frames)
         return out
 
@@ -237,25 +253,52 @@ class FolderCorpus:
         for name, values in zip(("f0_hz", "loudness_db", "confidence"), features, strict=True):
             out[name][row, :count] = values
         out["f0_hz"][row, count:] = features[0, -1]
+        if self.classes:
+            out["class_number"][row] = self.classes.index(sound.label)
+
+    def _silence(self, batch: int, frames: int) -> dict[str, FloatArray]:
+        silent = {
+            "audio": np.zeros((batch, frames * self.hop_samples), np.float32),
+            "f0_hz": np.zeros((batch, frames), np.float32),
+            "loudness_db": np.full((batch, frames), LOUDNESS_FLOOR_DB, np.float32),
+            "confidence": np.zeros((batch, frames), np.float32),
+        }
+        return silent | ({"class_number": np.zeros((batch, frames), np.float32)} if self.classes else {})
 
 
-def _silence(batch: int, frames: int, hop: int) -> dict[str, FloatArray]:
-    return {
-        "audio": np.zeros((batch, frames * hop), np.float32),
-        "f0_hz": np.zeros((batch, frames), np.float32),
-        "loudness_db": np.full((batch, frames), LOUDNESS_FLOOR_DB, np.float32),
-        "confidence": np.zeros((batch, frames), np.float32),
-    }
+def lengthened(excerpt: dict[str, FloatArray], frames: int, hop_samples: int) -> dict[str, FloatArray]:
+    """An excerpt cut, or followed by silence at the pitch it ended with, to a length.
+
+    Args:
+        excerpt: as `FolderCorpus.whole` gives it, or part of it.
+        frames: length in hops.
+        hop_samples: of the corpus.
+
+    Returns:
+        the same names, (batch, frames) and, of the audio, (batch, frames * hop_samples).
+    """
+    out = {}
+    for name, values in excerpt.items():
+        length = frames * (hop_samples if name == "audio" else 1)
+        missing = max(0, length - values.shape[1])
+        if name in ("f0_hz", "class_number"):
+            out[name] = np.pad(values[:, :length], ((0, 0), (0, missing)), "edge")
+        else:
+            floor = LOUDNESS_FLOOR_DB if name == "loudness_db" else 0.0
+            out[name] = np.pad(values[:, :length], ((0, 0), (0, missing)), constant_values=floor)
+    return out
 
 
 def _sounds(entries: list[dict[str, Any]], store: _Store, hop_seconds: float) -> tuple[Sound, ...]:
     """What the index of a store lists, each with its place there and its note."""
     sounds, hops = [], 0
+    labels = labels_of([entry["name"] for entry in entries])
     for number, entry in enumerate(entries):
         name, frames = entry["name"], entry["frames"]
         f0, _, confidence = store.frames[:, hops + number : hops + number + frames + 1]
         note, seconds = _note(f0, confidence), frames * hop_seconds
-        sounds.append(Sound(name, seconds, frames, note, take_of(name), first_hop=hops, first_frame=hops + number))
+        places = {"first_hop": hops, "first_frame": hops + number}
+        sounds.append(Sound(name, seconds, frames, note, take_of(name), **places, label=labels[name]))
         hops += frames
     return tuple(sounds)
 

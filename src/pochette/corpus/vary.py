@@ -60,12 +60,13 @@ def _transposed(row: dict[str, FloatArray], ratio: float, frames: int, hop: int)
     places = np.arange(1, frames + 1) * ratio - 1.0
     known = np.arange(len(row["f0_hz"]))
     nearest = np.clip(np.rint(places), 0, len(known) - 1).astype(int)
-    return {
+    moved = {
         "audio": np.asarray(audio, np.float32),
         "f0_hz": np.asarray(row["f0_hz"][nearest] * ratio, np.float32),
         "loudness_db": np.interp(places, known, row["loudness_db"]).astype(np.float32),
         "confidence": row["confidence"][nearest],
     }
+    return moved | ({"class_number": row["class_number"][:frames]} if "class_number" in row else {})
 
 
 def _amplified(row: dict[str, FloatArray], gain_db: float) -> dict[str, FloatArray]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pochette.corpus.folder import FolderCorpus, Sound
+from pochette.corpus.folder import FolderCorpus, Sound, lengthened
 from pochette.engine.build import compile_host_library
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, run_frames
@@ -72,16 +72,7 @@ def excerpt_of(corpus: FolderCorpus) -> tuple[tuple[str, ...], Excerpt]:
 
 def _beginning(corpus: FolderCorpus, sound: Sound, frames: int) -> dict[str, FloatArray]:
     """The first frames of a sound; silence behind its end."""
-    whole = corpus.whole(sound)
-    out = {}
-    for name, values in whole.items():
-        length = frames * (corpus.hop_samples if name == "audio" else 1)
-        cut = values[:, :length]
-        missing = length - cut.shape[1]
-        mode = "edge" if name == "f0_hz" else "constant"
-        fill = {} if mode == "edge" else {"constant_values": -80.0 if name == "loudness_db" else 0.0}
-        out[name] = np.pad(cut, ((0, 0), (0, missing)), mode, **fill) if missing else cut  # type: ignore[call-overload]
-    return out
+    return lengthened(corpus.whole(sound), frames, corpus.hop_samples)
 
 
 def evaluate(

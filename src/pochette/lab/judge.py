@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pochette.corpus.folder import FolderCorpus
+from pochette.corpus.folder import FolderCorpus, lengthened
+from pochette.corpus.labels import check_classes
 from pochette.errors import RunError
 from pochette.families import boards
 from pochette.models.model import Excerpt, Model
@@ -53,8 +54,9 @@ def hold_out(corpus: FolderCorpus, model: Model, seed: int) -> tuple[FolderCorpu
         what is trained on, and what is held out.
 
     Raises:
-        SoundError: there is too little to divide.
+        SoundError: there is too little to divide, or the model tells classes apart that the corpus does not name.
     """
+    check_classes(corpus.labels(), model.classes, str(corpus.folder))
     return corpus.split(seed=seed, by=model.split_by)
 
 
@@ -96,15 +98,9 @@ def excerpts_of(test: FolderCorpus, model: Model | None = None) -> list[Excerpt]
     chosen = [places[i] for i in np.unique(np.linspace(0, len(places) - 1, TEST_EXCERPTS).astype(int))]
     rows = []
     for sound, first in chosen:
-        row = {}
-        for name, values in test.whole(sound).items():
-            unit = test.hop_samples if name == "audio" else 1
-            part = values[:, first * unit : (first + frames) * unit]
-            missing = frames * unit - part.shape[1]
-            # Behind the end of a short sound: silence, at the pitch it ended with.
-            end = {"f0_hz": part[0, -1], "loudness_db": -80.0}.get(name, 0.0)
-            row[name] = np.pad(part, ((0, 0), (0, missing)), constant_values=end)
-        rows.append(row)
+        whole = test.whole(sound)
+        begun = {name: values[:, first * (test.hop_samples if name == "audio" else 1) :] for name, values in whole.items()}
+        rows.append(lengthened(begun, frames, test.hop_samples))
     groups = [rows[i : i + TEST_BATCH] for i in range(0, len(rows), TEST_BATCH)]
     return [tensors_of({name: np.concatenate([row[name] for row in group]) for name in group[0]}) for group in groups]
 

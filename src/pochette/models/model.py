@@ -45,6 +45,10 @@ class Model(nn.Module, ABC):
     """Names of the parts that only training uses (an adversary, a teacher): kept in checkpoints, never played, counted
     or trimmed."""
 
+    by_features: ClassVar[bool] = True
+    """Whether an excerpt's features say what sound is to come, so that it can be played again and compared; otherwise
+    made and recorded sounds are compared as two crowds."""
+
     @abstractmethod
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """State before the first frame.
@@ -80,6 +84,11 @@ class Model(nn.Module, ABC):
         Returns:
             scalar.
         """
+
+    @property
+    def classes(self) -> int:
+        """How many classes of sound its controls tell apart; 0 if it knows none. Excerpts must name theirs."""
+        return 0
 
     @property
     def excerpt_frames(self) -> int | None:

@@ -183,6 +183,11 @@ class WavenetModel(Autoregressive):
         """Whether samples are mu-law codes."""
         return bool(self.recipe.output == "mulaw")
 
+    @property
+    def classes(self) -> int:
+        """How many classes it is conditioned on."""
+        return self.recipe.classes if self.recipe.conditioning == "class" else 0
+
     # -- playing -----------------------------------------------------------------------------------------------------
 
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:

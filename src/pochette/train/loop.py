@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pochette.corpus.folder import FolderCorpus
+from pochette.corpus.labels import check_classes
 from pochette.corpus.vary import varied_batch
 from pochette.errors import RunError
 from pochette.models.model import Excerpt, Model
@@ -112,6 +113,9 @@ class Trainer:
         training: how.
         budget: how long.
         again: the model was trained before, and trimmed since.
+
+    Raises:
+        SoundError: the model tells classes apart that the corpus does not name.
     """
 
     def __init__(
@@ -125,6 +129,8 @@ class Trainer:
         again: bool = False,
     ) -> None:
         self.model, self.corpus, self.training, self.budget = model, corpus, training, budget
+        if model.classes:
+            check_classes(corpus.labels(), model.classes, str(corpus.folder))
         self.progress = Progress()
         self.after_step: list[Callback] = []
         """Called after every step."""
