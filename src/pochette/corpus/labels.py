@@ -50,8 +50,8 @@ def check_classes(labels: Sequence[str], wanted: int, where: str) -> None:
         raise SoundError(
             f"The model tells {wanted} classes apart, and the names of these sounds tell none.",
             where=where,
-            remedy="Put the sounds of each class into a folder of their own, or begin their names with the class and an "
-            "underscore (snap_1.wav, snap_2.wav); or train a model without classes.",
+            remedy="Put the sounds of each class into a folder of their own, or begin their names with the class and "
+            "an underscore (snap_1.wav, snap_2.wav); or train a model without classes.",
         )
     some = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
     raise SoundError(

@@ -99,7 +99,9 @@ def excerpts_of(test: FolderCorpus, model: Model | None = None) -> list[Excerpt]
     rows = []
     for sound, first in chosen:
         whole = test.whole(sound)
-        begun = {name: values[:, first * (test.hop_samples if name == "audio" else 1) :] for name, values in whole.items()}
+        begun = {
+            name: values[:, first * (test.hop_samples if name == "audio" else 1) :] for name, values in whole.items()
+        }
         rows.append(lengthened(begun, frames, test.hop_samples))
     groups = [rows[i : i + TEST_BATCH] for i in range(0, len(rows), TEST_BATCH)]
     return [tensors_of({name: np.concatenate([row[name] for row in group]) for name in group[0]}) for group in groups]

@@ -27,7 +27,7 @@ def shuffled(x: Tensor, shifts: Tensor) -> Tensor:
     """
     if len(shifts) == 1:
         return _moved(x, int(shifts))
-    return torch.cat([_moved(row, int(shift)) for row, shift in zip(x.split(1), shifts, strict=True)])
+    return torch.stack([_moved(row, int(shift)) for row, shift in zip(x, shifts, strict=True)])
 
 
 def _moved(x: Tensor, shift: int) -> Tensor:
@@ -55,4 +55,5 @@ def gradient_penalty(
     between = torch.rand(len(real), *[1] * (real.dim() - 1), generator=generator)
     mixed = (real + between * (made - real)).detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(score(mixed).sum(), mixed, create_graph=True)
-    return (torch.linalg.vector_norm(slope.flatten(1), dim=1) - 1.0).square().mean()
+    norms: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
+    return (norms - 1.0).square().mean()

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -38,9 +37,9 @@ from torch.nn import functional
 from pochette.control import Control
 from pochette.errors import RecipeError
 from pochette.families import models
-from pochette.layers.adversary import gradient_penalty, shuffled
+from pochette.layers.adversary import gradient_penalty
 from pochette.layers.generator import uniform_noise
-from pochette.layers.upsampling import TAPS, Places, Upsampling, front
+from pochette.layers.strided import PLACES, Critic, GeneratorNetwork
 from pochette.models.model import Excerpt, Model, State
 from pochette.models.turn import Turn
 from pochette.recipe import check_ranges
@@ -48,10 +47,6 @@ from pochette.sound.unpaired import LogMelStatistics, bandwidth_of, discrepancy
 
 Size = Literal["tiny", "small", "paper"]
 
-PLACES = 16
-"""Samples, or hops, of the coarsest layer."""
-SHUFFLED_LAYERS = 4
-"""First layers of the critic that phase shuffle follows, the last one never."""
 PENALTY = 10.0
 CRITIC_UPDATES = 5
 RATE = 0.05
@@ -107,7 +102,9 @@ class Wavegan:
                 remedy=f"Give --slice-samples {near}, or another of {', '.join(map(str, powers))}.",
             )
         if self.classes == 1:
-            raise RecipeError("--classes is 1: there is nothing to tell apart.", remedy="Give --classes 0, or 2 or more.")
+            raise RecipeError(
+                "--classes is 1: there is nothing to tell apart.", remedy="Give --classes 0, or 2 or more."
+            )
 
     @classmethod
     def sized(cls, size: Size = "small", **changes: int | bool) -> Wavegan:
@@ -138,85 +135,6 @@ class Wavegan:
         return WaveganModel(self)
 
 
-class GeneratorNetwork(nn.Module):
-    """The generator: latents, and of which class, to whole sounds.
-
-    Args:
-        recipe: sizes.
-    """
-
-    def __init__(self, recipe: Wavegan) -> None:
-        super().__init__()
-        widths = (*recipe.widths, 1)
-        self.dense = Places(recipe.latent + recipe.classes, widths[0], PLACES)
-        self.layers = nn.ModuleList(
-            Upsampling(*sides, stride) for sides, stride in zip(pairwise(widths), recipe.strides, strict=True)
-        )
-
-    def forward(self, told: Tensor) -> Tensor:
-        """Whole sounds at once.
-
-        Args:
-            told: (batch, latent + class).
-
-        Returns:
-            (batch, slice_samples), -1 to 1.
-        """
-        x: Tensor = torch.relu(self.dense(told))
-        for layer in self.layers[:-1]:
-            x = torch.relu(layer(x))
-        return torch.tanh(self.layers[-1](x))[:, 0]
-
-    def upsamplings(self) -> list[Upsampling]:
-        """The layers behind the dense one."""
-        return [layer for layer in self.layers if isinstance(layer, Upsampling)]
-
-
-class Critic(nn.Module):
-    """Tells recorded sounds from made ones, as phase-blind as shuffling makes it.
-
-    Args:
-        recipe: sizes.
-    """
-
-    def __init__(self, recipe: Wavegan) -> None:
-        super().__init__()
-        self.shuffled_layers = min(SHUFFLED_LAYERS, len(recipe.strides) - 1)
-        widths = (1, *reversed(recipe.widths))
-        self.layers = nn.ModuleList(
-            _drawn_as_published(nn.Conv1d(*sides, TAPS, stride))
-            for sides, stride in zip(pairwise(widths), recipe.strides, strict=True)
-        )
-        self.dense = _drawn_as_published(nn.Linear(PLACES * widths[-1], 1))
-        self.of_class = nn.Linear(PLACES * widths[-1], recipe.classes, bias=False) if recipe.classes else None
-        if self.of_class is not None:
-            _drawn_as_published(self.of_class)
-
-    def forward(self, audio: Tensor, chosen: Tensor | None, shifts: Tensor) -> Tensor:
-        """Scores of sounds; higher for recorded ones.
-
-        Args:
-            audio: (batch, slice_samples).
-            chosen: (batch, class), 1 at each one's class; None for a critic without classes.
-            shifts: (shuffled layer, 1 or batch), see `layers.adversary.shuffled`.
-
-        Returns:
-            (batch,).
-        """
-        x = audio[:, None]
-        for number, layer in enumerate(self.layers):
-            stride = layer.stride[0]  # type: ignore[index]
-            before = front(stride)  # type: ignore[arg-type]
-            x = functional.leaky_relu(layer(functional.pad(x, (before, TAPS - stride - before))), 0.2)  # type: ignore[operator]
-            if number < self.shuffled_layers:
-                x = shuffled(x, shifts[number])
-        x = x.transpose(1, 2).flatten(1)
-        score: Tensor = self.dense(x)[:, 0]
-        if self.of_class is not None and chosen is not None:
-            score = score + (self.of_class(x) * chosen).sum(dim=1)
-        return score
-
-
 class WaveganModel(Model):
     """WaveGAN as a playable model: latents (and a class) in, a sound out, hop by hop.
 
@@ -238,7 +156,7 @@ class WaveganModel(Model):
         self.recipe = recipe
         self.sample_rate_hz = recipe.sample_rate_hz
         self.hop_samples = recipe.slice_samples // PLACES
-        rests = uniform_noise(torch.zeros(1, dtype=torch.int64), recipe.latent)[0].tolist()
+        rests = uniform_noise(torch.zeros(1, dtype=torch.int64, device="cpu"), recipe.latent)[0].tolist()
         says = "one of the numbers that a sound is made of: what it does, training decides"
         self.controls = tuple(
             Control(f"latent_{number}", "", -1.0, 1.0, rest, "linear", says) for number, rest in enumerate(rests, 1)
@@ -246,14 +164,15 @@ class WaveganModel(Model):
         if recipe.classes:
             last = float(recipe.classes - 1)
             self.controls += (Control("class_number", "", 0.0, last, 0.0, "linear", "which of the classes"),)
-        self.network = GeneratorNetwork(recipe)
-        self.critic = Critic(recipe)
+        self.network = GeneratorNetwork(recipe.latent + recipe.classes, recipe.widths, recipe.strides)
+        self.critic = Critic(recipe.classes, recipe.widths, recipe.strides)
         self.statistics = LogMelStatistics(recipe.sample_rate_hz)
 
     @property
     def classes(self) -> int:
         """How many classes it was built for."""
-        return self.recipe.classes
+        classes: int = self.recipe.classes
+        return classes
 
     @property
     def excerpt_frames(self) -> int:
@@ -414,7 +333,7 @@ class WaveganModel(Model):
         return discrepancy(made, real, bandwidth_of(real.detach()))
 
     def controls_of(self, excerpt: Excerpt) -> Tensor:
-        """What could stand for an excerpt: its class, and latents that are drawn, always the same; nobody knows its own.
+        """What could stand for an excerpt: its class, and drawn latents, always the same ones; nobody knows its own.
 
         Args:
             excerpt: a batch of sound.
@@ -461,10 +380,3 @@ class WholeSound(nn.Module):
         """See `GeneratorNetwork.forward`."""
         made: Tensor = self.model.network(told)
         return made
-
-
-def _drawn_as_published(layer: nn.Linear | nn.Conv1d) -> nn.Linear | nn.Conv1d:
-    nn.init.xavier_uniform_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
