@@ -45,9 +45,6 @@ class Model(nn.Module, ABC):
     """Names of the parts that only training uses (an adversary, a teacher): kept in checkpoints, never played, counted
     or trimmed."""
 
-    by_features: ClassVar[bool] = True
-    """Whether an excerpt's features say what sound is to come, so that it can be played again and compared; otherwise
-    made and recorded sounds are compared as two crowds."""
 
     @abstractmethod
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
@@ -229,6 +226,45 @@ class Autoregressive(Model):
     def parts(self) -> tuple[HoldPart, DrawPart]:
         """The two as modules: what is captured, counted and turned into C."""
         return HoldPart(self), DrawPart(self)
+
+
+class Unpaired(Model):
+    """A model that draws whole sounds, of which none stands for a recording: crowds are compared, not pairs."""
+
+    @abstractmethod
+    def notes(self, batch: int, generator: torch.Generator | None, class_number: Tensor | None = None) -> Tensor:
+        """What sounds are made of, drawn as in training.
+
+        Args:
+            batch: how many.
+            generator: where chance comes from.
+            class_number: (batch, frame), of a model with classes; drawn where it is not given.
+
+        Returns:
+            (batch, control).
+        """
+
+    @abstractmethod
+    def generate(self, note: Tensor) -> Tensor:
+        """Whole sounds at once.
+
+        Args:
+            note: (batch, control).
+
+        Returns:
+            (batch, sample), as long as `excerpt_frames`.
+        """
+
+    @abstractmethod
+    def heard(self, audio: Tensor) -> Tensor:
+        """Recorded sounds as they are learnt, and as made ones are to be compared with.
+
+        Args:
+            audio: (batch, sample), from the sounds' beginnings.
+
+        Returns:
+            (batch, sample), as long as `excerpt_frames`.
+        """
 
 
 class Step(nn.Module):

@@ -40,7 +40,7 @@ from pochette.families import models
 from pochette.layers.adversary import gradient_penalty
 from pochette.layers.generator import uniform_noise
 from pochette.layers.strided import PLACES, Critic, GeneratorNetwork
-from pochette.models.model import Excerpt, Model, State
+from pochette.models.model import Excerpt, State, Unpaired
 from pochette.models.turn import Turn
 from pochette.recipe import check_ranges
 from pochette.sound.unpaired import LogMelStatistics, bandwidth_of, discrepancy
@@ -135,7 +135,7 @@ class Wavegan:
         return WaveganModel(self)
 
 
-class WaveganModel(Model):
+class WaveganModel(Unpaired):
     """WaveGAN as a playable model: latents (and a class) in, a sound out, hop by hop.
 
     With classes an excerpt must hold `class_number`, (batch, frame).
@@ -148,7 +148,6 @@ class WaveganModel(Model):
     heard_from = "beginning"
     split_by = "sound"
     aids = ("critic",)
-    by_features = False
     latency_samples = 0
 
     def __init__(self, recipe: Wavegan) -> None:

@@ -38,6 +38,21 @@ class LogMelStatistics(nn.Module):
         self.register_buffer("window", window / window.sum(), persistent=False)
         self.register_buffer("bank", bank, persistent=False)
 
+    def picture(self, audio: Tensor) -> Tensor:
+        """Power in mel bands over time.
+
+        Args:
+            audio: (batch, sample).
+
+        Returns:
+            (batch, BANDS, frame), dB, -60 at least.
+        """
+        spectrum = torch.stft(
+            audio, self.fft_samples, self.fft_samples // 2, window=self.window, return_complex=True, pad_mode="constant"
+        )
+        power = self.bank @ (spectrum.real.square() + spectrum.imag.square())
+        return 10.0 * torch.log10(power + POWER_FLOOR)
+
     def forward(self, audio: Tensor) -> Tensor:
         """One point a sound; can be differentiated.
 
@@ -47,11 +62,7 @@ class LogMelStatistics(nn.Module):
         Returns:
             (batch, 2 * BANDS), dB.
         """
-        spectrum = torch.stft(
-            audio, self.fft_samples, self.fft_samples // 2, window=self.window, return_complex=True, pad_mode="constant"
-        )
-        power = self.bank @ (spectrum.real.square() + spectrum.imag.square())
-        decibels = 10.0 * torch.log10(power + POWER_FLOOR)
+        decibels = self.picture(audio)
         mean = decibels.mean(dim=-1)
         # The root has no slope at zero; the offset stands for a spread of a thousandth of a dB.
         spread = torch.sqrt((decibels - mean[..., None]).square().mean(dim=-1) + 1e-6)
