@@ -83,6 +83,8 @@ def _make(verb: Make, screen: Screen) -> Made:
 
 def _told(made: Made, following: tuple[str, ...]) -> Answer:
     """What was made, in a few lines; the report has the rest."""
+    from pochette.lab.report.view import SCALES
+
     result = made.result
     rows: list[tuple[str, str]] = [
         ("instrument", folder_of(made.instrument_path)),
@@ -91,11 +93,10 @@ def _told(made: Made, following: tuple[str, ...]) -> Answer:
         ("C sources", folder_of(made.sources)),
     ]
     closed = result.gap_closed("trimmed")
-    if closed is not None:
-        better = f"{closed:.0%} of the way from the mean spectrum to the synthesiser's best"
-        rows.append(
-            ("quality", better if closed > 0 else "no better than the mean spectrum yet: give it more --minutes")
-        )
+    if closed is not None and result.ends is not None:
+        scale = SCALES[result.ends]
+        better = f"{closed:.0%} of the way from {scale.worst} to {scale.best}"
+        rows.append(("quality", better if closed > 0 else f"no better than {scale.worst} yet: give it more --minutes"))
     if result.macs_ratio is not None:
         rows.append(("network", f"{result.macs_ratio:.1%} of the multiply-accumulates it started with"))
     if result.precision != "float32":

@@ -98,8 +98,8 @@ class Train(Verb, Generic[R, T]):
                 seconds=round(corpus.seconds, 1),
             )
             _same_run(folder, run)
-            run.write(folder)
             session = _session(folder, corpus, model, training, self.minutes, self.steps, tell)
+            run.write(folder)
             if reopen(session.path("dense"), Budget(session.seconds, session.steps)):
                 screen.say("The budget was spent before; it is larger now, and training goes on.")
             _announce(session, ("dense",), screen)

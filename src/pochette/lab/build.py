@@ -124,7 +124,8 @@ def build_instrument(
         title=title or name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         pochette_version=pochette.__version__,
-        pitch_range_hz=ranges.pitch_hz,
+        # Hits have a pitch somewhere too, and an instrument without that control would not follow it.
+        pitch_range_hz=ranges.pitch_hz if any(knob.name == "pitch_hz" for knob in model.controls) else None,
         recipe=describe(model),
         board=board,
         provenance={

@@ -1,9 +1,13 @@
-"""How well a model resynthesises sounds it never heard: distances and metrics beside their anchors."""
+"""How well a model resynthesises sounds it never heard: distances and metrics beside their anchors.
+
+Of a model that resynthesises nothing (`models.model.Unpaired`) made and recorded sounds are compared as crowds instead.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,8 +21,9 @@ from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, run_frames
 from pochette.engine.source import EngineSource
 from pochette.families import metrics
+from pochette.lab import unpaired
 from pochette.lab.anchors import Resynthesiser, direct_fit, mean_spectrum
-from pochette.models.model import Excerpt, Model
+from pochette.models.model import Excerpt, Model, Unpaired
 from pochette.sound.anchors import silence, white_noise
 from pochette.sound.losses import MultiScaleSpectral
 from pochette.train.loop import tensors_of
@@ -47,7 +52,8 @@ class Evaluation:
     made: dict[str, FloatArray]
     """Contender to (sound, sample)."""
     distance: dict[str, float]
-    """Contender to mean multi-scale spectral distance, the training loss without its randomness."""
+    """Contender to mean multi-scale spectral distance, the training loss without its randomness; of crowds to their
+    discrepancy."""
     metrics: dict[str, dict[str, float]]
     """Metric to contender to mean over sounds."""
 
@@ -96,6 +102,9 @@ def evaluate(
         distances and metrics, lower is better unless a metric says otherwise.
     """
     tell = report or (lambda *_: None)
+    drawing = {name: model for name, model in contenders.items() if isinstance(model, Unpaired)}
+    if drawing:
+        return _as_crowds(drawing, corpus, held_out)
     names, excerpt = excerpt_of(held_out)
     first = next(iter(contenders.values()))
     reference = excerpt["audio"].numpy()
@@ -131,6 +140,29 @@ def evaluate(
     )
 
 
+def _as_crowds(contenders: dict[str, Unpaired], corpus: FolderCorpus, held_out: FolderCorpus) -> Evaluation:
+    """Crowds beside their marks; to be heard, some recordings, and beside each what was drawn (of its class)."""
+    found = unpaired.standings(contenders, corpus, held_out)
+    first = next(iter(contenders.values()))
+    picked = [held_out.sounds[i] for i in np.unique(np.linspace(0, len(held_out) - 1, SOUNDS).astype(int))]
+    reference, classes = unpaired.recorded(first, held_out.part(tuple(picked), ""))
+    table: dict[str, dict[str, float]] = {"coverage": {}, "nearest_learnt_db": {}, "nearest_of_its_own_db": {}}
+    for name, standing in found.items():
+        table["coverage"][name] = standing.coverage
+        table["nearest_of_its_own_db"][name] = standing.to_itself
+        if standing.to_training is not None:
+            table["nearest_learnt_db"][name] = standing.to_training
+    return Evaluation(
+        names=tuple(f"drawn, beside {sound.name}" for sound in picked),
+        reference=reference.numpy(),
+        made={
+            name: unpaired.drawn(model, len(picked), class_number=classes).numpy() for name, model in contenders.items()
+        },
+        distance={name: standing.discrepancy for name, standing in found.items()},
+        metrics=table,
+    )
+
+
 def _other_takes(held_out: FolderCorpus, names: tuple[str, ...]) -> list[tuple[Sound, Sound]]:
     """Pairs of an evaluated sound and another recording of the same note at the same dynamic, where there is one."""
     pairs = []
@@ -154,7 +186,7 @@ def _distance(distance: MultiScaleSpectral, audio: FloatArray, reference: Tensor
 
 @torch.no_grad()
 def distance_to_held_out(model: Model, held_out: FolderCorpus) -> float:
-    """Mean multi-scale spectral distance of one model to the excerpts that `evaluate` takes.
+    """Distance of one model to the held-out sounds, as `evaluate` measures it.
 
     Args:
         model: any.
@@ -163,6 +195,8 @@ def distance_to_held_out(model: Model, held_out: FolderCorpus) -> float:
     Returns:
         the distance, comparable with those of an `Evaluation`.
     """
+    if isinstance(model, Unpaired):
+        return unpaired.discrepancy_to_held_out(model, held_out)
     _, excerpt = excerpt_of(held_out)
     made: FloatArray = model.eval().resynthesised(excerpt).numpy()
     return _distance(MultiScaleSpectral(held_out.sample_rate_hz), made, excerpt["audio"])
@@ -183,6 +217,10 @@ def engine_to_held_out(source: EngineSource, model: Model, held_out: FolderCorpu
         ExportError: the source does not compile.
         ToolError: there is no compiler.
     """
+    if isinstance(model, Unpaired):
+        with TemporaryDirectory(prefix="pochette-") as folder:
+            played = NativeRunner(compile_host_library(source, Path(folder)))
+            return unpaired.discrepancy_to_held_out(model, held_out, partial(_whole_sounds, played, model))
     _, excerpt = excerpt_of(held_out)
     with torch.no_grad():  # an auto-encoder's controls are what its encoder says
         curves = model.eval().controls_of(model.heard_out(excerpt)).numpy()
@@ -191,6 +229,12 @@ def engine_to_held_out(source: EngineSource, model: Model, held_out: FolderCorpu
         made = np.stack([run_frames(runner, curve) for curve in curves])[:, model.delay_samples :]
     made = made[:, : excerpt["audio"].shape[1]]
     return _distance(MultiScaleSpectral(held_out.sample_rate_hz), made, excerpt["audio"])
+
+
+def _whole_sounds(runner: NativeRunner, model: Unpaired, notes: Tensor) -> Tensor:
+    """Sounds of notes as an engine plays them; both with the sound first."""
+    rows = [np.tile(note, (model.excerpt_frames or 1, 1)) for note in notes.numpy()]
+    return torch.from_numpy(np.stack([run_frames(runner, row) for row in rows]))
 
 
 def _metrics(made: dict[str, FloatArray], reference: FloatArray, rate: int) -> dict[str, dict[str, float]]:

@@ -1,8 +1,8 @@
 """A small classifier that learns a corpus's labels, to say of made sounds whether their class can be heard.
 
-It is trained here, from the recordings at hand, and says how often it is right on those that it never heard: what it
-says of made sounds is worth no more than that. Two strided convolutions over the mel picture, the greatest and the mean
-of what they find, one matrix. Sounds are moved and masked a little in training, so that it does not learn them by heart.
+It is trained here, from the recordings at hand; how often it is right on those that it never heard is what its word on
+made sounds is worth. Two strided convolutions over the mel picture, the greatest and the mean of what they find, one
+matrix. Pictures are moved and masked a little in training, so that they are not learnt by heart.
 """
 
 from __future__ import annotations

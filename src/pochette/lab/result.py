@@ -16,6 +16,8 @@ from pochette.errors import RunError
 SCHEMA = 1
 """Version of the JSON form; raised when an older reader would misunderstand."""
 
+ENDS = (("mean spectrum", "floor"), ("untrained", "recordings"))
+"""Anchors between which a distance is read: of resynthesised sounds, and of crowds."""
 LearningPoint = tuple[int, float | None, float | None]
 """Step, loss on the training sounds, loss on the held-out sounds."""
 
@@ -41,7 +43,8 @@ class Anchor:
     """A mark on the scale of distances: how far something is from the held-out sounds."""
 
     name: str
-    """"silence", "white noise", "mean spectrum", "another take", "dense", "trimmed", "engine" or "floor"."""
+    """"silence", "white noise", "mean spectrum", "another take", "dense", "trimmed", "engine" or "floor"; where crowds
+    were compared "untrained" and "recordings" instead of "mean spectrum" and "floor"."""
     distance: float
     help: str = ""
     """What is compared, one sentence."""
@@ -195,8 +198,14 @@ class MakeResult:
         found = [anchor.distance for anchor in self.anchors if anchor.name == row]
         return found[0] if found and math.isfinite(found[0]) else None
 
+    @property
+    def ends(self) -> tuple[str, str] | None:
+        """The anchors between which a distance is read, from far to near; None if they are absent."""
+        known = [pair for pair in ENDS if None not in map(self.distance, pair)]
+        return known[0] if known else None
+
     def gap_closed(self, row: str) -> float | None:
-        """How far a row has come from the mean spectrum (0) to the synthesiser's floor (1).
+        """How far a row has come from one of the `ends` (0) to the other (1).
 
         Args:
             row: name of an anchor.
@@ -204,10 +213,12 @@ class MakeResult:
         Returns:
             the share; below 0 or above 1 if it lies outside; None if an anchor is absent or there is no gap.
         """
-        mean, own, floor = (self.distance(name) for name in ("mean spectrum", row, "floor"))
-        if mean is None or own is None or floor is None or mean <= floor:
+        if self.ends is None:
             return None
-        return (mean - own) / (mean - floor)
+        far, own, near = (self.distance(name) for name in (self.ends[0], row, self.ends[1]))
+        if far is None or own is None or near is None or far <= near:
+            return None
+        return (far - own) / (far - near)
 
     @property
     def dense(self) -> TrimPoint | None:
@@ -230,8 +241,9 @@ class MakeResult:
 
     @property
     def distance_ratio(self) -> float | None:
-        """Distance after trimming per distance before; 1.02 is two percent worse."""
-        return _ratio(self.distance("trimmed"), self.distance("dense"))
+        """Distance after trimming per distance before; 1.02 is two percent worse. None if one is not above zero."""
+        after, before = self.distance("trimmed"), self.distance("dense")
+        return _ratio(after, before) if after is not None and before is not None and min(after, before) > 0.0 else None
 
     @property
     def verified(self) -> bool:

@@ -38,6 +38,8 @@ ANCHORS = {
     "white noise": "noise of the same level",
     "mean spectrum": "the best single spectrum for the whole corpus, driven by the same pitch and loudness",
     "another take": "another recording of the same note at the same dynamic",
+    "untrained": "the same network before it learnt anything",
+    "recordings": "recordings against recordings, parted by chance as training and held-out sounds are",
     "dense": "the network before trimming",
     "trimmed": "the network that was kept",
     "engine": "the same as its engine plays it, matrices in fewer bits",

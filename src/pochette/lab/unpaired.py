@@ -11,7 +11,7 @@ generator before it learnt anything; white noise; silence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,9 @@ from pochette.sound.anchors import white_noise
 from pochette.sound.unpaired import LogMelStatistics, bandwidth_of, discrepancy, distances
 
 SOUNDS = 256
-"""Most sounds of a crowd: recordings spread evenly over a part, or so many drawn."""
+"""Of a crowd: so many drawn, or so many recordings at most, spread evenly over a part."""
+AT_ONCE = 32
+"""Sounds that are made in one batch."""
 DIVISIONS = 20
 """Of all recordings by chance, over which the mark of recordings is averaged."""
 NEIGHBOURS = 5
@@ -81,7 +83,7 @@ def drawn(model: Unpaired, sounds: int, seed: int = 0, class_number: Tensor | No
     """
     model.eval()
     notes = model.notes(sounds, torch.Generator().manual_seed(seed), class_number)
-    return torch.cat([model.generate(part) for part in notes.split(32)])
+    return torch.cat([model.generate(notes[i : i + AT_ONCE]) for i in range(0, sounds, AT_ONCE)])
 
 
 def untrained(model: Unpaired) -> Unpaired:
@@ -111,15 +113,14 @@ def standings(
     measure = LogMelStatistics(first.sample_rate_hz)
     learnt, _ = recorded(first, training)
     kept, classes = recorded(first, held_out)
-    count = max(len(kept), min(SOUNDS, len(learnt)))
-    wanted = None if classes is None else classes.repeat(-(-count // len(classes)), 1)[:count]
+    wanted = classes_like(classes)
     noise = np.stack([white_noise(row, seed=seed + i) for i, row in enumerate(kept.numpy())])
     crowds = {
         # Two of it, since a crowd of one counts for all of its kind.
         "silence": torch.zeros(2, kept.shape[1]),
         "white noise": torch.from_numpy(noise),
-        "untrained": drawn(untrained(first), count, seed, wanted),
-        **{name: drawn(model, count, seed, wanted) for name, model in contenders.items()},
+        "untrained": drawn(untrained(first), SOUNDS, seed, wanted),
+        **{name: drawn(model, SOUNDS, seed, wanted) for name, model in contenders.items()},
     }
     points = {name: measure(audio) for name, audio in crowds.items()}
     reference, known = measure(kept), measure(learnt)
@@ -127,6 +128,44 @@ def standings(
         "recordings": _of_recordings(torch.cat([reference, known]), len(reference), seed),
         **{name: standing(crowd, reference, known) for name, crowd in points.items()},
     }
+
+
+def classes_like(class_number: Tensor | None) -> Tensor | None:
+    """Classes to draw sounds of, in the shares of some recordings.
+
+    Args:
+        class_number: (sound, 1) of the recordings; None where there are no classes.
+
+    Returns:
+        (SOUNDS, 1); None where there are no classes.
+    """
+    if class_number is None:
+        return None
+    return class_number.repeat(-(-SOUNDS // len(class_number)), 1)[:SOUNDS]
+
+
+@torch.no_grad()
+def discrepancy_to_held_out(
+    model: Unpaired, held_out: FolderCorpus, play: Callable[[Tensor], Tensor] | None = None
+) -> float:
+    """The discrepancy of one model's sounds, comparable with those of `standings`.
+
+    Args:
+        model: that draws them.
+        held_out: the recordings.
+        play: makes sounds, (sound, sample), of notes, (sound, control), in the model's place (its engine).
+
+    Returns:
+        squared.
+    """
+    model.eval()
+    measure = LogMelStatistics(model.sample_rate_hz)
+    kept, classes = recorded(model, held_out)
+    reference = measure(kept)
+    notes = model.notes(SOUNDS, torch.Generator().manual_seed(0), classes_like(classes))
+    make = play or model.generate
+    crowd = torch.cat([measure(make(notes[i : i + AT_ONCE])) for i in range(0, SOUNDS, AT_ONCE)])
+    return float(discrepancy(crowd, reference, bandwidth_of(reference)))
 
 
 def standing(crowd: Tensor, reference: Tensor, learnt: Tensor | None = None) -> Standing:

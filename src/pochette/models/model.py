@@ -45,7 +45,6 @@ class Model(nn.Module, ABC):
     """Names of the parts that only training uses (an adversary, a teacher): kept in checkpoints, never played, counted
     or trimmed."""
 
-
     @abstractmethod
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """State before the first frame.

@@ -74,6 +74,7 @@ def _sections(result: MakeResult, clips: Sequence[Clip]) -> dict[str, Any]:
         "result": result,
         "sentences": view.sentences(result),
         "clips": [(clip.title, clip.sample_rate_hz, takes_of(clip)) for clip in clips],
+        "scale": None if result.ends is None else view.SCALES[result.ends],
         "marks": view.marks(result),
         "metric_columns": columns,
         "metric_rows": metric_rows,

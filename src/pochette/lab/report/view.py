@@ -42,6 +42,46 @@ class Bar:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What lies at the ends of a scale of distances, in words."""
+
+    worst: str
+    best: str
+    far: str
+    """Short, for the gauge."""
+    near: str
+    note: str
+
+
+SCALES = {
+    ("mean spectrum", "floor"): Scale(
+        "one average tone",
+        "the best that its synthesiser could do",
+        "average tone",
+        "best possible",
+        "At one end is an average tone, which follows pitch and loudness and nothing else; at the other the same "
+        "synthesiser with its controls fitted to each recording directly, which is the best that any network could "
+        "make of it.",
+    ),
+    ("untrained", "recordings"): Scale(
+        "a network that learnt nothing",
+        "other recordings of the same kind",
+        "nothing learnt",
+        "recordings",
+        "No sound that it makes stands for a recording, so crowds of both are compared. At one end is the same network "
+        "before it learnt anything; at the other recordings themselves, some held against the others.",
+    ),
+}
+"""By the anchors at the ends, see `MakeResult.ends`."""
+CROWD_METRICS = {
+    "coverage": "share of the held-out recordings that it comes as near as their fifth neighbour; higher is better",
+    "nearest_learnt_db": "how far its sounds are from the nearest one that it learnt; near zero means repeated",
+    "nearest_of_its_own_db": "how far its sounds are from each other's nearest; near zero means always the same",
+}
+"""Measures of crowds, see `pochette.lab.unpaired`."""
+
+
+@dataclass(frozen=True)
 class Mark:
     """An anchor on the scale of distances."""
 
@@ -88,7 +128,7 @@ def marks(result: MakeResult) -> list[Mark]:
     anchors = [a for a in result.anchors if math.isfinite(a.distance)]
     longest = max((a.distance for a in anchors), default=1.0) or 1.0
     return [
-        Mark(a.name, a.help, a.distance, a.distance / longest)
+        Mark(a.name, a.help, a.distance, max(0.0, a.distance / longest))
         for a in sorted(anchors, key=lambda a: a.distance, reverse=True)
     ]
 
@@ -109,6 +149,8 @@ def _metric_name(name: str) -> str:
 
 
 def _metric_help(name: str) -> str:
+    if name in CROWD_METRICS:
+        return CROWD_METRICS[name]
     try:
         return metrics.help(name)
     except UnknownNameError:
@@ -238,15 +280,13 @@ def _learnt(result: MakeResult) -> str:
         f"in the folder {corpus.folder_name}"
     )
     gap, kept = result.gap_closed("trimmed"), len(corpus.held_out)
-    if gap is None:
+    if gap is None or result.ends is None:
         return f"{start}."
+    scale = SCALES[result.ends]
     heard = f"on {kept} sound{'s' if kept != 1 else ''} that it never heard" if kept else "on held-out sound"
     if gap <= 0:
-        return f"{start}; {heard} it is no better than one average tone: give it more minutes to learn."
-    return (
-        f"{start}; {heard}, it comes {words.percent(gap)} of the way from one average tone to the best that its "
-        "synthesiser could do."
-    )
+        return f"{start}; {heard} it is no better than {scale.worst}: give it more minutes to learn."
+    return f"{start}; {heard}, it comes {words.percent(gap)} of the way from {scale.worst} to {scale.best}."
 
 
 def _trimmed(result: MakeResult) -> str:
