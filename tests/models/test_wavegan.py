@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from pochette.boards import target
 from pochette.engine import build
 from pochette.engine.emulate import EmulatedRunner
 from pochette.engine.export import export, write_engine
+from pochette.engine.native import NativeRunner
+from pochette.engine.runner import run_frames
 from pochette.errors import RecipeError
 from pochette.graph.capture import capture
 from pochette.graph.units import Place
@@ -23,6 +26,7 @@ from pochette.models.model import Excerpt
 from pochette.models.wavegan import CRITIC_UPDATES, PENALTY, Wavegan, WaveganModel
 from pochette.reduce.trimming import PREFIX, trim_model
 from pochette.train.loop import Training
+from tests.contracts.model_checks import check_engines
 
 
 def learnt(module: nn.Module) -> int:
@@ -333,3 +337,25 @@ def test_a_trimmed_generator_is_the_masked_one(classes: int) -> None:
 
 def _place(path: str, axis: int) -> Place:
     return Place(PREFIX + path, axis)
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{"classes": 3}, {"slice_samples": 8192, "channels": 2}], ids=str)
+def test_engines_know_classes_and_strides_of_two(changes: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("ziglang")
+    recipe = Wavegan.sized("tiny", **changes)
+    # A sound and some silence.
+    check_engines(recipe, tmp_path, seconds=1.25 * recipe.slice_samples / recipe.sample_rate_hz)
+
+
+def test_an_engine_of_a_trimmed_generator_plays_it(tmp_path: Path) -> None:
+    pytest.importorskip("ziglang")
+    small, _, _ = trim_model(made(channels=6), keep=0.5)
+    assert isinstance(small, WaveganModel)
+    runner = NativeRunner(build.compile_host_library(export(small, "trimmed"), tmp_path))
+    note = np.array([[knob.default for knob in small.controls]], np.float32)
+    with torch.no_grad():
+        whole = small.generate(torch.from_numpy(note))[0].numpy()
+    assert np.abs(run_frames(runner, note.repeat(PLACES, axis=0)) - whole).max() < 1e-6
