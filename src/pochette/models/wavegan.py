@@ -252,7 +252,7 @@ class WaveganModel(Unpaired):
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self, again: bool = False) -> tuple[Turn, ...]:
         """Five updates of the critic, one of the generator; nothing is clipped, as published."""
         return (
             Turn("critic", list(self.critic.parameters()), self.criticise, RATE, BETAS, CRITIC_UPDATES,
