@@ -20,6 +20,7 @@ from pochette.engine.runner import FloatArray, Runner, run_frames
 from pochette.engine.wasm import WasmRunner
 from pochette.lab.cost import NETWORK_ONLY
 from pochette.measure import profile_model
+from pochette.models.clocked import Clocked, heard_at_rest
 from pochette.models.model import Autoregressive, Model, Step, TorchRunner
 
 BLOCKS = (1, 7, 64, 1000)
@@ -110,12 +111,15 @@ def check_streamed_equals_offline(recipe: Any) -> None:
 
 @torch.no_grad()
 def check_parts_equal_the_whole(recipe: Any) -> None:
-    """A model in two parts, once a frame and once a sample, says what it says frame by frame, in batches too."""
+    """A model in parts, each with its clock, says what it says frame by frame; in two parts, in batches too."""
     model = built(recipe)
     if not isinstance(model, Autoregressive):
         return
     controls = wandering(model, 4).repeat(2, 1, 1)
     whole, wanted = model.advance(controls, model.initial_state(2))
+    assert torch.equal(_by_parts(model, controls[:1]), whole[:1])
+    if isinstance(model, Clocked):
+        return
     state, samples = model.initial_state(2), []
     for frame in range(4):
         held = model.hold(controls[:, frame])
@@ -124,11 +128,25 @@ def check_parts_equal_the_whole(recipe: Any) -> None:
             samples.append(sample)
     assert torch.equal(torch.cat(samples, dim=1), whole)
     assert state.keys() == wanted.keys() and all(torch.allclose(state[name], wanted[name]) for name in wanted)
-    hold, draw = model.parts()
-    row = controls[:1, 0]
-    assert torch.equal(
-        torch.cat([draw(*hold(row)) for _ in range(model.hop_samples)], 1), whole[:1, : model.hop_samples]
-    )
+
+
+def _by_parts(model: Autoregressive, controls: Tensor) -> Tensor:
+    """Samples as the parts make them that engines are made of: each is called when its turn has come."""
+    hold, *others = model.parts()
+    heard, ends = heard_at_rest(model)[None], [part.every_samples for part in others[1:]]
+    before = heard.shape[1]
+    for n in range(controls.shape[1] * model.hop_samples):
+        if n % hold.every_samples == 0:
+            held, said = hold(controls[:, n // model.hop_samples]), {}
+        above: list[Tensor] = []
+        for part, following in zip(others, [*ends, 1], strict=True):
+            if n % part.every_samples == 0:
+                latest = [heard[:, heard.shape[1] - part.heard_samples :]] if part.heard_samples else []
+                said[part.name] = part(*held, *above, *latest)
+            turn, turns = n % part.every_samples // following, part.every_samples // following
+            above = [said[part.name].chunk(turns, dim=1)[turn]]
+        heard = torch.cat([heard, above[0]], dim=1)
+    return heard[:, before:]
 
 
 def check_causal(recipe: Any) -> None:
@@ -350,13 +368,18 @@ def check_file_round_trip(recipe: Any, folder: Path) -> None:
 def heard_parameters(model: Model) -> list[Tensor]:
     """The parameters that the sound depends on, asked of autograd; an encoder that only training needs is not one.
 
-    A sound that is drawn code by code has no gradient: there all are taken to be heard.
+    A sound that is drawn code by code has no gradient: there all are taken to be heard, but for the state at rest, where
+    that is learnt; no step computes with it.
     """
     learnt, total = list(model.played_parameters().values()), model(wandering(model, 20)).sum()
     if not total.requires_grad:
-        return learnt
+        return [p for p in learnt if not any(_depends(state, p) for state in model.initial_state(1).values())]
     gradients = torch.autograd.grad(total, learnt, allow_unused=True)
     return [p for p, gradient in zip(learnt, gradients, strict=True) if gradient is not None]
+
+
+def _depends(value: Tensor, parameter: Tensor) -> bool:
+    return value.requires_grad and torch.autograd.grad(value.sum(), parameter, allow_unused=True)[0] is not None
 
 
 def check_counted(recipe: Any) -> None:

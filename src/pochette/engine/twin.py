@@ -11,8 +11,9 @@ holds for floats holds for these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -86,33 +87,57 @@ class Twin:
         return coarse(x) if weight.path in self.whole else x
 
 
+@dataclass(frozen=True, eq=False)
+class PartTwin:
+    """One part of a model that makes its sound sample by sample."""
+
+    twin: Twin
+    every_samples: int
+    """From one turn to the next."""
+    heard_samples: int
+    """So many of the latest samples it is given."""
+
+
 class DrawnTwin:
     """The same of a model that makes its sound sample by sample.
 
     Args:
-        hold: what is done once a frame.
-        draw: what is done for every sample.
-        hop_samples: samples a frame.
+        parts: what is done once a frame first, what is done for every sample last; see `models.model.Part`.
+        heard: samples that parts hear before the first one is made, (sample,).
     """
 
-    def __init__(self, hold: Twin, draw: Twin, hop_samples: int) -> None:
-        self.hold, self.draw, self.hop_samples = hold, draw, hop_samples
-        self.rounded = hold.rounded | draw.rounded
+    def __init__(self, parts: Sequence[PartTwin], heard: Tensor) -> None:
+        self.parts, self.rest = tuple(parts), heard
+        self.rounded = frozenset[str]().union(*(part.twin.rounded for part in parts))
+        self.reset()
 
     def reset(self) -> None:
         """Set the state back to that at capture."""
-        self.hold.reset()
-        self.draw.reset()
+        self._heard = self.rest
+        for part in self.parts:
+            part.twin.reset()
 
     def play(self, controls: FloatArray) -> FloatArray:
         """See `Twin.play`."""
-        samples = []
-        for row in torch.from_numpy(controls)[:, None]:
-            held = self.hold.process(row)
-            samples += [self.draw.process(*held)[0].reshape(-1) for _ in range(self.hop_samples)]
+        samples = [sample for row in torch.from_numpy(controls)[:, None] for sample in self._frame(row)]
         audio: FloatArray = torch.cat(samples).numpy()
         return audio
 
+    def _frame(self, controls: Tensor) -> list[Tensor]:
+        """A frame's samples, (1,) each."""
+        hold, *tiers, draw = self.parts
+        held, said, samples = hold.twin.process(controls), {}, []
+        for n in range(hold.every_samples):
+            above: tuple[Tensor, ...] = ()
+            for part, following in pairwise((*tiers, draw)):
+                if n % part.every_samples == 0:
+                    heard = self._heard[None, len(self._heard) - part.heard_samples :]
+                    (made,) = part.twin.process(*held, *above, heard)
+                    said[part] = made.view(1, part.every_samples // following.every_samples, -1)
+                above = (said[part][:, n % part.every_samples // following.every_samples],)
+            samples.append(draw.twin.process(*held, *above)[0].reshape(-1))
+            self._heard = torch.cat([self._heard, samples[-1]])[1:]
+        return samples
 
 class Playing(Protocol):
     """What plays what an engine should."""

@@ -142,8 +142,8 @@ def profile_model(model: Model) -> Profile:
     """
     frames_per_second = model.sample_rate_hz / model.hop_samples
     if isinstance(model, Autoregressive):
-        hold, draw = (capture(part, part.example_inputs()) for part in model.parts())
-        return _profile([(hold, 1), (draw, model.hop_samples)], frames_per_second)
+        parts = [(part, model.hop_samples // part.every_samples) for part in model.parts()]
+        return _profile([(capture(part, part.example_inputs()), turns) for part, turns in parts], frames_per_second)
     step = Step(model)
     return profile_graph(capture(step, step.example_inputs()), frames_per_second)
 

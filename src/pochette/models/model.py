@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -194,7 +194,8 @@ class Autoregressive(Model):
     """A model that makes its sound sample by sample, each from those before.
 
     Beside `advance` it writes the same in two parts, what is done once a frame and what is done for every sample, so
-    that an engine is a loop around one sample and not a frame of samples written out.
+    that an engine is a loop around one sample and not a frame of samples written out. (Parts in between, with clocks of
+    their own: `models.clocked`.)
     """
 
     feeds_back = True
@@ -222,8 +223,8 @@ class Autoregressive(Model):
             (batch, 1) and the new state.
         """
 
-    def parts(self) -> tuple[HoldPart, DrawPart]:
-        """The two as modules: what is captured, counted and turned into C."""
+    def parts(self) -> tuple[Part, ...]:
+        """The parts as modules, slowest first: what is captured, counted and turned into C."""
         return HoldPart(self), DrawPart(self)
 
 
@@ -273,18 +274,22 @@ class Step(nn.Module):
 
     Args:
         model: any streaming model.
+        names: of the state that it carries; all of it by default.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, names: tuple[str, ...] | None = None) -> None:
         super().__init__()
         self.model: Any = model
-        self.names = tuple(model.initial_state(1))
+        self.names = tuple(model.initial_state(1)) if names is None else names
         self.reset()
 
+    @torch.no_grad()
     def reset(self) -> None:
         """Back to rest."""
-        for name, value in self.model.initial_state(1).items():
-            self.register_buffer(f"state_{name}", value, persistent=False)
+        state = self.model.initial_state(1)
+        for name in self.names:
+            # A copy: where a state at rest is learnt, it is a view of a weight.
+            self.register_buffer(f"state_{name}", state[name].clone(), persistent=False)
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         """Controls at rest, (1, control): what the step can be called with."""
@@ -316,6 +321,27 @@ class Step(nn.Module):
         return audio
 
 
+class Part(Protocol):
+    """A module that does one part of an autoregressive model's work, each time that its clock says so.
+
+    Called with what was held for the frame (the first part: with the controls), then with what the part before it said
+    for this turn, if that part is a tier (`models.clocked`), then with the latest samples, if it hears any.
+    """
+
+    name: str
+    """Of the part; a C identifier."""
+    every_samples: int
+    """From one turn to the next."""
+    heard_samples: int
+    """So many of the latest samples it is given; 0 for none."""
+
+    def example_inputs(self) -> tuple[Tensor, ...]:
+        """What it can be called with."""
+
+    def __call__(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """One turn."""
+
+
 class HoldPart(nn.Module):
     """What an autoregressive model does once a frame: controls in, what its samples are told out.
 
@@ -323,9 +349,13 @@ class HoldPart(nn.Module):
         model: any autoregressive model.
     """
 
+    name = "hold"
+    heard_samples = 0
+
     def __init__(self, model: Autoregressive) -> None:
         super().__init__()
         self.model: Any = model
+        self.every_samples = model.hop_samples
 
     def example_inputs(self) -> tuple[Tensor, ...]:
         """Controls at rest, (1, control)."""
@@ -338,6 +368,10 @@ class HoldPart(nn.Module):
 
 class DrawPart(Step):
     """What an autoregressive model does for every sample, its state in buffers."""
+
+    name = "draw"
+    every_samples = 1
+    heard_samples = 0
 
     @torch.no_grad()
     def example_inputs(self) -> tuple[Tensor, ...]:
@@ -368,6 +402,7 @@ class TorchRunner:
         self.latency_samples = model.latency_samples
         self.reset()
 
+    @torch.no_grad()
     def reset(self) -> None:
         """Back to silence."""
         self._state = self.model.initial_state(1)
