@@ -368,8 +368,8 @@ def check_file_round_trip(recipe: Any, folder: Path) -> None:
 def heard_parameters(model: Model) -> list[Tensor]:
     """The parameters that the sound depends on, asked of autograd; an encoder that only training needs is not one.
 
-    A sound that is drawn code by code has no gradient: there all are taken to be heard, but for the state at rest, where
-    that is learnt; no step computes with it.
+    A sound that is drawn code by code has no gradient: there all are taken to be heard, but for a state at rest that is
+    learnt; no step computes with it.
     """
     learnt, total = list(model.played_parameters().values()), model(wandering(model, 20)).sum()
     if not total.requires_grad:

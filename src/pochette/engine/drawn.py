@@ -1,8 +1,8 @@
 """Engines of models that make their sound sample by sample: what is done once a frame, and a loop around one sample.
 
-Every part is a captured graph of its own and becomes C of its own, NAME_hold and NAME_draw, and between them NAME_tier0,
-NAME_tier1... of models whose parts have clocks of their own: a tier turns every so many samples. What a frame holds, and
-what a tier said at its latest turn, lies in the state between them, and so do the latest samples, which tiers hear.
+Every part is a captured graph of its own and becomes C of its own, NAME_hold and NAME_draw, and between them, of models
+of several clocks, NAME_tier0, NAME_tier1...: a tier turns every so many samples. What a frame holds, and what a tier
+said at its latest turn, lies in the state between them, and so do the latest samples, which tiers hear.
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ def _frame(face: Face, parts: Captured, heard: list[float]) -> Frame:
         face: name, controls and rates.
         parts: with their graphs, slowest first.
         heard: samples that tiers hear before the first one is made.
+
+    Returns:
+        the text and what it needs.
     """
     name, (_, hold), tiers = face.name, parts[0], parts[1:-1]
     names = [part.name for part, _ in parts]
@@ -82,6 +85,9 @@ def _body(face: Face, parts: Captured, past: int) -> str:
         face: name, controls and rates.
         parts: with their graphs, slowest first.
         past: samples that are kept for tiers to hear; they lie before those of the frame.
+
+    Returns:
+        C.
     """
     name, (_, hold) = face.name, parts[0]
     held = "".join(f", s->held{i}" for i in range(len(hold.outputs)))

@@ -139,6 +139,7 @@ class DrawnTwin:
             self._heard = torch.cat([self._heard, samples[-1]])[1:]
         return samples
 
+
 class Playing(Protocol):
     """What plays what an engine should."""
 

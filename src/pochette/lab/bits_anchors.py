@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from pochette.corpus.folder import FolderCorpus
-from pochette.models.wavenet import WavenetModel
+from pochette.errors import MeasureError
+from pochette.models.model import Excerpt
 from pochette.sound import mulaw
 from pochette.sound.mulaw import Codes, Doubles
 from pochette.train.loop import tensors_of
@@ -25,6 +28,23 @@ WINDOW_SAMPLES = 32
 """Latest errors that say how wide the next one's distribution is."""
 PRIOR_COUNT = 16.0
 """How many observations the histogram is worth where few followed a code."""
+
+
+UNIT = "bits per mulaw code"
+"""What all figures here are in; see `Likelihood.loss_unit`."""
+
+
+class Likelihood(Protocol):
+    """A model that says how likely each sample was."""
+
+    loss_unit: str
+    """What its bits are of: those of other alphabets do not compare."""
+
+    def bits(self, excerpt: Excerpt) -> Tensor:
+        """Negative log2 of the probability of each sample but the first, (batch, sample - 1)."""
+
+    def eval(self) -> Any:
+        """Stop training."""
 
 
 def codes_of(corpus: FolderCorpus) -> list[Codes]:
@@ -51,16 +71,24 @@ def anchors(training: FolderCorpus, held_out: FolderCorpus) -> dict[str, float]:
 
 
 @torch.no_grad()
-def model_bits(model: WavenetModel, corpus: FolderCorpus) -> float:
+def model_bits(model: Likelihood, corpus: FolderCorpus) -> float:
     """Bits per sample of a model on every sound of a corpus, all samples but each first one.
 
     Args:
-        model: of mu-law codes, for its bits to compare with the anchors.
+        model: of mu-law codes, as the anchors are.
         corpus: usually what was held out.
 
     Returns:
         the mean over samples.
+
+    Raises:
+        MeasureError: the model's bits are of another alphabet.
     """
+    if model.loss_unit != UNIT:
+        raise MeasureError(
+            f"{type(model).__name__} speaks of {model.loss_unit}, which no anchor here does: they are {UNIT}.",
+            remedy="Train it on mu-law codes to compare it.",
+        )
     model.eval()
     total, count = 0.0, 0
     for sound in corpus.sounds:

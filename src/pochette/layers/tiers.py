@@ -11,6 +11,7 @@ trimmed network has fewer units than it was built with.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -149,3 +150,91 @@ class SampleTier(nn.Module):
         hidden = torch.relu(self.second(torch.relu(self.first(entered + above))))
         logits: Tensor = self.head(hidden)
         return logits
+
+
+class TieredNetwork(nn.Module):
+    """The learnt part of a SampleRNN: all tiers, and the layer through which they are told of controls.
+
+    Args:
+        conditioner: scaled controls to channels; None for a network without.
+        periods: samples from turn to turn of each recurrent tier, slowest first, and the frame it is given.
+        units: of every layer.
+        layers: recurrent ones of a tier.
+        codes: how many different ones a sample has.
+        embedding: numbers that stand for a code.
+    """
+
+    def __init__(
+        self, *, conditioner: nn.Linear | None, periods: tuple[int, ...], units: int, layers: int, codes: int,
+        embedding: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.conditioner = conditioner
+        self.tiers = nn.ModuleList(
+            FrameTier(
+                frame_samples=period,
+                known=0 if conditioner is None else conditioner.out_features,
+                units=units,
+                layers=layers,
+                below=units,
+                turns=period // following,
+                top=number == 0,
+            )
+            for number, (period, following) in enumerate(pairwise((*periods, 1)))
+        )
+        self.samples = SampleTier(places=periods[-1], codes=codes, embedding=embedding, units=units)
+
+    def at_rest(self, batch: int) -> list[Tensor]:
+        """The state of each recurrent tier in which a sound begins; see `FrameTier.at_rest`."""
+        return [tier.at_rest(batch) for tier in self._tiers()]
+
+    def known(self, conditioning: Tensor | None) -> Tensor | None:
+        """What the tiers are told of controls.
+
+        Args:
+            conditioning: scaled controls, (..., 2), or None.
+
+        Returns:
+            (..., channel), or None.
+        """
+        if self.conditioner is None or conditioning is None:
+            return None
+        return torch.tanh(self.conditioner(conditioning))
+
+    def forward(
+        self, codes: Tensor, heard: Tensor, conditioning: Tensor | None, hidden: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Every distribution of a stretch of known sound at once (teacher forcing).
+
+        Args:
+            codes: of the stretch's samples, and of the slowest tier's frame before them, (batch, frame + sample).
+            heard: what those codes sound like, of the same shape.
+            conditioning: scaled controls, (batch, control frame, 2), held for sample / frame samples each; or None.
+            hidden: state of each recurrent tier before it.
+
+        Returns:
+            logits of the stretch's samples, (batch, sample, code), and the states after it.
+        """
+        tiers, known, said, after = self._tiers(), self.known(conditioning), None, []
+        reach = tiers[0].frame_samples
+        samples = codes.shape[1] - reach
+        for tier, state in zip(tiers, hidden, strict=True):
+            period = tier.frame_samples
+            turns = samples // period
+            frames = heard[:, reach - period : reach - period + samples].reshape(len(heard), turns, period)
+            told = None if known is None else _held(known, turns)
+            said, new = tier(frames, told, said, state)
+            after.append(new)
+        assert said is not None
+        places = len(self.samples.enter)
+        before = [codes[:, reach - places + n : reach - places + n + samples] for n in range(places)]
+        return self.samples(torch.stack(before, dim=-1), said), after
+
+    def _tiers(self) -> list[FrameTier]:
+        return list(self.tiers)  # type: ignore[arg-type]
+
+
+def _held(frames: Tensor, turns: int) -> Tensor:
+    """(batch, control frame, channel), each repeated for its share of the turns."""
+    repeats = turns // frames.shape[1]
+    return frames if repeats == 1 else frames.repeat_interleave(repeats, dim=1)

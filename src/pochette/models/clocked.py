@@ -78,7 +78,7 @@ class Clocked(Autoregressive):
         return said[:, sample % self.periods[tier] * said.shape[1] // self.periods[tier]]
 
 
-class TierPart(Step):
+class TierPart(Step, Part):
     """What a clocked model's tier does at its turn, its state in buffers.
 
     Args:

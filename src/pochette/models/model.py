@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -321,8 +321,8 @@ class Step(nn.Module):
         return audio
 
 
-class Part(Protocol):
-    """A module that does one part of an autoregressive model's work, each time that its clock says so.
+class Part(nn.Module, ABC):
+    """One part of an autoregressive model's work as a module, done each time that its clock says so.
 
     Called with what was held for the frame (the first part: with the controls), then with what the part before it said
     for this turn, if that part is a tier (`models.clocked`), then with the latest samples, if it hears any.
@@ -332,17 +332,15 @@ class Part(Protocol):
     """Of the part; a C identifier."""
     every_samples: int
     """From one turn to the next."""
-    heard_samples: int
+    heard_samples: int = 0
     """So many of the latest samples it is given; 0 for none."""
 
+    @abstractmethod
     def example_inputs(self) -> tuple[Tensor, ...]:
-        """What it can be called with."""
-
-    def __call__(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """One turn."""
+        """What it can be called with, as it is while the controls rest."""
 
 
-class HoldPart(nn.Module):
+class HoldPart(Part):
     """What an autoregressive model does once a frame: controls in, what its samples are told out.
 
     Args:
@@ -350,7 +348,6 @@ class HoldPart(nn.Module):
     """
 
     name = "hold"
-    heard_samples = 0
 
     def __init__(self, model: Autoregressive) -> None:
         super().__init__()
@@ -366,12 +363,11 @@ class HoldPart(nn.Module):
         return tuple(value.clone() for value in self.model.hold(controls))
 
 
-class DrawPart(Step):
+class DrawPart(Step, Part):
     """What an autoregressive model does for every sample, its state in buffers."""
 
     name = "draw"
     every_samples = 1
-    heard_samples = 0
 
     @torch.no_grad()
     def example_inputs(self) -> tuple[Tensor, ...]:

@@ -6,7 +6,8 @@
     latest 2 samples --------- tier 2, every 2 samples --+     (see `layers.tiers`)
     latest 2 codes ------------- tier 1, every sample -- distribution over 256 codes
 
-Trained by back-propagation through windows of 512 samples: state is carried from window to window, gradients are not.
+Trained by back-propagation through windows of 512 samples, with a step of the optimiser after each: state is carried
+from window to window, gradients are not.
 The loss is in bits per code; bits of mu-law codes and of even ones do not compare, `loss_unit` says which they are.
 
 Deviations from the published code, with their reasons:
@@ -26,6 +27,7 @@ Deviations from the published code, with their reasons:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -38,9 +40,10 @@ from pochette.errors import RecipeError
 from pochette.families import models
 from pochette.layers.sampling import draw_code, look_up
 from pochette.layers.synthesis import CYCLE
-from pochette.layers.tiers import FrameTier, SampleTier
+from pochette.layers.tiers import TieredNetwork
 from pochette.models.clocked import HEARD, Clocked
 from pochette.models.model import Excerpt, State
+from pochette.models.turn import Turn
 from pochette.recipe import check_ranges
 from pochette.sound import even, mulaw
 
@@ -95,7 +98,7 @@ class SampleRnn:
             rnn_layers=(1, 8),
             embedding=(1, 4096),
             conditioning_channels=(1, 1024),
-            window_samples=(1, 10**6),
+            window_samples=(2, 10**6),
             sample_rate_hz=(4000, 384000),
             hop_samples=(1, 4096),
         )
@@ -136,78 +139,6 @@ class SampleRnn:
         return SampleRnnModel(self)
 
 
-class SampleRnnNetwork(nn.Module):
-    """The learnt part: all tiers, and the layer through which they are told of controls.
-
-    Args:
-        recipe: sizes.
-    """
-
-    def __init__(self, recipe: SampleRnn) -> None:
-        super().__init__()
-        controlled = recipe.conditioning == "controls"
-        known = recipe.conditioning_channels if controlled else 0
-        self.conditioner = nn.Linear(2, known) if controlled else None
-        self.tiers = nn.ModuleList(
-            FrameTier(
-                frame_samples=period,
-                known=known,
-                units=recipe.units,
-                layers=recipe.rnn_layers,
-                below=recipe.units,
-                turns=period // following,
-                top=number == 0,
-            )
-            for number, (period, following) in enumerate(
-                zip(recipe.periods, (*recipe.periods[1:], 1), strict=True)
-            )
-        )
-        self.samples = SampleTier(
-            places=recipe.frame_samples, codes=mulaw.CODES, embedding=recipe.embedding, units=recipe.units
-        )
-
-    def known(self, conditioning: Tensor | None) -> Tensor | None:
-        """What the tiers are told of controls.
-
-        Args:
-            conditioning: scaled controls, (..., 2), or None.
-
-        Returns:
-            (..., channel), or None.
-        """
-        if self.conditioner is None or conditioning is None:
-            return None
-        return torch.tanh(self.conditioner(conditioning))
-
-    def forward(
-        self, codes: Tensor, heard: Tensor, conditioning: Tensor | None, hidden: list[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Every distribution of a stretch of known sound at once (teacher forcing).
-
-        Args:
-            codes: of the stretch's samples, and of the slowest tier's frame before them, (batch, frame + sample).
-            heard: what those codes sound like, of the same shape.
-            conditioning: scaled controls, (batch, control frame, 2), held for sample / frame samples each; or None.
-            hidden: state of each recurrent tier before it.
-
-        Returns:
-            logits of the stretch's samples, (batch, sample, code), and the states after it.
-        """
-        tiers: list[FrameTier] = list(self.tiers)  # type: ignore[arg-type]
-        reach = tiers[0].frame_samples
-        samples = codes.shape[1] - reach
-        known, said, after = self.known(conditioning), None, []
-        for tier, state in zip(tiers, hidden, strict=True):
-            period = tier.frame_samples
-            frames = heard[:, reach - period : reach - period + samples].unflatten(1, (-1, period))
-            told = None if known is None else _held(known, samples // period)
-            said, state = tier(frames, told, said, state)
-            after.append(state)
-        places = len(self.samples.enter)
-        before = [codes[:, reach - places + n : reach - places + n + samples] for n in range(places)]
-        return self.samples(torch.stack(before, dim=-1), said), after
-
-
 class SampleRnnModel(Clocked):
     """SampleRNN as a playable model: pitch, loudness and temperature in, sound out.
 
@@ -217,6 +148,8 @@ class SampleRnnModel(Clocked):
 
     split_by = "sound"
     """Among few notes it learns each by heart; of a pitch that it never heard it then knows nothing."""
+    loss_unit: str
+    """What the loss counts; bits of other alphabets do not compare."""
     levels: Tensor
     edges: Tensor
 
@@ -237,7 +170,7 @@ class SampleRnnModel(Clocked):
             )
         temperature = Control("temperature", "", 0.1, 2.0, 1.0, "linear", "below 1 calmer and purer, above 1 rougher")
         self.controls = (*knobs, temperature)
-        self.network = SampleRnnNetwork(recipe)
+        self.network = network_of(recipe)
         grid = GRIDS[recipe.codes]
         levels = torch.from_numpy(grid.decode(torch.arange(grid.CODES).numpy())).float()
         self.register_buffer("levels", levels[:, None], persistent=False)
@@ -259,11 +192,8 @@ class SampleRnnModel(Clocked):
         if generator is not None:
             counter = torch.randint(CYCLE, (batch,), generator=generator)
         codes, heard = self._silence(batch)
-        hidden = {f"hidden_{tier}": state for tier, state in enumerate(self._at_rest(batch))}
+        hidden = {f"hidden_{tier}": state for tier, state in enumerate(self.network.at_rest(batch))}
         return {"counter": counter, "codes": codes[:, -self.recipe.frame_samples :], HEARD: heard, **hidden}
-
-    def _at_rest(self, batch: int) -> list[Tensor]:
-        return [tier.at_rest(batch) for tier in self.network.tiers if isinstance(tier, FrameTier)]
 
     def _silence(self, batch: int) -> tuple[Tensor, Tensor]:
         """Codes of silence and what they sound like, as long as the slowest tier's frame."""
@@ -312,6 +242,15 @@ class SampleRnnModel(Clocked):
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
+    def turns(self) -> tuple[Turn, ...]:
+        """One turn, which steps once a window on its way through the excerpt, as published; see `window_losses`."""
+        return (Turn("model", list(self.parameters()), self.window_losses),)
+
+    def window_losses(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+        """Mean bits per code of each window; weights may be changed between two of them."""
+        for bits in self._windows(excerpt):
+            yield bits.mean()
+
     def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
         """Mean negative log-likelihood in bits per code, of all samples but the first; see `bits`."""
         return self.bits(excerpt).mean()
@@ -319,31 +258,32 @@ class SampleRnnModel(Clocked):
     def bits(self, excerpt: Excerpt) -> Tensor:
         """Negative log2 of the probability of each sample given those before it.
 
-        The excerpt is gone through window by window; state is carried on, gradients go no further back than a window.
-
         Args:
             excerpt: a batch of sound with its features, whole frames of it.
 
         Returns:
-            (batch, sample - 1): of samples 1, 2, ...
+            (batch, sample - 1): of samples 1, 2, ... Gradients go no further back than a window.
+        """
+        return torch.cat(list(self._windows(excerpt)), dim=1)
+
+    def _windows(self, excerpt: Excerpt) -> Iterator[Tensor]:
+        """Bits of each window's samples, all but the very first; state is carried from window to window, gradients not.
+
+        The first sample has nothing before it, and counts in no model's bits.
         """
         codes, conditioning = self.targets(excerpt["audio"]), self.conditioning(self.controls_of(excerpt))
         batch, reach = len(codes), self.periods[0]
         codes = torch.cat([self._silence(batch)[0], codes], dim=1)
         heard = look_up(self.levels, codes)[..., 0]
         frames = max(1, round(self.recipe.window_samples / self.hop_samples))
-        window, hidden, bits = frames * self.hop_samples, self._at_rest(batch), []
+        window, hidden = frames * self.hop_samples, self.network.at_rest(batch)
         for start in range(0, codes.shape[1] - reach, window):
-            here = slice(start, start + reach + window)
-            told = None
-            if conditioning is not None:
-                first = start // self.hop_samples
-                told = conditioning[:, first : first + frames]
+            here, first = slice(start, start + reach + window), start // self.hop_samples
+            told = None if conditioning is None else conditioning[:, first : first + frames]
             logits, hidden = self.network(codes[:, here], heard[:, here], told, hidden)
             hidden = [state.detach() for state in hidden]
             nats = functional.cross_entropy(logits.transpose(1, 2), codes[:, here][:, reach:], reduction="none")
-            bits.append(nats / math.log(2.0))
-        return torch.cat(bits, dim=1)[:, 1:]
+            yield nats[:, 0 if start else 1 :] / math.log(2.0)
 
     def targets(self, audio: Tensor) -> Tensor:
         """Codes of a sound.
@@ -371,7 +311,11 @@ class SampleRnnModel(Clocked):
         """
         frames = -(-64 // self.hop_samples)
         audio = torch.zeros(1, frames * self.hop_samples)
-        resting = {"audio": audio, "f0_hz": torch.full((1, frames), 440.0), "loudness_db": torch.full((1, frames), -25.0)}
+        resting = {
+            "audio": audio,
+            "f0_hz": torch.full((1, frames), 440.0),
+            "loudness_db": torch.full((1, frames), -25.0),
+        }
         return TeacherForced(self), self.watched(resting)[0]
 
     def watched(self, excerpt: Excerpt) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -394,13 +338,20 @@ class TeacherForced(nn.Module):
         self.model = model
 
     def forward(self, codes: Tensor, conditioning: Tensor | None = None) -> Tensor:
-        """Logits of every sample behind the first frame of the slowest tier; see `SampleRnnNetwork.forward`."""
+        """Logits of every sample behind the first frame of the slowest tier; see `TieredNetwork.forward`."""
         heard = look_up(self.model.levels, codes)[..., 0]
-        logits: Tensor = self.model.network(codes, heard, conditioning, self.model._at_rest(len(codes)))[0]
+        logits: Tensor = self.model.network(codes, heard, conditioning, self.model.network.at_rest(len(codes)))[0]
         return logits
 
 
-def _held(frames: Tensor, turns: int) -> Tensor:
-    """(batch, control frame, channel), each repeated for its share of the turns."""
-    repeats = turns // frames.shape[1]
-    return frames if repeats == 1 else frames.repeat_interleave(repeats, dim=1)
+def network_of(recipe: SampleRnn) -> TieredNetwork:
+    """The learnt part of a recipe's model, with fresh weights."""
+    controlled = recipe.conditioning == "controls"
+    return TieredNetwork(
+        conditioner=nn.Linear(2, recipe.conditioning_channels) if controlled else None,
+        periods=recipe.periods,
+        units=recipe.units,
+        layers=recipe.rnn_layers,
+        codes=mulaw.CODES,
+        embedding=recipe.embedding,
+    )

@@ -149,6 +149,8 @@ class WavenetModel(Autoregressive):
 
     split_by = "sound"
     """Among few notes it learns each by heart; of a pitch that it never heard it then knows nothing."""
+    loss_unit: str
+    """What the loss counts; bits of other alphabets do not compare."""
     levels: Tensor
     edges: Tensor
 
@@ -158,6 +160,7 @@ class WavenetModel(Autoregressive):
         self.sample_rate_hz = recipe.sample_rate_hz
         self.hop_samples = recipe.hop_samples
         self.latency_samples = max(recipe.hop_samples, recipe.receptive_field - 1)
+        self.loss_unit = "bits per mulaw code" if self.by_code else "bits per 16-bit sample"
         self.features, knobs = _knobs(recipe)  # type: ignore[misc]
         temperature = Control("temperature", "", 0.1, 2.0, 1.0, "linear", "below 1 calmer and purer, above 1 rougher")
         self.controls = (*knobs, temperature)
