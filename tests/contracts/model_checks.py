@@ -368,14 +368,25 @@ def check_file_round_trip(recipe: Any, folder: Path) -> None:
 def heard_parameters(model: Model) -> list[Tensor]:
     """The parameters that the sound depends on, asked of autograd; an encoder that only training needs is not one.
 
-    A sound that is drawn code by code has no gradient: there all are taken to be heard, but for a state at rest that is
-    learnt; no step computes with it.
+    A sound that is drawn code by code has no gradient: there a parameter is heard if another sound is drawn without it.
+    A state at rest that is learnt is not counted; no step computes with it.
     """
-    learnt, total = list(model.played_parameters().values()), model(wandering(model, 20)).sum()
-    if not total.requires_grad:
-        return [p for p in learnt if not any(_depends(state, p) for state in model.initial_state(1).values())]
-    gradients = torch.autograd.grad(total, learnt, allow_unused=True)
-    return [p for p, gradient in zip(learnt, gradients, strict=True) if gradient is not None]
+    learnt, controls = list(model.parameters()), wandering(model, 20)
+    total = model(controls).sum()
+    if total.requires_grad:
+        gradients = torch.autograd.grad(total, learnt, allow_unused=True)
+        return [p for p, gradient in zip(learnt, gradients, strict=True) if gradient is not None]
+    rest = model.initial_state(1).values()
+    return [p for p in learnt if _is_heard(p, model, controls) and not any(_depends(state, p) for state in rest)]
+
+
+@torch.no_grad()
+def _is_heard(parameter: Tensor, model: Model, controls: Tensor) -> bool:
+    before, kept = sound(model, controls[:, :3]), parameter.clone()
+    parameter.copy_(100.0 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    after = sound(model, controls[:, :3])
+    parameter.copy_(kept)
+    return not np.array_equal(after, before)
 
 
 def _depends(value: Tensor, parameter: Tensor) -> bool:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pochette.layers.causal import DelayLine, SampleLine, dilated_taps
 from pochette.layers.sampling import look_up
 
-Gates = tuple[Tensor, Tensor] | None
-"""What conditioning adds inside a layer's filter and gate."""
+Gates = tuple[Tensor, ...] | None
+"""What conditioning adds inside a layer's filter and gate; behind the layers', what it adds to the hidden layer."""
 
 
 class GatedLayer(nn.Module):
@@ -83,7 +83,8 @@ class DilatedNetwork(nn.Module):
 
     Args:
         first: previous sample to channels: an embedding of codes, or a linear map of (..., 1).
-        conditioner: conditioning to channels, an embedding of classes or a linear map; None for a network without.
+        conditioner: conditioning to channels, an embedding of classes or a linear map, either followed by a tanh, or an
+            identity, for conditioning that enters as it is; None for a network without.
         dilations: of each layer, first to last.
         kernel: taps of each layer.
         residual: channels from layer to layer.
@@ -91,13 +92,15 @@ class DilatedNetwork(nn.Module):
         skip: channels of the sum of skips and of the hidden layer after it.
         condition: channels that the conditioner makes.
         outputs: parameters of a sample's distribution.
+        wider: whether, as in NSynth, the first channels have a skip of their own and conditioning enters the hidden
+            layer too.
     """
 
     def __init__(
         self,
         *,
         first: nn.Embedding | nn.Linear,
-        conditioner: nn.Embedding | nn.Linear | None,
+        conditioner: nn.Embedding | nn.Linear | nn.Identity | None,
         dilations: tuple[int, ...],
         kernel: int,
         residual: int,
@@ -105,9 +108,12 @@ class DilatedNetwork(nn.Module):
         skip: int,
         condition: int,
         outputs: int,
+        wider: bool = False,
     ) -> None:
         super().__init__()
         self.first, self.conditioner = first, conditioner
+        self.first_skip = nn.Linear(residual, skip) if wider else None
+        self.hidden_condition = nn.Linear(condition, skip, bias=False) if wider else None
         self.layers = nn.ModuleList(
             GatedLayer(
                 kernel=kernel,
@@ -126,62 +132,73 @@ class DilatedNetwork(nn.Module):
         """What conditioning adds in every layer.
 
         Args:
-            conditioning: scaled controls (..., 2), class numbers (...), or None.
+            conditioning: scaled controls (..., 2), class numbers (...), a code (..., number), or None.
 
         Returns:
-            for each layer two of (..., gate channel), or None.
+            for each layer two of (..., gate channel), or None; for the hidden layer one of (..., skip channel), or
+            None.
         """
-        known = None
-        if self.conditioner is not None and conditioning is not None:
-            by_class = isinstance(self.conditioner, nn.Embedding)
-            entered = look_up(self.conditioner.weight, conditioning) if by_class else self.conditioner(conditioning)
-            known = torch.tanh(entered)
-        return [layer.gates(known) for layer in self._layers()]
+        known = self._known(conditioning)
+        hidden = None if self.hidden_condition is None or known is None else (self.hidden_condition(known),)
+        return [*(layer.gates(known) for layer in self._layers()), hidden]
+
+    def _known(self, conditioning: Tensor | None) -> Tensor | None:
+        if self.conditioner is None or conditioning is None:
+            return None
+        if isinstance(self.conditioner, nn.Identity):
+            return conditioning
+        by_class = isinstance(self.conditioner, nn.Embedding)
+        entered = look_up(self.conditioner.weight, conditioning) if by_class else self.conditioner(conditioning)
+        return torch.tanh(entered)
 
     def parted(self, added: Tensor | None) -> list[Gates]:
         """What conditioning adds, one behind the other, as `condition` gives it.
 
         Args:
-            added: (batch, all gate channels), or None.
+            added: (batch, all gate channels, then those of the hidden layer), or None.
 
         Returns:
-            for each layer two of (batch, gate channel), or None.
+            for each layer two of (batch, gate channel), or None; for the hidden layer one, or None.
         """
         if added is None:
-            return [None] * len(self.layers)
+            return [None] * (len(self.layers) + 1)
         found: list[Gates] = []
         start = 0
         for layer in self._layers():
             width = layer.filter.weight.shape[0]
             found.append((added[:, start : start + width], added[:, start + width : start + 2 * width]))
             start += 2 * width
-        return found
+        return [*found, None if self.hidden_condition is None else (added[:, start:],)]
 
     def forward(self, previous: Tensor, conditioning: Tensor | None = None) -> Tensor:
         """Every sample's distribution at once, from samples that are known (teacher forcing).
 
         Args:
-            previous: the sample before each, (batch, sample): mu-law codes, int64, or samples.
-            conditioning: (batch, frame, 2), or (batch, frame) of class numbers, or None; held for sample / frame
-                samples each.
+            previous: the sample before each, (batch, sample): mu-law codes, int64, or samples; or the latest few before
+                each, (batch, sample, tap), where the first layer takes several.
+            conditioning: (batch, frame, 2), or (batch, frame) of class numbers, or (batch, frame, number) of codes, or
+                None; held for sample / frame samples each.
 
         Returns:
             (batch, sample, parameter).
         """
         x = self._enter(previous)
-        skips = None
-        for layer, gates in zip(self._layers(), self.condition(conditioning), strict=True):
+        skips = None if self.first_skip is None else self.first_skip(x)
+        *every, hidden = (
+            None if added is None else tuple(_held(part, x.shape[1]) for part in added)
+            for added in self.condition(conditioning)
+        )
+        for layer, gates in zip(self._layers(), every, strict=True):
             past = torch.zeros(x.shape[0], layer.reach, x.shape[2], dtype=x.dtype, device=x.device)
-            held = None if gates is None else (_held(gates[0], x.shape[1]), _held(gates[1], x.shape[1]))
-            x, skip = layer(dilated_taps(x, past, layer.dilation), x, held)
+            x, skip = layer(dilated_taps(x, past, layer.dilation), x, gates)
             skips = skip if skips is None else skips + skip
-        return self._leave(skips)
+        return self._leave(skips, hidden)
 
     def step(self, previous: Tensor, lines: Sequence[DelayLine | SampleLine], gates: list[Gates]) -> Tensor:
         """The next sample's distribution; the queues take in what they must remember.
 
         Args:
-            previous: the sample before, (batch,): mu-law code, int64, or sample.
+            previous: the sample before, (batch,): mu-law code, int64, or sample; or the latest few, (batch, tap).
             lines: a queue for each layer.
             gates: what `condition` gave for this frame.
 
@@ -189,11 +206,12 @@ class DilatedNetwork(nn.Module):
             (batch, parameter).
         """
         x = self._enter(previous)
-        skips = None
-        for layer, line, added in zip(self._layers(), lines, gates, strict=True):
+        skips = None if self.first_skip is None else self.first_skip(x)
+        *every, hidden = gates
+        for layer, line, added in zip(self._layers(), lines, every, strict=True):
             x, skip = layer(line.taps(x), x, added)
             skips = skip if skips is None else skips + skip
-        return self._leave(skips)
+        return self._leave(skips, hidden)
 
     def empty_queues(self, batch: int) -> list[Tensor]:
         """What the layers remember before the first sample: nothing.
@@ -222,12 +240,16 @@ class DilatedNetwork(nn.Module):
     def _enter(self, previous: Tensor) -> Tensor:
         if isinstance(self.first, nn.Embedding):
             return look_up(self.first.weight, previous)
-        entered: Tensor = self.first(previous.unsqueeze(-1))
+        several = self.first.weight.shape[1] > 1
+        entered: Tensor = self.first(previous if several else previous.unsqueeze(-1))
         return entered
 
-    def _leave(self, skips: Tensor | None) -> Tensor:
+    def _leave(self, skips: Tensor | None, added: Gates) -> Tensor:
         assert skips is not None
-        out: Tensor = self.head(torch.relu(self.hidden(torch.relu(skips))))
+        hidden = self.hidden(torch.relu(skips))
+        if added is not None:
+            hidden = hidden + added[0]
+        out: Tensor = self.head(torch.relu(hidden))
         return out
 
 

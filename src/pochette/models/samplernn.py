@@ -242,7 +242,7 @@ class SampleRnnModel(Clocked):
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
-    def turns(self) -> tuple[Turn, ...]:
+    def turns(self, again: bool = False) -> tuple[Turn, ...]:
         """One turn, which steps once a window on its way through the excerpt, as published; see `window_losses`."""
         return (Turn("model", list(self.parameters()), self.window_losses),)
 
