@@ -108,7 +108,7 @@ class FolderCorpus:
         """Read and analyse a folder, or find that this was done already.
 
         Args:
-            folder: searched recursively for sound files.
+            folder: searched recursively for sound files; of one laid out like NSynth pitches and instruments are read.
             sample_rate_hz: rate that a model wants.
             hop_samples: samples from feature frame to feature frame.
             cache_dir: where the analysis is kept; None for the user's cache (see `cache_root`).
@@ -129,7 +129,10 @@ class FolderCorpus:
         sounds = _sounds(index["sounds"], arrays, hop_samples / sample_rate_hz)
         classes = tuple(sorted({sound.label for sound in sounds}))
         known = classes if len(classes) > 1 and "" not in classes else ()
-        return cls(folder, sample_rate_hz, hop_samples, fingerprint, sounds, problems, "", known, arrays)
+        corpus = cls(folder, sample_rate_hz, hop_samples, fingerprint, sounds, problems, "", known, arrays)
+        from pochette.corpus import nsynth
+
+        return nsynth.as_told(corpus) if nsynth.is_nsynth(folder) else corpus
 
     def __len__(self) -> int:
         return len(self.sounds)
