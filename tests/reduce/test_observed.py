@@ -274,7 +274,7 @@ def excerpt_for(model: Any) -> Excerpt:
     }
 
 
-@pytest.mark.parametrize("name", ["ddsp", "wavenet", "sing-ae"])
+@pytest.mark.parametrize("name", ["ddsp", "wavenet", "samplernn", "nsynth", "sing-ae"])
 def test_every_criterion_scores_every_unit(name: str) -> None:
     """As the laboratory asks: the trim form on what `watched` gives, the loss of the model within it."""
     torch.manual_seed(0)

@@ -84,8 +84,9 @@ class FrameTier(nn.Module):
 class SampleTier(nn.Module):
     """The tier of single samples: the codes before each, and what the tiers above say of it, to its distribution.
 
-    An embedding followed by a matrix is a table, one row a code: for each place before the sample one. Playing looks
-    rows up, and so does training, where a stretch has more samples than there are codes.
+    An embedding followed by a matrix is a table, one row a code: for each place before the sample one. An engine, which
+    draws one sample a call, looks rows up in tables made beforehand, and so does training, where a stretch has more
+    samples than there are codes. What trimming reads is the embedding itself.
 
     Args:
         places: codes before the sample that it is given.
@@ -145,8 +146,9 @@ class SampleTier(nn.Module):
         Returns:
             logits, (..., code).
         """
-        many = codes[..., 0].numel() >= len(self.embedding.weight)
-        entered = self.folded(codes) if many or torch.compiler.is_exporting() else self.unfolded(codes)
+        samples = codes[..., 0].numel()
+        fold = samples == 1 if torch.compiler.is_exporting() else samples >= len(self.embedding.weight)
+        entered = self.folded(codes) if fold else self.unfolded(codes)
         hidden = torch.relu(self.second(torch.relu(self.first(entered + above))))
         logits: Tensor = self.head(hidden)
         return logits

@@ -234,6 +234,8 @@ class Observed:
         for value, axis in spots:
             tensor = seen[value.name]
             real = tensor.abs() if tensor.is_complex() else tensor
+            if axis == real.dim():  # numbers of codes: one feature
+                real = real[..., None]
             rows = _rows(real.double(), axis, batch.items, self._moments(number))
             self._watched[number, value.name, axis] = rows
 
@@ -279,25 +281,33 @@ def _same_family(units: Units, family: UnitFamily) -> UnitFamily:
 def _last_read(units: Units, family: UnitFamily) -> Spot:
     """The value, and its axis, in which the family's units are read last."""
     for reading in reversed(units.coupling.readings):
-        value = reading.value
+        value, axis = reading.value, reading.axis
+        if reading.node.op in _RECURRENT and value is not reading.node.args[0]:
+            # Such a layer sums over its weights' columns; what stands before them is the data that it is fed.
+            value = reading.node.args[0]
+            axis = len(value.shape) - 1
         if value.kind != "computed" or units.coupling.learnt(value):
             continue
-        if any(np.isin(family.numbers, own).all() for own in units.owners(value, reading.axis)):
-            return value, reading.axis
+        if any(np.isin(family.numbers, own).all() for own in units.owners(value, axis)):
+            return value, axis
     raise ReductionError(
         f"Nothing reads the units of {family.name} as data.", remedy="Choose a criterion of weights such as magnitude."
     )
 
 
 def _read_by_maker(graph: Graph, units: Units, family: UnitFamily) -> Spot:
-    """The data that the layer reads which makes the family's units."""
+    """The data that the layer reads which makes the family's units; of one that reads numbers of codes, those."""
     paths = {place.path for place in family.makers}
     source = sources(graph)
     maker = {id(value): node for node in graph.nodes for value in node.outputs}
+    numbers: Spot | None = None
     for node in graph.nodes:
         inputs = list(node.inputs())
         if paths.isdisjoint(source.get(id(value), "") for value in inputs):
             continue
+        codes = [value for value in inputs if value.kind in ("computed", "input") and value.dtype == torch.int64]
+        if codes and numbers is None:
+            numbers = codes[0], len(codes[0].shape)
         data = next((value for value in inputs if _is_signal(value) and not units.coupling.learnt(value)), None)
         if data is None:
             continue
@@ -310,6 +320,8 @@ def _read_by_maker(graph: Graph, units: Units, family: UnitFamily) -> Spot:
                 break
             data = before
         return data, axis
+    if numbers is not None:
+        return numbers
     raise ReductionError(
         f"The layer that makes the units of {family.name} reads no data.",
         remedy="Choose a criterion of weights such as magnitude.",
@@ -337,6 +349,12 @@ _GAINS = {
     "aten.instance_norm": 1,
 }
 """Normalisations, and the place of their gain among the arguments."""
+_RECURRENT = frozenset(
+    f"aten.{name}"
+    for kind in ("gru", "lstm", "rnn_tanh", "rnn_relu")
+    for name in (f"{kind}.input", f"{kind}_cell.default")
+)
+"""Layers that are one operator, gates and all."""
 _PADDINGS = frozenset(
     f"aten.{name}.default" for name in ("pad", "constant_pad_nd", "reflection_pad1d", "replication_pad1d")
 )
