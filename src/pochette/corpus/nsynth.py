@@ -4,8 +4,8 @@
                                    "pitch": 24, "velocity": 75, "sample_rate": 16000, ...}, ...}
 
 What the file says of a note stands above what analysis finds: its pitch is the one that was played, and its take and
-its label are its instrument, so that holding out takes holds out instruments, as the data set's own parts do. Each of these (train,
-valid, test) is a folder of its own.
+its label are its instrument, so that holding out takes holds out instruments, as the data set's own parts do. Each of
+these (train, valid, test) is a folder of its own.
 """
 
 from __future__ import annotations
