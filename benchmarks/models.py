@@ -44,10 +44,13 @@ from pochette.measure import profile_model  # noqa: E402
 from pochette.models.ddsp import Ddsp  # noqa: E402
 from pochette.models.model import Model  # noqa: E402
 from pochette.models.nsf import Nsf  # noqa: E402
+from pochette.models.nsynth import Nsynth  # noqa: E402
 from pochette.models.parallel_wavenet import ParallelWavenet  # noqa: E402
 from pochette.models.rave import Rave  # noqa: E402
+from pochette.models.samplernn import SampleRnn  # noqa: E402
 from pochette.models.sing import Sing  # noqa: E402
 from pochette.models.sing_ae import SingAe  # noqa: E402
+from pochette.models.wavegan import Wavegan  # noqa: E402
 from pochette.models.wavenet import Wavenet  # noqa: E402
 from pochette.reduce.choosing import Choice  # noqa: E402
 from pochette.train.loop import Trainer, Training  # noqa: E402
@@ -124,6 +127,46 @@ WORKS: dict[str, Work] = {
             gain_db=6,
         ),
         4000,
+    ),
+    "samplernn": Work(
+        SampleRnn.sized("small", sample_rate_hz=16000),
+        "alto-sax",
+        Training(
+            batch=16,
+            excerpt_seconds=0.256,
+            learning_rate=2e-3,
+            evaluate_steps=20,
+            patience=FOREVER,
+            shift_semitones=3,
+            gain_db=6,
+        ),
+        340,
+    ),
+    "nsynth": Work(
+        Nsynth.sized("small", sample_rate_hz=16000),
+        "alto-sax",
+        Training(
+            batch=4,
+            excerpt_seconds=0.256,
+            learning_rate=3e-3,
+            evaluate_steps=50,
+            patience=FOREVER,
+            shift_semitones=3,
+            gain_db=6,
+        ),
+        600,
+    ),
+    "wavegan": Work(
+        Wavegan.sized("small", sample_rate_hz=16000),
+        "body-percussion",
+        Training(batch=8, learning_rate=4e-3, anneal_from=0.6, evaluate_steps=50, patience=FOREVER),
+        800,
+    ),
+    "wavegan-digits": Work(
+        Wavegan.sized("small", slice_samples=4096, classes=10, sample_rate_hz=8000),
+        "spoken-digits",
+        Training(batch=8, learning_rate=1e-2, anneal_from=0.6, evaluate_steps=100, patience=FOREVER),
+        2200,
     ),
     "rave": Work(
         Rave.sized("small", sample_rate_hz=16000),

@@ -17,9 +17,10 @@ from pochette.engine.build import compile_host_library
 from pochette.engine.export import export
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, run_frames
-from pochette.lab import bits_anchors, spectral_anchors
+from pochette.lab import bits_anchors, spectral_anchors, unpaired
 from pochette.lab.judge import Parts, excerpts_of
-from pochette.models.model import Model
+from pochette.lab.listener import trained_listener
+from pochette.models.model import Model, Unpaired
 from pochette.sound.log_spectral import LogSpectral
 
 COMPONENTS = 16
@@ -51,6 +52,8 @@ def judged(model: Model, parts: Parts) -> Verdict:
         the verdict.
     """
     model.eval()
+    if isinstance(model, Unpaired):
+        return _crowds(model, parts)
     if hasattr(model, "bits"):
         return _bits(model, parts)
     return _spectral(model, parts)
@@ -60,6 +63,25 @@ def _bits(model: Model, parts: Parts) -> Verdict:
     anchors = bits_anchors.anchors(parts.training, parts.test)
     value = bits_anchors.model_bits(model, parts.test)  # type: ignore[arg-type]
     return Verdict("bits per sample of 256 mu-law codes", value, anchors, ("histogram", "previous code"))
+
+
+def _crowds(model: Unpaired, parts: Parts) -> Verdict:
+    found = unpaired.standings({"model": model}, parts.training, parts.test)
+    anchors = {name: found[name].discrepancy for name in ("recordings", "silence", "white noise")}
+    own = found["model"]
+    aside = {"coverage": own.coverage, "nearest learnt, dB": own.to_training or 0.0, "nearest own, dB": own.to_itself}
+    if model.classes:
+        learnt, numbers = unpaired.recorded(model, parts.training)
+        kept, wanted = unpaired.recorded(model, parts.test)
+        assert numbers is not None and wanted is not None
+        listener = trained_listener(learnt, numbers, model.classes, model.sample_rate_hz)
+        aside["recordings heard as their class"] = listener.judge(kept, wanted).accuracy
+        evenly = torch.arange(unpaired.SOUNDS)[:, None] % model.classes
+        made = unpaired.drawn(model, unpaired.SOUNDS, 0, evenly.float())
+        aside["made sounds heard as their class"] = listener.judge(made, evenly.float()).accuracy
+    return Verdict(
+        "discrepancy of made and held-out sounds", own.discrepancy, anchors, ("white noise", "silence"), aside
+    )
 
 
 @torch.no_grad()
@@ -98,12 +120,21 @@ def played(model: Model, parts: Parts) -> list[FloatArray]:
         mono samples.
     """
     hop = model.hop_samples
+    if isinstance(model, Unpaired):
+        notes = model.notes(CLIPS, torch.Generator().manual_seed(7))
+        curves = np.repeat(notes.numpy()[:, None], model.excerpt_frames or 1, axis=1)
+        return _engine(model, curves, 0)
     frames = model.excerpt_frames or round(CLIP_SECONDS * model.sample_rate_hz / hop)
     held = parts.test.excerpt_batch(np.random.default_rng(7), CLIPS, frames, "beginning")
     excerpt = {name: torch.from_numpy(values) for name, values in held.items()}
     with torch.no_grad():
         curves = model.eval().controls_of(model.heard_out(excerpt)).numpy()
+    return [audio[: frames * hop] for audio in _engine(model, curves, model.delay_samples)]
+
+
+def _engine(model: Model, curves: FloatArray, delay_samples: int) -> list[FloatArray]:
+    """Each curve (frame, control) as the model's engine plays it."""
     with tempfile.TemporaryDirectory(prefix="pochette-") as folder:
         runner = NativeRunner(compile_host_library(export(model, "played"), Path(folder)))
-        made = [run_frames(runner, curve)[model.delay_samples :][: frames * hop] for curve in curves]
+        made = [run_frames(runner, curve)[delay_samples:] for curve in curves]
     return [np.asarray(audio, np.float32) for audio in made]

@@ -16,8 +16,7 @@ page says 4.9), whose widths and units differ.
 Deviations, with their reasons:
 - Weight norm and no batch norm, in the encoder too, as later versions have it: statistics would drift in phase two.
 - A code is kept between -4 and 4 by 4 tanh(x / 4), so that a knob has a range; within it that is nearly the identity.
-- The distances are averaged over resolutions, and phase two weighs features ten times, once (in the released code the
-  weights are applied twice, so that 10 becomes 100).
+- Phase two weighs what critics hear ten times, once (in the released code weights are applied twice: 10 becomes 100).
 - The filter bank has fewer taps for the same attenuation (transitions are one band wide), and so half the delay.
 - Every stage halves its width where the rate doubles; residual units are a dilated convolution and a narrow one.
 - There is no noise branch and no choice of principal codes after training: trimming takes codes away.

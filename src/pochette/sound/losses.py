@@ -123,7 +123,7 @@ class RelativeSpectral(nn.Module):
     """How far two signals' spectra are apart relative to the reference, and their logarithms, at several resolutions.
 
     Caillon & Esling 2021: at every window length |S - S'| / |S'| (Frobenius norms over the whole batch) plus
-    mean |log(S + 1e-7) - log(S' + 1e-7)|, averaged here over the lengths, three quarters of a window overlapping.
+    mean |log(S + 1e-7) - log(S' + 1e-7)|, summed over the lengths, three quarters of a window overlapping.
 
     Args:
         sizes: window lengths in samples; those longer than a signal are left out.
@@ -145,7 +145,7 @@ class RelativeSpectral(nn.Module):
         Returns:
             scalar, at least 0.
         """
-        total, used = signal.new_zeros(()), 0
+        total = signal.new_zeros(())
         for size in self.sizes:
             if size > signal.shape[-1]:
                 continue
@@ -153,8 +153,7 @@ class RelativeSpectral(nn.Module):
             gap = (made - wanted).square().sum() + LOUDEST_QUIET**2
             total = total + torch.sqrt(gap / (wanted.square().sum() + LOUDEST_QUIET))
             total = total + (torch.log(made + RELATIVE_FLOOR) - torch.log(wanted + RELATIVE_FLOOR)).abs().mean()
-            used += 1
-        return total / max(used, 1)
+        return total
 
     def _magnitude(self, signal: Tensor, size: int) -> Tensor:
         window = self.get_buffer(f"window_{size}")
