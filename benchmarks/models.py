@@ -174,13 +174,13 @@ WORKS: dict[str, Work] = {
         Training(
             batch=8,
             excerpt_seconds=0.512,
-            learning_rate=1e-3,
+            learning_rate=3e-3,
             evaluate_steps=100,
             patience=FOREVER,
             shift_semitones=3,
             gain_db=6,
         ),
-        4000,
+        2500,
     ),
 }
 

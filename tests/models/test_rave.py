@@ -124,7 +124,7 @@ def test_live_it_says_what_it_says_offline() -> None:
     whole = model(model.controls_of({"audio": audio}))[0]
     through = Through(model)
     hops = audio.split(model.hop_samples, dim=1)
-    assert torch.allclose(torch.cat([through(hop)[0] for hop in hops]), whole, atol=1e-6)
+    assert torch.allclose(torch.cat([through(hop)[0] for hop in hops]), whole, atol=1e-5)
     through.reset()
     assert torch.allclose(through(hops[0])[0], whole[: model.hop_samples], atol=1e-6)
     history, codes = model.initial_history(1), []

@@ -6,6 +6,7 @@ still sounds) and gives it back as it is afterwards. Before the first step there
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from pochette.layers.filter_bank import overlapped
+
+SLOPE = 0.2
+"""Of leaky rectifiers below zero."""
 
 
 @runtime_checkable
@@ -48,7 +52,10 @@ class Convolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv: Any = weight_norm(nn.Conv1d(inputs, outputs, kernel, stride=stride, dilation=dilation))
+        conv = nn.Conv1d(inputs, outputs, kernel, stride=stride, dilation=dilation)
+        # Wider than PyTorch draws: through so many layers what is heard would fade to nothing.
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+        self.conv: Any = weight_norm(conv)
         self.behind = (kernel - 1) * dilation + 1 - stride
         self.ratio, self.carried = 1.0 / stride, int(self.behind > 0)
 
@@ -82,7 +89,10 @@ class Upsampling(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv: Any = weight_norm(nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride=stride, bias=False))
+        conv = nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride=stride, bias=False)
+        # Two steps meet in every step that comes out.
+        nn.init.normal_(conv.weight, std=1.0 / math.sqrt(2 * inputs))
+        self.conv: Any = weight_norm(conv)
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.stride, self.ratio = stride, float(stride)
 
@@ -115,6 +125,9 @@ class Residual(nn.Module):
         super().__init__()
         self.wide = Convolution(channels, channels, kernel, dilation=dilation)
         self.narrow = Convolution(channels, channels, 1)
+        with torch.no_grad():
+            # A unit begins as a small change of what goes in.
+            self.narrow.conv.parametrizations.weight.original0.mul_(0.3)
         self.carried = self.wide.carried
 
     def empty(self, batch: int) -> list[Tensor]:
@@ -129,10 +142,6 @@ class Residual(nn.Module):
     def reach(self) -> float:
         """The dilated convolution's."""
         return self.wide.reach()
-
-
-SLOPE = 0.2
-"""Of leaky rectifiers below zero."""
 
 
 class Chain(nn.Module):
