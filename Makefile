@@ -35,6 +35,8 @@ bench: $(READY_DEV)
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/engine.py $(ENGINE)
 	$(BIN)/python benchmarks/bearing.py --counts --fits
+	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/models_page.py
 	$(BIN)/python benchmarks/lottery.py
 	$(BIN)/python benchmarks/lottery_page.py --facts
 
