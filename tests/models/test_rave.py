@@ -226,6 +226,7 @@ def test_trimmed_it_has_fewer_knobs_and_still_listens() -> None:
     assert isinstance(small, RaveModel) and len(small.controls) == 2
     audio = tones(1)["audio"]
     assert small.resynthesised({"audio": audio}).shape == audio.shape
+    assert torch.isfinite(small.loss(tones(), torch.Generator().manual_seed(0)))
     assert small.initial_state(1).keys() == model.initial_state(1).keys()
     assert sum(p.numel() for p in small.network.parameters()) < 0.5 * sum(p.numel() for p in model.network.parameters())
     assert sum(p.numel() for p in small.critics.parameters()) == sum(p.numel() for p in model.critics.parameters())

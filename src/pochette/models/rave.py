@@ -383,7 +383,8 @@ class Resynthesis(nn.Module):
         self.model = model
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, hop * hop_samples) through both, and the raw deviation of its codes."""
+        """(batch, hop * hop_samples) through both, and means and raw deviations of its codes, added."""
         model, batch = self.model, len(audio)
         mean, spread, _, _ = model._listen(audio, model.initial_history(batch))
-        return model.advance(mean.transpose(1, 2), model.initial_state(batch))[0], spread
+        # Together, so that trimming takes a code's mean and deviation or neither.
+        return model.advance(mean.transpose(1, 2), model.initial_state(batch))[0], mean + spread
