@@ -383,8 +383,8 @@ class Resynthesis(nn.Module):
         self.model = model
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, hop * hop_samples) through both, and means and raw deviations of its codes, added."""
+        """(batch, hop * hop_samples) through both, and the sum of means and raw deviations of its codes."""
         model, batch = self.model, len(audio)
         mean, spread, _, _ = model._listen(audio, model.initial_history(batch))
         # Together, so that trimming takes a code's mean and deviation or neither.
-        return model.advance(mean.transpose(1, 2), model.initial_state(batch))[0], mean + spread
+        return model.advance(mean.transpose(1, 2), model.initial_state(batch))[0], (mean + spread).sum(dim=1)
