@@ -79,109 +79,52 @@ class Work:
     steps: int
 
 
+def looked_at(**fields: Any) -> Training:
+    """A training that is looked at now and then and ended by its steps alone."""
+    return Training(**{"evaluate_steps": 100, "patience": FOREVER, **fields})
+
+
+def varied(**fields: Any) -> Training:
+    """The same with every excerpt a little higher or lower, louder or softer: of few notes there are few."""
+    return looked_at(shift_semitones=3.0, gain_db=6.0, **fields)
+
+
+RATE = {"sample_rate_hz": 16000}
 WORKS: dict[str, Work] = {
-    "ddsp": Work(
-        Ddsp.sized("small", sample_rate_hz=16000), "alto-sax", Training(evaluate_steps=100, patience=FOREVER), 1500
-    ),
-    "nsf": Work(
-        Nsf.sized("small", sample_rate_hz=16000),
-        "alto-sax",
-        Training(batch=4, excerpt_seconds=0.5, evaluate_steps=100, patience=FOREVER),
-        1200,
-    ),
+    "ddsp": Work(Ddsp.sized("small", **RATE), "alto-sax", looked_at(), 1500),
+    "nsf": Work(Nsf.sized("small", **RATE), "alto-sax", looked_at(batch=4, excerpt_seconds=0.5), 1200),
     "sing": Work(
-        Sing.sized("small", note_seconds=2.0, sample_rate_hz=16000),
-        "alto-sax",
-        Training(batch=8, learning_rate=1e-3, evaluate_steps=100, patience=FOREVER, gain_db=6),
-        6000,
+        Sing.sized("small", note_seconds=2.0, **RATE), "alto-sax", looked_at(learning_rate=1e-3, gain_db=6.0), 6000
     ),
-    "sing-ae": Work(
-        SingAe.sized("small", sample_rate_hz=16000),
-        "alto-sax",
-        Training(batch=32, excerpt_seconds=0.25, evaluate_steps=100, patience=FOREVER, shift_semitones=3, gain_db=6),
-        3000,
-    ),
+    "sing-ae": Work(SingAe.sized("small", **RATE), "alto-sax", varied(batch=32, excerpt_seconds=0.25), 3000),
     "wavenet": Work(
-        Wavenet.sized("small", sample_rate_hz=16000),
-        "alto-sax",
-        Training(
-            batch=2,
-            excerpt_seconds=0.25,
-            learning_rate=4e-3,
-            evaluate_steps=100,
-            patience=FOREVER,
-            shift_semitones=3,
-            gain_db=6,
-        ),
-        1200,
+        Wavenet.sized("small", **RATE), "alto-sax", varied(batch=2, excerpt_seconds=0.25, learning_rate=4e-3), 1200
     ),
     "parallel-wavenet": Work(
-        ParallelWavenet.sized("small", sample_rate_hz=16000),
-        "alto-sax",
-        Training(
-            batch=4,
-            excerpt_seconds=0.256,
-            evaluate_steps=100,
-            patience=FOREVER,
-            shift_semitones=3,
-            gain_db=6,
-        ),
-        4000,
+        ParallelWavenet.sized("small", **RATE), "alto-sax", varied(batch=4, excerpt_seconds=0.256), 4000
     ),
     "samplernn": Work(
-        SampleRnn.sized("small", sample_rate_hz=16000),
-        "alto-sax",
-        Training(
-            batch=16,
-            excerpt_seconds=0.256,
-            learning_rate=2e-3,
-            evaluate_steps=20,
-            patience=FOREVER,
-            shift_semitones=3,
-            gain_db=6,
-        ),
-        340,
+        SampleRnn.sized("small", **RATE), "alto-sax", varied(batch=16, excerpt_seconds=0.256, evaluate_steps=20), 340
     ),
     "nsynth": Work(
-        Nsynth.sized("small", sample_rate_hz=16000),
+        Nsynth.sized("small", **RATE),
         "alto-sax",
-        Training(
-            batch=4,
-            excerpt_seconds=0.256,
-            learning_rate=3e-3,
-            evaluate_steps=50,
-            patience=FOREVER,
-            shift_semitones=3,
-            gain_db=6,
-        ),
+        varied(batch=4, excerpt_seconds=0.256, learning_rate=3e-3, evaluate_steps=50),
         600,
     ),
     "wavegan": Work(
-        Wavegan.sized("small", sample_rate_hz=16000),
+        Wavegan.sized("small", **RATE),
         "body-percussion",
-        Training(batch=8, learning_rate=4e-3, anneal_from=0.6, evaluate_steps=50, patience=FOREVER),
+        looked_at(learning_rate=4e-3, anneal_from=0.6, evaluate_steps=50),
         800,
     ),
     "wavegan-digits": Work(
         Wavegan.sized("small", slice_samples=4096, classes=10, sample_rate_hz=8000),
         "spoken-digits",
-        Training(batch=8, learning_rate=1e-2, anneal_from=0.6, evaluate_steps=100, patience=FOREVER),
+        looked_at(learning_rate=1e-2, anneal_from=0.6),
         2200,
     ),
-    "rave": Work(
-        Rave.sized("small", sample_rate_hz=16000),
-        "alto-sax",
-        Training(
-            batch=8,
-            excerpt_seconds=0.512,
-            learning_rate=3e-3,
-            evaluate_steps=100,
-            patience=FOREVER,
-            shift_semitones=3,
-            gain_db=6,
-        ),
-        2500,
-    ),
+    "rave": Work(Rave.sized("small", **RATE), "alto-sax", varied(excerpt_seconds=0.512, learning_rate=3e-3), 2500),
 }
 
 
