@@ -135,28 +135,8 @@ def play(
         ToolError: there is no PortAudio, no sound card, or no MIDI port of that name.
         InstrumentError: the engine cannot be run.
     """
-    sound = _sounddevice()
     live = LivePlayer(Polyphony(instrument, voices, engine=engine, trust=trust, mono=mono))
-
-    def callback(out: Any, frames: int, _: Any, status: Any) -> None:
-        live.xruns += bool(status)
-        out[:, 0] = live.fill(frames)
-
-    try:
-        stream = sound.OutputStream(
-            samplerate=instrument.sample_rate_hz,
-            blocksize=block_samples,
-            channels=1,
-            dtype="float32",
-            device=device,
-            latency="low",
-            callback=callback,
-        )
-    except (sound.PortAudioError, ValueError) as error:
-        raise ToolError(
-            f"No sound card plays {instrument.sample_rate_hz} Hz: {error}",
-            remedy="Choose another with --device; `python -m sounddevice` lists them.",
-        ) from error
+    stream = _stream(live, instrument.sample_rate_hz, device, block_samples)
     with contextlib.ExitStack() as stack:
         has_midi = stack.enter_context(midi_input(midi_port, live.send, tell))
         stack.enter_context(stream)
@@ -167,6 +147,31 @@ def play(
         time.sleep(2 * block_samples / instrument.sample_rate_hz + 0.02)
     tell(f"load {live.load:.0%}, at worst {live.peak_load:.0%} of the time at hand; {live.xruns} xruns")
     return live
+
+
+def _stream(live: LivePlayer, sample_rate_hz: int, device: str | int | None, block_samples: int) -> Any:
+    """A sound card that asks a player for its blocks, not yet started."""
+    sound = _sounddevice()
+
+    def callback(out: Any, frames: int, _: Any, status: Any) -> None:
+        live.xruns += bool(status)
+        out[:, 0] = live.fill(frames)
+
+    try:
+        return sound.OutputStream(
+            samplerate=sample_rate_hz,
+            blocksize=block_samples,
+            channels=1,
+            dtype="float32",
+            device=device,
+            latency="low",
+            callback=callback,
+        )
+    except (sound.PortAudioError, ValueError) as error:
+        raise ToolError(
+            f"No sound card plays {sample_rate_hz} Hz: {error}",
+            remedy="Choose another with --device; `python -m sounddevice` lists them.",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -255,19 +255,8 @@ def trim(
     copied = copy_of(module)
     structure = Structure.of(copied, example_inputs)
 
-    def judged(network: nn.Module, batch: Batch) -> Tensor:
-        assert loss is not None
-        try:
-            return loss(network(*batch.inputs), batch.target)
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ReductionError(
-                f"The network or the loss fails on the data: {reason}",
-                remedy="Give data=[(inputs, target), ...] of the example's shapes, and a loss of output and target.",
-            ) from error
-
     scenes = {call_key(example_inputs): (structure.graph, structure.units)}
-    evidence = Observed(copied, structure.graph, batches, judged if loss is not None else None, seed, scenes)
+    evidence = Observed(copied, structure.graph, batches, None if loss is None else _judged_by(loss), seed, scenes)
     survivors = choose(structure, evidence, choice, keep=keep)
     counts = {name: len(kept) for name, kept in survivors.items()}
     remains = structure.remains(survivors)
@@ -292,6 +281,22 @@ def trim(
     )
     made.module.trim_report = said  # type: ignore[assignment]
     return made.module
+
+
+def _judged_by(loss: Callable[[Any, Any], Tensor]) -> Callable[[nn.Module, Batch], Tensor]:
+    """A loss of output and target as one of a network on a batch, whose failures are a person's to mend."""
+
+    def judged(network: nn.Module, batch: Batch) -> Tensor:
+        try:
+            return loss(network(*batch.inputs), batch.target)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ReductionError(
+                f"The network or the loss fails on the data: {reason}",
+                remedy="Give data=[(inputs, target), ...] of the example's shapes, and a loss of output and target.",
+            ) from error
+
+    return judged
 
 
 def _differ_in_training(module: nn.Module) -> tuple[str, ...]:
