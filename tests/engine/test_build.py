@@ -38,9 +38,12 @@ def test_loops_that_clear_memory_find_memset() -> None:
     clears = "void clear(float *x); void clear(float *x) { for (int i = 0; i < 4096; i++) x[i] = 0.0f; }\n"
     struct = "struct big { float x[999]; }; void copy(struct big *a, const struct big *b);"
     struct += "void copy(struct big *a, const struct big *b) { *a = *b; }\n"
+    elffile = pytest.importorskip("elftools.elf.elffile")
     for processor in TARGETS:
-        build.compile_elf(changed(clears=clears, struct=struct), processor)
-    build.compile_wasm(changed(clears=clears, struct=struct))
+        image = elffile.ELFFile(io.BytesIO(build.compile_elf(changed(clears=clears, struct=struct), processor)))
+        symbols = list(image.get_section_by_name(".symtab").iter_symbols())
+        assert not [s.name for s in symbols if s.name and s["st_shndx"] == "SHN_UNDEF"], processor.name
+    assert build.compile_wasm(changed(clears=clears, struct=struct))[:4] == b"\0asm"
 
 
 def test_errors_show_the_compilers_first_lines(tmp_path: Path) -> None:
