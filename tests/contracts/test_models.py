@@ -19,6 +19,7 @@ from pochette.graph.units import units_of
 from pochette.layers.synthesis import harmonics
 from pochette.models.model import Excerpt, Model, State, Step
 from pochette.sound.losses import MultiScaleSpectral
+from tests.contracts import engine_checks
 from tests.contracts import model_checks as checks
 
 RECIPES = [
@@ -40,7 +41,7 @@ QUICK: list[Callable[[Any], None]] = [
     checks.check_phase_after_a_minute,
     checks.check_every_weight_learns,
     checks.check_turns_reach_what_they_move,
-    checks.check_counted,
+    engine_checks.check_counted,
 ]
 
 
@@ -58,14 +59,14 @@ def test_weights_survive_the_file(recipe: Any, tmp_path: Path) -> None:
 @every_model
 def test_engines_say_what_torch_says(recipe: Any, tmp_path: Path) -> None:
     pytest.importorskip("ziglang")
-    checks.check_engines(recipe, tmp_path)
+    engine_checks.check_engines(recipe, tmp_path)
 
 
 @every_model
 def test_emulated_processors_say_what_torch_says(recipe: Any) -> None:
     pytest.importorskip("ziglang")
     pytest.importorskip("unicorn")
-    checks.check_emulated(recipe)
+    engine_checks.check_emulated(recipe)
 
 
 @every_model
@@ -145,7 +146,7 @@ def test_one_short_file_adds_a_model(tmp_path: Path) -> None:
         for check in QUICK:
             check(recipe)
         checks.check_file_round_trip(recipe, tmp_path)
-        checks.check_engines(recipe, tmp_path, seconds=0.3)
+        engine_checks.check_engines(recipe, tmp_path, seconds=0.3)
         step = Step(recipe.build())
         units = units_of(capture(step, step.example_inputs()))
         assert [family.units for family in units.families] == [8]

@@ -24,7 +24,7 @@ from pochette.graph.units import units_of
 from pochette.layers.sampling import draw_code
 from pochette.layers.temporal_encoder import TemporalEncoder
 from pochette.measure import profile_model
-from pochette.models.model import DrawPart
+from pochette.models.autoregressive import DrawPart
 from pochette.models.nsynth import Nsynth, NsynthModel, NsynthNetwork, latest_of
 from pochette.sound import mulaw
 from tests.contracts.model_checks import built, sound, wandering

@@ -26,7 +26,7 @@ from pochette.models.model import Excerpt
 from pochette.models.wavegan import CRITIC_UPDATES, PENALTY, Wavegan, WaveganModel
 from pochette.reduce.trimming import PREFIX, trim_model
 from pochette.train.loop import Training
-from tests.contracts.model_checks import check_engines
+from tests.contracts.engine_checks import check_engines
 
 
 def learnt(module: nn.Module) -> int:

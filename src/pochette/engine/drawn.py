@@ -18,8 +18,8 @@ from pochette.engine.source import EngineSource
 from pochette.engine.twin import DrawnTwin, PartTwin, Twin
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
+from pochette.models.autoregressive import Autoregressive, Part
 from pochette.models.clocked import heard_at_rest
-from pochette.models.model import Autoregressive, Part
 
 Captured = list[tuple[Part, Graph]]
 

@@ -13,7 +13,8 @@ from pochette.engine.source import EngineSource
 from pochette.engine.twin import Playing, Twin
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
-from pochette.models.model import Autoregressive, Model, Step
+from pochette.models.autoregressive import Autoregressive
+from pochette.models.model import Model, Step
 
 
 def export(model: Model, name: str, *, precision: Precision = "float32") -> EngineSource:

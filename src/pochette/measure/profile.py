@@ -25,7 +25,8 @@ from pochette.graph.capture import arguments_of, capture
 from pochette.graph.graph import Graph, Node, function_of
 from pochette.graph.operator import UNKNOWN, Cost, description_of
 from pochette.measure.reach import Reach, reach_of
-from pochette.models.model import Autoregressive, Model, Step
+from pochette.models.autoregressive import Autoregressive
+from pochette.models.model import Model, Step
 
 
 @dataclass(frozen=True)

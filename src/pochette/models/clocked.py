@@ -14,7 +14,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from pochette.models.model import Autoregressive, DrawPart, HoldPart, Part, State, Step
+from pochette.models.autoregressive import Autoregressive, DrawPart, HoldPart, Part
+from pochette.models.model import State, Step
 
 HEARD = "heard"
 """Name of the state that holds the latest samples."""

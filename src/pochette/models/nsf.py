@@ -30,6 +30,7 @@ from pochette.control import Control
 from pochette.families import models
 from pochette.layers.source_filter import FIR_TAPS, FilterBlock, SincPair, moving_filter, smoothed, smoothing
 from pochette.layers.synthesis import CYCLE, hann_ramp, harmonics, white_noise
+from pochette.models.from_rest import FromRest
 from pochette.models.model import Excerpt, Model, State
 from pochette.recipe import check_ranges
 from pochette.sound.losses import LogPowerSpectral
@@ -272,20 +273,3 @@ class NsfModel(Model):
         frames = audio.view(len(audio), -1, self.hop_samples)
         power = torch.fft.rfft(frames * torch.hann_window(self.hop_samples)).abs().square()
         return (self.controls_of(excerpt),), torch.log(power + 1e-6).transpose(1, 2)
-
-
-class FromRest(nn.Module):
-    """A model's sound of frames of controls, from rest.
-
-    Args:
-        model: any.
-    """
-
-    def __init__(self, model: NsfModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, controls: Tensor) -> Tensor:
-        """See `Model.forward`."""
-        audio: Tensor = self.model(controls)
-        return audio

@@ -35,7 +35,8 @@ from pochette.layers.dilated import DilatedNetwork, Gates
 from pochette.layers.sampling import draw_code, look_up
 from pochette.layers.synthesis import CYCLE
 from pochette.layers.temporal_encoder import TemporalEncoder
-from pochette.models.model import Autoregressive, Excerpt, State
+from pochette.models.autoregressive import Autoregressive
+from pochette.models.model import Excerpt, State
 from pochette.recipe import check_ranges
 from pochette.sound import mulaw
 

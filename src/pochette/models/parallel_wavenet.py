@@ -41,6 +41,7 @@ from pochette.layers.laws import (
     regularised_divergence,
 )
 from pochette.layers.synthesis import CYCLE
+from pochette.models.from_rest import FromRest
 from pochette.models.model import Excerpt, Model, State
 from pochette.models.turn import Turn
 from pochette.recipe import check_ranges
@@ -305,30 +306,13 @@ class ParallelWavenetModel(Model):
 
     def trim_form(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
         """The student on two frames, from silence."""
-        return FromSilence(self), (torch.tensor([[[knob.default for knob in self.controls]] * 2]),)
+        return FromRest(self), (torch.tensor([[[knob.default for knob in self.controls]] * 2]),)
 
     def watched(self, excerpt: Excerpt) -> tuple[tuple[Tensor, ...], Tensor]:
         """Controls of the excerpt, and the log power of each hop's spectrum, (batch, bin, frame)."""
         frames = excerpt["audio"].view(len(excerpt["audio"]), -1, self.hop_samples)
         power = torch.fft.rfft(frames * torch.hann_window(self.hop_samples)).abs().square()
         return (self.controls_of(excerpt),), torch.log(power + 1e-6).transpose(1, 2)
-
-
-class FromSilence(nn.Module):
-    """A model's sound of frames of controls, from rest.
-
-    Args:
-        model: any.
-    """
-
-    def __init__(self, model: ParallelWavenetModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, controls: Tensor) -> Tensor:
-        """See `Model.forward`."""
-        audio: Tensor = self.model(controls)
-        return audio
 
 
 def _named(pasts: list[list[Tensor]]) -> State:

@@ -36,7 +36,8 @@ from pochette.layers.dilated import DilatedNetwork
 from pochette.layers.logistics import bin_number, draw_logistic, log_likelihood
 from pochette.layers.sampling import draw_code, look_up
 from pochette.layers.synthesis import CYCLE
-from pochette.models.model import Autoregressive, Excerpt, State
+from pochette.models.autoregressive import Autoregressive
+from pochette.models.model import Excerpt, State
 from pochette.recipe import check_ranges
 from pochette.sound import mulaw
 
