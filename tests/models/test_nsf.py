@@ -40,6 +40,7 @@ def test_the_source_has_eight_harmonics_a_tenth_high_and_little_between() -> Non
 
 
 def test_without_voice_both_sources_are_noise_of_the_published_deviation() -> None:
+    torch.manual_seed(0)  # the weights that gather harmonics bend the buzz as they were drawn
     buzz, hiss = sources(Nsf().build(), 200.0, 0.0, 800)
     with_bias = buzz[80:] - buzz[80:].mean()
     assert hiss.std() == pytest.approx(HISS, rel=0.02) and pytest.approx(0.1 / 3) == HISS
