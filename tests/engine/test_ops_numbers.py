@@ -188,7 +188,13 @@ def test_no_c_lacks_a_case(made: Any) -> None:
     [
         (lambda x: F.batch_norm(x, None, None, training=True), "what is in the batch"),
         (lambda x: torch.linalg.vector_norm(x, 3, dim=-1), "vector_norm"),
-        (lambda x: x.to(torch.complex64).sum().abs(), "complex"),
+        (lambda x: x.to(torch.complex64).prod(-1).abs(), "complex"),
+        (lambda x: torch.complex(x, x).cumsum(-1).abs(), "complex"),
+        (lambda x: F.linear(torch.complex(x, x), torch.ones(4, 4, dtype=torch.complex64)).abs(), "complex"),
+        (lambda x: F.conv1d(torch.complex(x, x), torch.ones(3, 3, 2, dtype=torch.complex64)).abs(), "complex"),
+        (lambda x: torch.var(torch.complex(x, x), -1), "complex"),
+        (lambda x: torch.vdot(torch.complex(x, x)[0, 0], torch.complex(x, -x)[0, 1]).abs(), "complex"),
+        (lambda x: (torch.complex(x, x) + torch.full_like(torch.complex(x, x), 2)).abs(), "complex"),
         (lambda x: (3 * x).long().amax(1).float(), "whole numbers"),
     ],
 )

@@ -24,7 +24,7 @@ from pochette.engine.views import View, row_major
 from pochette.engine.weights import LANES
 from pochette.engine.writer import Writer, ordered
 from pochette.graph.graph import Graph, Node, Value
-from pochette.graph.operator import Part, description_of
+from pochette.graph.operator import Operator, Part, description_of
 
 __all__ = ["LANES", "Buffer", "Emitter", "group_of_nodes", "state_name"]
 
@@ -168,7 +168,13 @@ class Emitter(Writer):
         elif id(node) in self.histories:
             self._append(self.histories[id(node)])
         elif not view_of(node, self):
-            description_of(node).emit(node, self)
+            self._write_by(description_of(node), node)
+
+    def _write_by(self, operator: Operator, node: Node) -> None:
+        """Write one node by its operator, unless that would take complex numbers for real ones."""
+        if not operator.of_complex and any(value.dtype.is_complex for value in (*node.inputs(), *node.outputs)):
+            self.refuse(f"{node.op.split('.')[1]} of complex numbers")
+        operator.emit(node, self)
 
     def _write_cluster(self, cluster: Cluster) -> None:
         """Write a loop; what only the loop itself reads stays in registers."""

@@ -205,6 +205,8 @@ def fill(emitter: Emitter, value: Value, number: float) -> None:
         number: what they become.
     """
     if value.dtype.is_complex:
+        if number:
+            emitter.refuse("complex numbers that are all the same but not zero")
         emitter.own(value, value.size)
     literal = f"{int(number) % 2**32}u" if whole(emitter, value) else emitter.number(number)
     base, parts = emitter.ref(value), 2 if value.dtype.is_complex else 1

@@ -106,6 +106,8 @@ class Operator:
 
     view = False
     """Whether the output is the first input's memory under another shape."""
+    of_complex = False
+    """Whether its C is right for complex numbers, or refuses those that it is not right for; else all are refused."""
 
     def cost(self, node: Node) -> Cost:
         """Arithmetic of one call."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Linear(Product):
     """y = x W^T + b over the last axis."""
 
+    of_complex = False
     weight = 1
 
     def equation(self, node: Node) -> Equation:

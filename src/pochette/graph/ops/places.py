@@ -42,6 +42,8 @@ def _assemble(out: Value, x: Value, pieces: Sequence[Sequence[Piece]], emitter: 
 class Pad(Operator):
     """More elements at the ends, or fewer."""
 
+    of_complex = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Axes without padding pass; the others stay whole."""
         axes = coupling.axes(node.args[0])
@@ -91,6 +93,8 @@ def _pairs(padding: Sequence[int]) -> list[tuple[int, int]]:
 class Flip(Operator):
     """Axes read backwards."""
 
+    of_complex = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Labels turn round with them; what is left is turned round all the same."""
         x, flipped = node.args
@@ -108,6 +112,8 @@ class Flip(Operator):
 
 class Roll(Operator):
     """Axes shifted, what falls off one end going in at the other."""
+
+    of_complex = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """A shift is by so many places and does not follow a trim: these axes stay whole."""
@@ -139,6 +145,7 @@ def _rolled(size: int, shift: int) -> list[Piece]:
 class Unfold(Operator):
     """Windows along an axis, each on a new last axis."""
 
+    of_complex = True
     view = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
@@ -259,6 +266,8 @@ class PixelShuffle(Operator):
 
 class RepeatInterleave(Operator):
     """Every index of an axis several times in a row."""
+
+    of_complex = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """An index owns all of its repetitions; without an axis everything becomes one, and stays whole."""

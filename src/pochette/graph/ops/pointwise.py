@@ -26,6 +26,8 @@ class Pointwise(Operator):
         scalar: whether a function is among them that has no form for vectors.
     """
 
+    of_complex = True
+
     def __init__(
         self, expression: Callable[..., str], operands: int, *, transcendental: int = 0, scalar: bool = False
     ) -> None:

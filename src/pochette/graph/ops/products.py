@@ -77,6 +77,8 @@ def add_to(coupling: Coupling, added: Value | None, axes: list[Labels]) -> None:
 class Product(Operator):
     """Sums of products; subclasses say which equation a node is."""
 
+    of_complex = True
+
     weight: int | None = None
     """Place of the operand that is the weight whatever it is multiplied with; None if any may be one."""
 
@@ -275,6 +277,12 @@ class Fixed(Product):
         return Equation(node.args[: len(self.letters)], self.letters, self.output_letters)
 
 
+class Conjugated(Fixed):
+    """The same with one operand's imaginary parts turned round, which is written for real numbers only."""
+
+    of_complex = False
+
+
 class Inner(Product):
     """Sums over the last axes of both."""
 
@@ -349,7 +357,8 @@ def _names(*names: str) -> tuple[Any, ...]:
 
 describe(*_names("mm", "bmm", "matmul", "mv"), operator=MatrixProduct())
 describe(*_names("addmm", "addmv", "baddbmm", "addr"), operator=AddedProduct())
-describe(*_names("dot", "vdot"), operator=Fixed("i", "i", output=""))
+describe(*_names("dot"), operator=Fixed("i", "i", output=""))
+describe(*_names("vdot"), operator=Conjugated("i", "i", output=""))
 describe(*_names("outer", "ger"), operator=Fixed("i", "j", output="ij"))
 describe("aten.inner.default", operator=Inner())
 describe("aten.tensordot.default", operator=TensorDot())

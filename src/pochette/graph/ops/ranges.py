@@ -32,6 +32,7 @@ def _span(node: Node) -> tuple[int, int, int, int]:
 class Slice(Operator):
     """A range of one axis."""
 
+    of_complex = True
     view = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
@@ -104,6 +105,8 @@ class Select(Slice):
 class Unbind(Operator):
     """Every index of an axis on its own."""
 
+    of_complex = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """The axis stays whole: its indices are told apart by their numbers."""
         axes = coupling.axes(node.args[0])
@@ -123,6 +126,8 @@ class Unbind(Operator):
 
 class Split(Operator):
     """An axis in several ranges."""
+
+    of_complex = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Each range takes its labels along."""
@@ -163,6 +168,8 @@ class Split(Operator):
 class Concatenate(Operator):
     """Values side by side along one axis."""
 
+    of_complex = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Labels are joined along the axis and tied across the others."""
         axis = (node.args[1] or 0) % len(node.output.shape)
@@ -188,6 +195,8 @@ class Concatenate(Operator):
 class Stack(Operator):
     """Values along a new axis."""
 
+    of_complex = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """The new axis is as long as the list; the others are tied."""
         axis = (node.args[1] or 0) % len(node.output.shape)
@@ -209,6 +218,8 @@ class Stack(Operator):
 
 class Scatter(Operator):
     """A range of an axis written over: `slice_scatter` and `select_scatter`."""
+
+    of_complex = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """What is written goes with what was there; a single place, or every so-manieth, stays whole."""

@@ -27,6 +27,8 @@ class Reduction(Operator):
         additive: whether an element that is zero makes no difference, so that removing it equals masking it.
     """
 
+    of_complex = True
+
     def __init__(self, dims: int | None, keep: int | None, *, each: int = 1, additive: bool = False) -> None:
         self.dims, self.keep, self.each, self.additive = dims, keep, each, additive
 
@@ -98,6 +100,8 @@ class Reduction(Operator):
     def _spread(self, node: Node, emitter: Emitter) -> None:
         """Variance or its root, and the mean where it is wanted too."""
         x, out, (_, name, kind) = node.args[0], node.output, node.op.split(".")
+        if x.dtype.is_complex:
+            emitter.refuse(f"the {name} of complex numbers")
         n = prod(x.shape[axis] for axis in self.axes(node))
         unbiased = node.args[2 if kind == "dim" else 1] if kind in ("dim", "default") else True
         correction = float(unbiased if kind != "correction" or node.args[2] is None else node.args[2])
@@ -194,6 +198,8 @@ class Sum(Reduction):
 
 class Places(Reduction):
     """Where along an axis the largest or smallest stands: the axis is told by its numbers and stays whole."""
+
+    of_complex = False
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """No index of the combined axes can be removed."""

@@ -41,6 +41,7 @@ def sized(node: Node, survivors: Survivors, place: int) -> tuple[str, tuple[Any,
 class Unsqueeze(Operator):
     """A new axis of length 1."""
 
+    of_complex = True
     view = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
@@ -62,6 +63,7 @@ class Reshape(Operator):
         place: of the argument that lists the new lengths; None if the operator finds them itself.
     """
 
+    of_complex = True
     view = True
 
     def __init__(self, place: int | None = None) -> None:
@@ -131,6 +133,7 @@ class Unflatten(Reshape):
 class Same(Operator):
     """The same elements in the same shape: copies, other number formats, detachment."""
 
+    of_complex = True
     view = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
@@ -185,6 +188,8 @@ def _convert(out: Value, x: Value, emitter: Emitter) -> None:
 class Permute(Operator):
     """Axes in another order."""
 
+    of_complex = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Labels move with their axes."""
         axes = coupling.axes(node.args[0])
@@ -223,6 +228,8 @@ def _order(node: Node) -> list[int]:
 class Expand(Operator):
     """Axes of length 1 repeated without being copied."""
 
+    of_complex = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Repeated axes are new; the others keep their labels."""
         x, out = node.args[0], node.output
@@ -251,6 +258,8 @@ class Expand(Operator):
 class Repeat(Operator):
     """Whole axes laid side by side several times."""
 
+    of_complex = True
+
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Every copy carries the labels of the original."""
         x, times = node.args
@@ -277,6 +286,8 @@ class Fresh(Operator):
     Args:
         place: of the argument that lists the lengths.
     """
+
+    of_complex = True
 
     def __init__(self, place: int) -> None:
         self.place = place

@@ -73,6 +73,8 @@ class Transformed(Operator):
 class Fourier(Transformed):
     """Discrete Fourier transforms, forwards and back."""
 
+    of_complex = True
+
     def cost(self, node: Node) -> Cost:
         """5 N log2 N a transform of N complex points; half if one side is real. Scaling is not counted."""
         x, axes = node.args[0], self.axes(node)
@@ -193,6 +195,8 @@ class Cumulative(Transformed):
 class ShortTime(Operator):
     """Fourier transforms of windows along the time."""
 
+    of_complex = True
+
     def cost(self, node: Node) -> Cost:
         """A product with the window a sample, where there is one, and a transform, for each frame."""
         x, points, window = node.args[0], node.args[1], node.args[4]
@@ -297,6 +301,7 @@ def _window(emitter: Emitter, window: Value | None, length: int, n: int) -> Floa
 class Halves(Operator):
     """Complex numbers as pairs of real ones, or back."""
 
+    of_complex = True
     view = True
 
     def couple(self, node: Node, coupling: Coupling) -> None:
