@@ -243,7 +243,9 @@ def check_silence(recipe: Any, seconds: float = 60.0) -> None:
     runner = TorchRunner(model)
     lowest = np.array([knob.low for knob in model.controls], np.float32)
     if model.feeds_back:  # drawn sample by sample in Python, and never quiet enough for small numbers to gather
-        seconds /= 60
+        seconds = 16000 / model.sample_rate_hz
+    elif model.mode == "one_shot":  # over after a few seconds, and nothing gathers
+        seconds /= 6
     block = 50 * model.hop_samples
     tiny = np.finfo(np.float32).tiny
     controls = torch.tensor(lowest).repeat(1, 50, 1)
