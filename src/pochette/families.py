@@ -18,6 +18,9 @@ methods: Family[Any] = Family("methods", "pochette.reduce.methods")
 criteria: Family[Any] = Family("criteria", "pochette.reduce.criteria")
 """Scores of units: model and data in, one score per unit out."""
 
+scores: Family[Any] = Family("scores", "pochette.reduce.sparse.scores")
+"""Scores of single weights: a network in, one score per weight out."""
+
 boards: Family[Board] = Family("boards", "pochette.boards")
 """Machines that an engine is made for."""
 
@@ -28,6 +31,6 @@ metrics: Family[Any] = Family("metrics", "pochette.sound.metrics")
 """Distances between a sound and its reference."""
 
 FAMILIES: dict[str, Family[Any]] = {
-    family.name: family for family in (models, methods, criteria, boards, shells, metrics)
+    family.name: family for family in (models, methods, criteria, scores, boards, shells, metrics)
 }
 """All families by their plural name."""

@@ -19,7 +19,7 @@ from pochette.errors import PochetteError
 from pochette.families import models
 from pochette.lab import judge, shrink, walk
 from pochette.lab.experiment import Anchor, Control, Dense, Experiment, Timing, ancestors_of, parent_of, path
-from pochette.lab.shrink import compose, cut_tensors, hold_at_zero, scaled_to_size
+from pochette.lab.shrink import compose, cut_tensors, scaled_to_size
 from pochette.lab.store import CHECKPOINT, Result
 from pochette.lab.walk import Outcome, Task, fresh, lengthened, perform
 from pochette.models.ddsp import Ddsp
@@ -132,30 +132,6 @@ def test_masking_and_trimming_take_the_same_units(walker: Walker) -> None:
     trimmed, masked = (path(dense(), (0.5,), 2, removal=removal)[0] for removal in ("trim", "mask"))
     same(walker.tensors(trimmed, "kept"), walker.tensors(masked, "kept"))
     assert walker(trimmed).result.weights == walker(masked).result.weights
-
-
-def test_stale_moments_move_no_masked_weight() -> None:
-    # Adam with moments from before the mask, and a gradient that pulls all the time (facts: 0.035 after five steps).
-    torch.manual_seed(0)
-    layer = nn.Linear(4, 4, bias=False)
-    optimiser = torch.optim.Adam(layer.parameters(), lr=0.1)
-
-    def step() -> Tensor:
-        optimiser.zero_grad()
-        layer(torch.ones(2, 4)).pow(2).sum().backward()
-        gradient = layer.weight.grad
-        assert gradient is not None
-        optimiser.step()
-        return gradient
-
-    for _ in range(5):
-        step()
-    mask = torch.ones(4, 4)
-    mask[1] = 0.0
-    hold_at_zero(layer, optimiser, {"weight": mask})
-    for _ in range(5):
-        gradient = step()
-        assert not layer.weight[1].any() and not gradient[1].any() and gradient[0].any()
 
 
 def test_cuts_compose() -> None:

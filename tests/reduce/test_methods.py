@@ -10,7 +10,8 @@ import torch
 from pochette.corpus.folder import FolderCorpus
 from pochette.families import methods
 from pochette.models.ddsp import Ddsp, DdspModel
-from pochette.reduce.methods.lottery import Lottery, Round
+from pochette.reduce.methods.lottery import Lottery
+from pochette.reduce.technique import Round
 from pochette.train.loop import Training
 from pochette.train.session import Session, load_model
 from tests.corpora import notes_corpus

@@ -67,7 +67,7 @@ class Train(Verb, Generic[R, T]):
         from pochette.lab.build import Ranges
         from pochette.lab.runs import Run, reopen, sized
         from pochette.recipe import to_json
-        from pochette.reduce.methods.lottery import EARLY
+        from pochette.reduce.technique import EARLY
         from pochette.train.loop import Budget
 
         recipe: Any = models[self.model]() if isinstance(self.recipe, Nothing) else self.recipe
@@ -268,16 +268,20 @@ def reduced(
         RunError: there is no such run, or nothing trained in it.
         ReductionError: the model cannot be cut so far.
     """
+    import torch
+
     from pochette.families import models
     from pochette.lab.runs import corpus_of, read_run
     from pochette.recipe import from_json, signature, to_json
-    from pochette.reduce.methods.lottery import DENSE_SHARE
+    from pochette.reduce.technique import DENSE_SHARE
     from pochette.train.loop import Training
 
     budgeted(minutes, steps)
     check_run(source)
     run = read_run(source)
     training = Training(**run.training)
+    # The first weights that training began with: some methods rewind to them.
+    torch.manual_seed(training.seed)
     dense: Model = from_json(models[run.model], run.recipe).build()
     named = {"method": name, **to_json(method)}
     folder = source / f"{name}-{signature(named)}"

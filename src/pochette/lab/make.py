@@ -38,7 +38,8 @@ from pochette.lab.runs import sized
 from pochette.lab.tell_result import Findings, clips_of, result_of
 from pochette.models.model import Model
 from pochette.recipe import check_ranges, signature
-from pochette.reduce.methods.lottery import DENSE_SHARE, Lottery, Round
+from pochette.reduce.methods.lottery import Lottery
+from pochette.reduce.technique import DENSE_SHARE, Round
 from pochette.train.loop import Trainer, Training
 from pochette.train.session import Session
 

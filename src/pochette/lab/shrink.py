@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pochette.models.model import Model
 from pochette.reduce.choosing import Choice
 from pochette.reduce.evidence import Evidence
+from pochette.reduce.sparse.weights import Masks
 from pochette.reduce.trimming import PREFIX, trim_model
 
 Kept = dict[str, Tensor]
@@ -102,15 +103,15 @@ def scaled_to_size(small: Mapping[str, Tensor], dense: Mapping[str, Tensor]) -> 
     return {path: tensor * scale(path) if tensor.is_floating_point() else tensor for path, tensor in small.items()}
 
 
-def masks(model: nn.Module, kept: Kept) -> dict[str, Tensor]:
-    """For every parameter that cuts concern: one where it survives, zero elsewhere.
+def masks(model: nn.Module, kept: Kept) -> Masks:
+    """For every parameter that cuts concern: where it survives.
 
     Args:
         model: dense.
         kept: what survives.
 
     Returns:
-        path to a tensor of the parameter's shape.
+        path to booleans of the parameter's shape.
     """
     made: dict[str, Tensor] = {}
     parameters = dict(model.named_parameters())
@@ -119,39 +120,11 @@ def masks(model: nn.Module, kept: Kept) -> dict[str, Tensor]:
         if path not in parameters:
             continue
         tensor = parameters[path].detach()
-        line = torch.zeros(tensor.shape[axis], dtype=tensor.dtype).index_fill(0, indices, 1.0)
+        line = torch.zeros(tensor.shape[axis], dtype=torch.bool).index_fill(0, indices, True)
         shape = [1] * tensor.dim()
         shape[axis] = -1
-        made[path] = made.get(path, torch.ones_like(tensor)) * line.view(shape)
+        made[path] = made.get(path, torch.ones_like(tensor, dtype=torch.bool)) & line.view(shape)
     return made
-
-
-@torch.no_grad()
-def hold_at_zero(model: nn.Module, optimiser: torch.optim.Optimizer, masked: Mapping[str, Tensor]) -> None:
-    """Keep masked weights at exactly zero while a model trains.
-
-    Their gradients are zeroed before they reach the norm that clipping sees and the optimiser's moments; after each
-    step weights and moments are zeroed again, since moments from elsewhere would move them.
-
-    Args:
-        model: whose weights.
-        optimiser: what trains them.
-        masked: what `masks` gave.
-    """
-    parameters = {path: parameter for path, parameter in model.named_parameters() if path in masked}
-
-    @torch.no_grad()
-    def zero(*_: object) -> None:
-        for path, parameter in parameters.items():
-            parameter.mul_(masked[path])
-            for moment in optimiser.state.get(parameter, {}).values():
-                if torch.is_tensor(moment) and moment.shape == parameter.shape:
-                    moment.mul_(masked[path])
-
-    for path, parameter in parameters.items():
-        parameter.register_hook(lambda gradient, mask=masked[path]: gradient * mask)  # type: ignore[no-untyped-call]
-    zero()
-    optimiser.register_step_post_hook(zero)
 
 
 def _axis(place: str) -> tuple[str, int]:

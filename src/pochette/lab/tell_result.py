@@ -31,7 +31,7 @@ from pochette.lab.result import (
 )
 from pochette.measure import Profile, profile_model
 from pochette.recipe import to_json
-from pochette.reduce.methods.lottery import Round
+from pochette.reduce.technique import Round
 
 ANCHORS = {
     "silence": "no sound at all",

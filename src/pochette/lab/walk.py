@@ -30,7 +30,6 @@ from pochette.lab.shrink import (
     Kept,
     compose,
     cut_tensors,
-    hold_at_zero,
     masks,
     scaled_to_size,
     shrink,
@@ -44,6 +43,8 @@ from pochette.models.sing_ae import SingAeModel
 from pochette.models.wavenet import WavenetModel
 from pochette.recipe import to_json
 from pochette.reduce.choosing import Choice
+from pochette.reduce.sparse.held import Held
+from pochette.reduce.sparse.weights import Masks, Weight
 from pochette.reduce.witness import witness
 from pochette.sound import mulaw
 from pochette.sound.log_spectral import FFT_SAMPLES
@@ -287,7 +288,7 @@ def _train(
     training: Training,
     steps: int,
     *,
-    masked: Mapping[str, Tensor] | None = None,
+    masked: Masks | None = None,
     early: float | None = None,
     again: bool = False,
 ) -> tuple[Progress, dict[str, Tensor]]:
@@ -307,6 +308,9 @@ def _train(
         where it ended, and the weights at the share `early` of the steps.
     """
     trainer = Trainer(model, parts.training, parts.looks, training, Budget(steps=steps), again=again)
+    if masked is not None:
+        named = dict(model.named_parameters())
+        trainer.accompany(Held({path: Weight(named[path]) for path in masked}, masked))
     kept_early: dict[str, Tensor] = {}
     if early is not None:
         moment = max(1, round(early * steps))
@@ -322,9 +326,6 @@ def _train(
         kept_early.update(_part(tensors, "early/"))
         progress = facts["progress"]
         trainer.restore(tensors, Progress(**{**progress, "history": [tuple(row) for row in progress["history"]]}))
-    if masked is not None:
-        for driver in trainer.drivers:
-            hold_at_zero(model, driver.optimiser, masked)
     saved = time.monotonic()
 
     def keep(trainer: Trainer) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -103,6 +104,23 @@ class Progress:
 Callback = Callable[["Trainer"], None]
 
 
+class Companion(Protocol):
+    """What goes along with a training and must survive its interruption: masks, averages, multipliers."""
+
+    @property
+    def name(self) -> str:
+        """Of what it leaves in checkpoints; no two alike."""
+
+    def join(self, trainer: Trainer) -> None:
+        """Hang on to the trainer's steps and optimisers; the model is as it was given."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What it must find again."""
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from what `state` gave, once the model has its weights back."""
+
+
 class Trainer:
     """One model being trained on one corpus.
 
@@ -132,8 +150,13 @@ class Trainer:
         if model.classes:
             check_classes(corpus.labels(), model.classes, str(corpus.folder))
         self.progress = Progress()
+        self.used = 0.0
+        """Share of the budget that was used when the step began that is or was taken last."""
+        self.before_step: list[Callback] = []
+        """Called before every step."""
         self.after_step: list[Callback] = []
         """Called after every step."""
+        self.companions: list[Companion] = []
         self.drivers = [_Driver(turn, model, training) for turn in model.turns(again)]
         self.frames = model.excerpt_frames or max(
             1, round(training.excerpt_seconds * model.sample_rate_hz / model.hop_samples)
@@ -141,6 +164,11 @@ class Trainer:
         rng = np.random.default_rng(1234)
         held = held_out.excerpt_batch(rng, 2 * training.batch, self.frames, model.heard_from)
         self._held = tensors_of(held)
+
+    def accompany(self, companion: Companion) -> None:
+        """Take a companion along, before training begins or is restored."""
+        self.companions.append(companion)
+        companion.join(self)
 
     def fit(self, callbacks: tuple[Callback, ...] = ()) -> Progress:
         """Train until the budget is spent or the held-out loss has settled.
@@ -158,7 +186,9 @@ class Trainer:
         recent: list[float] = []
         began = time.monotonic() - progress.seconds
         while not progress.stopped:
-            used = self.budget.used(progress.seconds, progress.steps)
+            self.used = used = self.budget.used(progress.seconds, progress.steps)
+            for callback in self.before_step:
+                callback(self)
             recent.append(self.step(used))
             progress.steps += 1
             progress.seconds = time.monotonic() - began
@@ -239,6 +269,8 @@ class Trainer:
         for driver in self.drivers:
             packed = pack_optimiser(driver.optimiser, driver.names)
             tensors |= {f"optimiser/{driver.turn.name}/{k}": v for k, v in packed.items()}
+        for companion in self.companions:
+            tensors |= {f"companion/{companion.name}/{k}": v for k, v in companion.state().items()}
         return tensors
 
     def restore(self, tensors: dict[str, torch.Tensor], progress: Progress) -> None:
@@ -262,6 +294,9 @@ class Trainer:
         for driver, prefix in zip(self.drivers, prefixes, strict=True):
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             unpack_optimiser(driver.optimiser, driver.names, own)
+        for companion in self.companions:
+            prefix = f"companion/{companion.name}/"
+            companion.restore({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         self.progress = progress
 
 

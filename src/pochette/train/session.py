@@ -7,12 +7,13 @@ session that is started again on the same folder skips the finished phases and g
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 import pochette
@@ -23,7 +24,7 @@ from pochette.graph.trim import resize
 from pochette.models.model import Excerpt, Model
 from pochette.recipe import from_json, to_json
 from pochette.train.checkpoint import load, save
-from pochette.train.loop import Budget, Progress, Trainer, Training, tensors_of
+from pochette.train.loop import Budget, Companion, Progress, Trainer, Training, tensors_of
 
 SAVE_SECONDS = 10.0
 """Wall time between checkpoints: what a power cut may cost."""
@@ -112,7 +113,14 @@ class Session:
         return self.folder / f"{phase}.safetensors"
 
     def phase(
-        self, name: str, model: Model, share: float, *, snapshot_at: float | None = None, again: bool = False
+        self,
+        name: str,
+        model: Model,
+        share: float,
+        *,
+        snapshot_at: float | None = None,
+        again: bool = False,
+        companions: Sequence[Companion] = (),
     ) -> Progress:
         """Train a model for a share of the session's budget, or take over what an earlier session did of it.
 
@@ -122,6 +130,7 @@ class Session:
             share: of the session's budget.
             snapshot_at: share of the phase after which the weights are also kept apart, for rewinding.
             again: the model goes on from trained weights.
+            companions: go along; what they are is in the checkpoint too.
 
         Returns:
             where the phase ended.
@@ -131,6 +140,8 @@ class Session:
         """
         budget = Budget(self.seconds * share, None if self.steps is None else max(1, round(self.steps * share)))
         trainer = Trainer(model, self.corpus, self.held_out, self.training, budget, again=again)
+        for companion in companions:
+            trainer.accompany(companion)
         path = self.path(name)
         if path.exists():
             self._take_over(name, trainer)
@@ -170,6 +181,37 @@ class Session:
         """
         frames = model.excerpt_frames or frames
         return tensors_of(self.held_out.excerpt_batch(np.random.default_rng(4321), sounds, frames, model.heard_from))
+
+    def training_excerpt(self, model: Model, sounds: int = 16, draw: int = 0) -> Excerpt:
+        """Sound of the training part, for who decides by it what a model can do without.
+
+        Args:
+            model: that is watched.
+            sounds: how many excerpts.
+            draw: which, of as many as one likes.
+
+        Returns:
+            a batch of excerpts as long as those of training; the same for the same draw and seed.
+        """
+        rate = model.sample_rate_hz / model.hop_samples
+        frames = model.excerpt_frames or max(1, round(self.training.excerpt_seconds * rate))
+        rng = np.random.default_rng([self.training.seed, 8765, draw])
+        return tensors_of(self.corpus.excerpt_batch(rng, sounds, frames, model.heard_from))
+
+    def fresh(self, model: Model, offset: int = 0) -> Model:
+        """The model's recipe with first weights that the session's seed draws.
+
+        Args:
+            model: says the recipe.
+            offset: added to the seed, for other first weights.
+
+        Returns:
+            another model.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.training.seed + offset)
+            drawn: Model = model.recipe.build()
+        return drawn
 
     def early_weights(self, phase: str) -> dict[str, Tensor]:
         """Weights kept by `snapshot_at`."""

@@ -13,40 +13,31 @@ whatever is rewound; buffers go back with the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pochette.families import methods
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
 from pochette.reduce.choosing import SWITCH, Choice, Scaling, Scope
-from pochette.reduce.trimming import TrimReport, structure_of, trim_model
+from pochette.reduce.technique import DENSE_SHARE, EARLY, Axes, Path, Round, Technique, Told
+from pochette.reduce.trimming import structure_of, trim_model
 from pochette.reduce.witness import witness
-from pochette.train.loop import Progress
 from pochette.train.session import Session
-
-DENSE_SHARE = 0.4
-"""Of the budget, for the dense model; the rounds share the rest, the last of them half of it."""
-EARLY = 0.1
-"""Share of dense training at which the weights to rewind to are kept."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """One stop on the path from the dense model to the smallest."""
-
-    name: str
-    model: Model
-    progress: Progress
-    report: TrimReport | None
-    """What was trimmed before the round; None for the dense model."""
 
 
 @methods.member("lottery")
 @dataclass(frozen=True)
-class Lottery:
+class Lottery(Technique):
     """Train, score, trim and rewind in rounds; units are removed, not masked (Esling et al. 2020)."""
+
+    axes: ClassVar[Axes] = Axes(
+        source="Esling et al. 2020",
+        scored="a criterion of units, on trained weights",
+        over="units, which are removed",
+        when="after training, in rounds",
+        rest="rewound: to its first weights, to early ones, or in its learning rate alone",
+    )
 
     keep: float = 0.1
     """Share of the network's multiply-accumulates left at the end."""
@@ -71,27 +62,13 @@ class Lottery:
             return left
         return left / 2 if number == self.rounds else left / 2 / (self.rounds - 1)
 
-    def apply(self, model: Model, session: Session, told: Callable[[Round], None] | None = None) -> list[Round]:
-        """Walk the whole path.
-
-        Args:
-            model: fresh; trained in place as the dense model.
-            session: where phases train and leave their checkpoints.
-            told: called after each round.
-
-        Returns:
-            the dense model and every round's, in order.
-
-        Raises:
-            ReductionError: nothing can be removed, or less than one unit a layer would be left.
-            RunError: see `Session.phase`.
-        """
+    def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
+        """See `Technique.apply`; the first round is the dense model's."""
         first = {path: tensor.clone() for path, tensor in model.state_dict().items()} if self.rewind == "init" else None
         snapshot = EARLY if self.rewind == "weights" else None
         progress = session.phase("dense", model, DENSE_SHARE, snapshot_at=snapshot)
-        path = [Round("dense", model, progress, None)]
-        if told:
-            told(path[0])
+        path = Path(told)
+        path.reach("dense", model, progress)
         early = session.early_weights("dense") if self.rewind == "weights" else first
         whole = structure_of(model)
         target = whole.matrix_macs()
@@ -108,7 +85,5 @@ class Lottery:
                 early = cuts.apply(early)
                 model.load_state_dict(early)
             progress = session.phase(f"round-{number}", model, self.share(number), again=early is None)
-            path.append(Round(f"round-{number}", model, progress, report))
-            if told:
-                told(path[-1])
+            path.reach(f"round-{number}", model, progress, report)
         return path

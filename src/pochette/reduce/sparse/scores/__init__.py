@@ -1,0 +1,1 @@
+"""What makes a single weight worth keeping; one file each."""

@@ -1,0 +1,110 @@
+"""What every reduction technique is: what it scores, over which units, when, and what becomes of the rest.
+
+A technique is pure in what it decides; training is the session's, removal is that of `pochette.reduce.trimming` for
+units and of `pochette.reduce.sparse` for single weights. It is one file, mostly a screen, and a member of
+`pochette.families.methods`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pochette.models.model import Model
+from pochette.reduce.sparse.weights import Masks
+from pochette.reduce.trimming import TrimReport
+from pochette.train.loop import Progress
+from pochette.train.session import Session
+
+DENSE_SHARE = 0.4
+"""Of the budget, for the dense model, where a technique begins with one that is trained."""
+EARLY = 0.1
+"""Share of dense training at which the weights to rewind to are kept."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Where a technique stands among the others."""
+
+    source: str
+    """The paper: authors and year."""
+    scored: str
+    """What decides: "magnitude of trained weights"."""
+    over: str
+    """What goes: "single weights", "units"."""
+    when: str
+    """"before training", "after training, in rounds", "while training"."""
+    rest: str
+    """What becomes of what stays: "trained on", "rewound to its first weights", "drawn anew"."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One stop on the path from the dense model to the smallest."""
+
+    name: str
+    model: Model
+    progress: Progress
+    report: TrimReport | None
+    """What was trimmed before the round; None for the dense model and for what only masks."""
+    masks: Masks = field(default_factory=dict)
+    """Where single weights live, if some have gone."""
+
+
+Told = Callable[[Round], None]
+
+
+class Technique(ABC):
+    """A way to make a model smaller: a frozen dataclass of its options.
+
+    A technique trains with the session it is given, in phases that are skipped when they are there; so it goes on where
+    it was stopped.
+    """
+
+    axes: ClassVar[Axes]
+    begins_trained: ClassVar[bool] = True
+    """Whether its first phase is the dense training, called "dense"."""
+
+    @abstractmethod
+    def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
+        """Walk the whole path.
+
+        Args:
+            model: fresh, with the first weights that the session's seed draws; changed in place.
+            session: where phases train and leave their checkpoints.
+            told: called after each round.
+
+        Returns:
+            every round, in order; the last is the technique's result.
+
+        Raises:
+            ReductionError: the technique does not suit the model, nothing would go, or nothing would be left.
+            RunError: see `Session.phase`.
+        """
+
+
+class Path(list[Round]):
+    """Rounds as they come, told to whoever listens.
+
+    Args:
+        told: called after each round.
+    """
+
+    def __init__(self, told: Told | None = None) -> None:
+        super().__init__()
+        self._told = told
+
+    def reach(
+        self,
+        name: str,
+        model: Model,
+        progress: Progress,
+        report: TrimReport | None = None,
+        masks: Masks | None = None,
+    ) -> None:
+        """Add a round; see `Round`."""
+        self.append(Round(name, model, progress, report, masks or {}))
+        if self._told is not None:
+            self._told(self[-1])
