@@ -1,4 +1,4 @@
-"""Every reduction method on a small corpus: the target met, the path resumed, seeds repeated."""
+"""The structured lottery on a small corpus: its rounds, what rewinding puts back, phases that are not repeated."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from pochette.corpus.folder import FolderCorpus
-from pochette.families import methods
 from pochette.models.ddsp import Ddsp, DdspModel
 from pochette.reduce.methods.lottery import Lottery
 from pochette.reduce.technique import Round
 from pochette.train.loop import Training
-from pochette.train.session import Session, load_model
+from pochette.train.session import Session
 from tests.corpora import notes_corpus
 
 RECIPE = Ddsp(hidden=24, stack_width=20, stack_layers=1, partials=12, noise_bands=9)
@@ -37,16 +36,6 @@ def session(folder: Path, corpora: Corpora, steps: int = 20) -> Session:
 
 def matrices(item: Round) -> int:
     return sum(p.numel() for name, p in item.model.named_parameters() if p.dim() == 2 and "network" in name)
-
-
-@pytest.mark.parametrize("name", methods.names())
-def test_contract_of_every_method(name: str, corpora: Corpora, tmp_path: Path) -> None:
-    """The share asked for is reached by removal, and the result is an ordinary model on disk."""
-    path = methods[name](keep=0.2).apply(fresh(), session(tmp_path, corpora))
-    assert matrices(path[-1]) <= 0.2 * matrices(path[0])
-    loaded, _ = load_model(tmp_path / f"{path[-1].name}.safetensors")
-    controls = torch.tensor([[220.0, -20.0, 0.0, 0.0]]).expand(1, 8, 4)
-    assert torch.equal(loaded(controls), path[-1].model.eval()(controls))
 
 
 @pytest.mark.parametrize("rewind", ["learning_rate", "weights"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tyro.conf import Positional
@@ -26,7 +26,7 @@ _NEXT: dict[str, str] = {
 }
 
 
-_ASIDE = ("help", "title", "emulated", "sources", "figures")
+_ASIDE = ("help", "title", "emulated", "sources", "figures", "scored", "rest")
 """Facts that stand in the last column or only in the JSON document."""
 
 
@@ -69,6 +69,8 @@ def _facts(member: Any) -> dict[str, Any]:
             "emulated": member.emulator or "",
             "sources": list(member.sources),
         }
+    if axes := getattr(member, "axes", None):
+        return asdict(axes)
     if sizes := getattr(member, "SIZES", None):
         return {"sizes": list(sizes)}
     return {}

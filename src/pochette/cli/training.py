@@ -19,6 +19,7 @@ from pochette.errors import RunError
 
 if TYPE_CHECKING:
     from pochette.models.model import Model
+    from pochette.reduce.technique import Round
     from pochette.train.loop import Progress, Trainer
     from pochette.train.session import Session
 
@@ -222,7 +223,7 @@ class Reduce(Verb, Generic[R]):
         from pochette.measure import profile_model
 
         rounds, folder, session = reduced(self.source, self.method, self.reduction, self.minutes, self.steps, screen)
-        counted = [profile_model(item.model) for item in rounds]
+        counted, masked = [profile_model(item.model) for item in rounds], any(item.masks for item in rounds)
         rows = [
             (
                 item.name,
@@ -232,10 +233,13 @@ class Reduce(Verb, Generic[R]):
                 item.progress.history[-1][2],
                 item.progress.steps,
                 item.progress.stopped,
+                *(_alive(item) if masked else ()),
             )
             for item, cost in zip(rounds, counted, strict=True)
         ]
-        headings = ("round", "parameters", "MACs per second", "network, of dense", "held-out loss", "steps", "stopped")
+        headings = ["round", "parameters", "MACs per second", "network, of dense", "held-out loss", "steps", "stopped"]
+        if masked:
+            headings += ["weights alive", "bytes of weights, stored sparse"]
         data = {
             "run": str(folder),
             "resumed": session.resumed,
@@ -244,7 +248,19 @@ class Reduce(Verb, Generic[R]):
             "trimmed": [item.report for item in rounds if item.report],
         }
         following = (command("export", folder, "--shell", "web"), command("profile", folder, "--board", "daisy-seed"))
-        return Answer(data, (table(headings, rows), words(f"kept in {folder_of(folder)}")), following)
+        lines: list[Any] = [table(headings, rows), words(f"kept in {folder_of(folder)}")]
+        if masked:
+            lines.append(words("Single weights are zero where they have gone: no processor here is faster for that."))
+        return Answer(data, tuple(lines), following)
+
+
+def _alive(item: Round) -> tuple[str, int]:
+    """How many of a round's single weights live, and what they take to store."""
+    from pochette.reduce.sparse.storage import stored_bytes
+    from pochette.reduce.sparse.weights import all_alive, density, weights_of
+
+    masks = item.masks or all_alive(weights_of(item.model))
+    return f"{density(masks):.2%}", stored_bytes(masks)
 
 
 def reduced(

@@ -11,6 +11,7 @@ from pochette.models.model import Model
 from pochette.recipe import check_ranges
 from pochette.reduce.sparse.held import Held
 from pochette.reduce.sparse.moving import Fewer
+from pochette.reduce.sparse.rounds import left_of
 from pochette.reduce.sparse.weights import all_alive, weights_of
 from pochette.reduce.technique import DENSE_SHARE, Axes, Path, Round, Technique, Told
 from pochette.train.session import Session
@@ -43,6 +44,7 @@ class Gradual(Technique):
 
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`."""
+        left_of(all_alive(weights_of(model)), self.keep)  # refuses all and nothing before it trains
         path = Path(told)
         path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
         model = copy.deepcopy(model)

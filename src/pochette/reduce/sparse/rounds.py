@@ -108,13 +108,7 @@ def thinned(scored: dict[str, Tensor], alive: Masks, kept: float, where: Where, 
         ReductionError: no weight would go, or none would be left.
     """
     sizes = {path: mask.numel() for path, mask in alive.items()}
-    count = round(kept * sum(sizes.values()))
-    if not 0 < count < live(alive):
-        what = "every weight" if count < 1 else "no weight"
-        raise ReductionError(
-            f"Keeping {kept:.3%} of {sum(sizes.values())} weights removes {what} of the {live(alive)} that are left.",
-            remedy="Ask for another share.",
-        )
+    count = left_of(alive, kept)
     if where == "global":
         return kept_of_all(scored, alive, count)
     shares = densities({path: tuple(mask.shape) for path, mask in alive.items()}, kept, where)
@@ -123,6 +117,30 @@ def thinned(scored: dict[str, Tensor], alive: Masks, kept: float, where: Where, 
     counts = counts_of(sizes, shares)
     living = {path: int(mask.sum()) for path, mask in alive.items()}
     return kept_in_each(scored, alive, {path: min(counts[path], living[path]) for path in counts})
+
+
+def left_of(alive: Masks, kept: float) -> int:
+    """How many weights stay.
+
+    Args:
+        alive: what lives now.
+        kept: share of all weights, dead ones counted, that stays.
+
+    Returns:
+        the count.
+
+    Raises:
+        ReductionError: no weight would go, or none would be left.
+    """
+    total = sum(mask.numel() for mask in alive.values())
+    count = round(kept * total)
+    if not 0 < count < live(alive):
+        what = "every weight" if count < 1 else "no weight"
+        raise ReductionError(
+            f"Keeping {kept:.3%} of {total} weights removes {what} of the {live(alive)} that are left.",
+            remedy="Ask for another share.",
+        )
+    return count
 
 
 def slower_at_the_output(sizes: dict[str, int], alive: Masks, kept: float, output_rate: float) -> dict[str, float]:

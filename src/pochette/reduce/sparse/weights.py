@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -166,7 +167,7 @@ def without_norms(module: nn.Module) -> tuple[nn.Module, dict[str, str]]:
     plain = copy.deepcopy(module)
     for part in list(plain.modules()):
         if parametrize.is_parametrized(part, "weight"):
-            acting = part.weight.detach()
+            acting = cast(Tensor, part.weight).detach()
             # torch's own removal edits the class, which a copy shares with its original.
             part.__class__ = parametrize.type_before_parametrizations(part)
             del part._modules["parametrizations"]

@@ -11,7 +11,7 @@ from pochette.reduce.sparse.subject import Subject
 
 @scores.member("snip")
 def snip(subject: Subject) -> dict[str, Tensor]:
-    """|w dL/dw|: the loss's derivative by a switch on the connection (Lee et al. 2018, equation 6).
+    """How much the loss changes with a switch on the connection, |w dL/dw| (Lee et al. 2018, equation 6).
 
     The published score is divided by its sum, which changes no rank. Gradients of several batches are added before the
     absolute value is taken, as if they were one batch.

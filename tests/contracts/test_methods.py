@@ -1,0 +1,118 @@
+"""Every reduction technique, whoever adds it: it reaches what was asked, honestly, resumes to the bit, and refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pochette.corpus.folder import FolderCorpus
+from pochette.errors import PochetteError
+from pochette.families import methods
+from pochette.models.ddsp import Ddsp, DdspModel
+from pochette.models.model import Model
+from pochette.reduce.sparse.weights import density, effective, weights_of
+from pochette.reduce.technique import Axes, Round, Technique
+from pochette.train.loop import Trainer, Training
+from pochette.train.session import Session, load_model
+from tests.corpora import notes_corpus
+
+RECIPE = Ddsp(hidden=24, stack_width=20, stack_layers=1, partials=12, noise_bands=9)
+TRAINING = Training(batch=2, excerpt_seconds=0.1, evaluate_steps=2)
+KEEP = 0.2
+Corpora = tuple[FolderCorpus, FolderCorpus]
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Corpora:
+    return notes_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def fresh() -> DdspModel:
+    torch.manual_seed(0)
+    return RECIPE.build()
+
+
+def session(folder: Path, corpora: Corpora) -> Session:
+    return Session(folder, *corpora, TRAINING, seconds=float("inf"), steps=20)
+
+
+def technique(name: str, **changes: Any) -> Technique:
+    """A method whose changes fit into a few steps."""
+    own = {field.name for field in fields(methods[name])}
+    wanted = {"keep": KEEP, "every": 2, **changes}
+    return replace(methods[name](), **{key: value for key, value in wanted.items() if key in own})  # type: ignore[no-any-return]
+
+
+def walked(name: str, folder: Path, corpora: Corpora, told: Callable[[Round], None] | None = None) -> list[Round]:
+    return technique(name).apply(fresh(), session(folder, corpora), told)
+
+
+every_method = pytest.mark.parametrize("name", methods.names())
+
+
+@every_method
+def test_says_where_it_stands(name: str) -> None:
+    axes = methods[name].axes
+    assert isinstance(axes, Axes) and all(getattr(axes, field.name) for field in fields(Axes))
+    assert any(character.isdigit() for character in axes.source) or axes.source.startswith("ours")
+
+
+@every_method
+def test_reaches_what_was_asked_and_leaves_an_ordinary_model(name: str, corpora: Corpora, tmp_path: Path) -> None:
+    told: list[Round] = []
+    path = walked(name, tmp_path, corpora, told.append)
+    assert told == path and len({item.name for item in path}) == len(path)
+    last, whole = path[-1], fresh()
+    _check_size(last, whole)
+    loaded, _ = load_model(tmp_path / f"{last.name}.safetensors")
+    controls = torch.tensor([[220.0, -20.0, 0.0, 0.0]]).expand(1, 8, 4)
+    assert torch.equal(loaded(controls), last.model.eval()(controls))
+    assert bool(torch.isfinite(loaded(controls)).all())
+    assert len({id(item.model) for item in path}) == len(path)  # a later round leaves an earlier one's model alone
+
+
+def _check_size(last: Round, whole: Model) -> None:
+    """Units are gone, or single weights are exactly zero: as many as were asked for."""
+    if last.masks:
+        assert density(last.masks) == pytest.approx(KEEP, abs=2e-3)
+        for path, acting in effective(weights_of(last.model)).items():
+            assert not acting[~last.masks[path]].any()
+        return
+    sizes = [sum(p.numel() for p in model.parameters() if p.dim() >= 2) for model in (last.model, whole)]
+    assert sizes[0] <= KEEP * sizes[1]
+
+
+@every_method
+def test_goes_on_where_it_was_stopped(name: str, corpora: Corpora, tmp_path: Path) -> None:
+    """Stopped in the middle of its last phase, a path ends where an uninterrupted one does, bit for bit."""
+    whole = walked(name, tmp_path / "whole", corpora)
+    last = whole[-1].name
+
+    def stop(phase: str, trainer: Trainer) -> None:
+        if phase == last and trainer.progress.steps >= 2 and not trainer.progress.stopped:
+            raise KeyboardInterrupt
+
+    broken = session(tmp_path / "broken", corpora)
+    broken.report = stop
+    with pytest.raises(KeyboardInterrupt):
+        technique(name).apply(fresh(), broken)
+    resumed = session(tmp_path / "broken", corpora)
+    again = technique(name).apply(fresh(), resumed)
+    assert resumed.resumed[-1].startswith(f"{last}: resumed")
+    for path, tensor in whole[-1].model.state_dict().items():
+        assert torch.equal(tensor, again[-1].model.state_dict()[path]), path
+    for path, mask in whole[-1].masks.items():
+        assert torch.equal(mask, again[-1].masks[path]), path
+
+
+@every_method
+@pytest.mark.parametrize("keep", [0.0, 1.0, 1e-5])
+def test_all_and_nothing_are_refused(name: str, keep: float, corpora: Corpora, tmp_path: Path) -> None:
+    with pytest.raises(PochetteError) as refused:
+        technique(name, keep=keep).apply(fresh(), session(tmp_path, corpora))
+    assert refused.value.remedy
