@@ -61,7 +61,7 @@ class Convolution(nn.Module):
 
     def empty(self, batch: int) -> list[Tensor]:
         """The inputs before the first, (batch, channel, step)."""
-        weight = self.conv.parametrizations.weight.original1
+        weight = self.conv.weight
         return [weight.new_zeros(batch, weight.shape[1], self.behind)] * self.carried
 
     def forward(self, x: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:

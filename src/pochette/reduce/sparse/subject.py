@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -73,8 +73,11 @@ class Subject:
         """The same without derivatives."""
         return {path: parameter.detach() for path, parameter in self.parameters().items()}
 
-    def losses(self) -> Iterable[Tensor]:
+    def losses(self) -> Iterator[Tensor]:
         """The loss of one batch after another, each fresh, so that its derivatives can be taken.
+
+        Yields:
+            scalars.
 
         Raises:
             ReductionError: no data was given, or a loss does not depend on the weights.
