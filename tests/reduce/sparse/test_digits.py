@@ -1,4 +1,4 @@
-"""The ticket on handwritten digits: at 2 % of the weights it beats its shape drawn anew, and that beats a random shape."""
+"""The ticket on handwritten digits: at 2 % of the weights it beats its shape drawn anew; that beats a random shape."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def trained(module: nn.Module, masks: Masks, digits: dict[str, tuple[Tensor, Ten
         stepper.step()
         if step % 20 == 19:
             with torch.no_grad():
-                validation = nn.functional.cross_entropy(module(digits["validation"][0]), digits["validation"][1]).item()
+                validation = nn.functional.cross_entropy(
+                    module(digits["validation"][0]), digits["validation"][1]
+                ).item()
                 if validation < best:
                     best = validation
                     accuracy = (module(digits["test"][0]).argmax(1) == digits["test"][1]).float().mean().item()

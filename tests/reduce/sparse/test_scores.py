@@ -115,9 +115,9 @@ def test_grasp_of_a_bowl() -> None:
     assert found["weight"].tolist() == [[4.0, 1.0, 9.0, 4.0]]  # the second goes first
     # Half of what the squared gradient loses to first order: its slope along the removal.
     module = Bowl()
-    before = float((module.steepness * module.weight).pow(2).sum())
+    before = (module.steepness * module.weight).pow(2).sum().item()
     module.weight.data[0, 1] *= 1 - 1e-6
-    after = float((module.steepness * module.weight).pow(2).sum())
+    after = (module.steepness * module.weight).pow(2).sum().item()
     assert (before - after) / 1e-6 == pytest.approx(2 * 1.0, rel=1e-5)
 
 
