@@ -19,10 +19,11 @@ from pochette.errors import PochetteError
 from pochette.families import models
 from pochette.lab import judge, shrink, walk
 from pochette.lab.experiment import Anchor, Control, Dense, Experiment, Timing, ancestors_of, parent_of, path
-from pochette.lab.shrink import compose, cut_tensors, scaled_to_size
+from pochette.lab.shrink import compose, cut_tensors
 from pochette.lab.store import CHECKPOINT, Result
 from pochette.lab.walk import Outcome, Task, fresh, lengthened, perform
 from pochette.models.ddsp import Ddsp
+from pochette.reduce.drawn_small import scaled_to_size
 from pochette.train.loop import Training
 from tests.corpora import write_notes
 

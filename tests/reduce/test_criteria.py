@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pochette.errors import ReductionError
-from pochette.families import criteria
+from pochette.families import criteria, scores
 from pochette.graph.units import Place, UnitFamily
 from pochette.reduce.evidence import Evidence, FloatArray, WeightsOnly, needs_data, reads_data
 from pochette.reduce.scaling import weights_of_a_unit
 from pochette.reduce.selection import local
+from pochette.reduce.sparse.subject import Subject
 
 OF_WEIGHTS = {"magnitude", "normalisation", "random"}
 SAMPLES, UNITS = 200, 6
@@ -37,13 +38,22 @@ class Observed:
         return dict(self.network.named_parameters())
 
     def loss(self) -> Tensor:
-        return (self.network(self.data) - self.wanted).square().sum()
+        return self.loss_of(self.network)
+
+    def loss_of(self, network: nn.Module) -> Tensor:
+        found: Tensor = (network(self.data) - self.wanted).square().sum()
+        return found
 
     def gradients(self) -> Mapping[str, Tensor]:
         self.calls.append("gradients")
         self.network.zero_grad()
         self.loss().backward()
         return {path: p.grad for path, p in self.network.named_parameters() if p.grad is not None}
+
+    def weight_scores(self, name: str) -> Mapping[str, Tensor]:
+        self.calls.append(name)
+        found: Mapping[str, Tensor] = scores[name](Subject.of(self.network, [self.loss_of]))
+        return found
 
     def activations(self, family: UnitFamily) -> FloatArray:
         self.calls.append("activations")
@@ -113,6 +123,11 @@ def test_without_data(name: str, observed: Observed) -> None:
         assert "data=" in caught.value.remedy
     else:
         np.testing.assert_array_equal(criteria[name](HIDDEN, bare), criteria[name](HIDDEN, observed))
+
+
+def test_snip_of_a_unit_is_the_sum_of_its_weights(observed: Observed) -> None:
+    slope, weight = observed.gradients()["0.weight"], observed.tensors["0.weight"].detach()
+    np.testing.assert_allclose(criteria["snip"](HIDDEN, observed), (slope * weight).abs().sum(1).numpy(), rtol=1e-12)
 
 
 def test_marking_a_criterion() -> None:

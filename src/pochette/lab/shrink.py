@@ -82,27 +82,6 @@ def cut_tensors(tensors: Mapping[str, Tensor], kept: Kept) -> dict[str, Tensor]:
     return out
 
 
-def scaled_to_size(small: Mapping[str, Tensor], dense: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """First weights of a dense network, cut to size, made as large as those of a network that was small from the start.
-
-    First weights are drawn in proportion to one over the square root of how many inputs are summed. Fewer inputs with
-    weights made for more would begin too quietly, and a control must not lose for that.
-
-    Args:
-        small: state dictionary after cutting.
-        dense: the same before cutting.
-
-    Returns:
-        the small one, matrices scaled by the square root of inputs before per inputs after.
-    """
-
-    def scale(path: str) -> float:
-        before, after = dense[path].shape[1:], small[path].shape[1:]
-        return float((before.numel() / after.numel()) ** 0.5) if before and after.numel() else 1.0
-
-    return {path: tensor * scale(path) if tensor.is_floating_point() else tensor for path, tensor in small.items()}
-
-
 def masks(model: nn.Module, kept: Kept) -> Masks:
     """For every parameter that cuts concern: where it survives.
 

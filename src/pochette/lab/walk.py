@@ -31,7 +31,6 @@ from pochette.lab.shrink import (
     compose,
     cut_tensors,
     masks,
-    scaled_to_size,
     shrink,
     weights_of,
 )
@@ -43,6 +42,7 @@ from pochette.models.sing_ae import SingAeModel
 from pochette.models.wavenet import WavenetModel
 from pochette.recipe import to_json
 from pochette.reduce.choosing import Choice
+from pochette.reduce.drawn_small import scaled_to_size
 from pochette.reduce.sparse.held import Held
 from pochette.reduce.sparse.weights import Masks, Weight
 from pochette.reduce.witness import witness

@@ -45,6 +45,19 @@ class Evidence(Protocol):
             ReductionError: there is no data.
         """
 
+    def weight_scores(self, name: str) -> Mapping[str, Tensor]:
+        """What a score of single weights says.
+
+        Args:
+            name: member of `pochette.families.scores`.
+
+        Returns:
+            tensors of the shapes of `tensors`, for all makers.
+
+        Raises:
+            ReductionError: the score looks at the loss, and there is no data.
+        """
+
     def activations(self, family: UnitFamily) -> FloatArray:
         """What the units put out; of a unit with several indices their mean.
 
@@ -178,6 +191,32 @@ def weights_of_each(family: UnitFamily, place: Place, tensor: Tensor) -> FloatAr
     return slices[family.indices[place]].reshape(family.units, -1)
 
 
+def sum_over_makers(family: UnitFamily, evidence: Evidence, weights: Mapping[str, Tensor]) -> FloatArray:
+    """Each unit's sum of what is said of the single weights that make it.
+
+    Args:
+        family: whose units.
+        evidence: knows the makers.
+        weights: something of every weight, by path.
+
+    Returns:
+        (unit,).
+
+    Raises:
+        ReductionError: nothing is said of a maker's weights.
+    """
+    total = np.zeros(family.units)
+    for place in evidence.makers(family):
+        if place.path not in weights:
+            raise ReductionError(
+                "This criterion scores matrices and filters, and these units are made by something else.",
+                where=place.path,
+                remedy="Choose magnitude, or another of: pochette list criteria.",
+            )
+        total += weights_of_each(family, place, weights[place.path]).sum(axis=1)
+    return total
+
+
 def own_makers(family: UnitFamily) -> tuple[Place, ...]:
     """The makers that the graph found, by their stored weights: right where no layer is weight-normed."""
     return family.makers
@@ -206,6 +245,10 @@ class WeightsOnly:
     def gradients(self) -> Mapping[str, Tensor]:
         """Not known."""
         _no_data("the gradient of the loss")
+
+    def weight_scores(self, name: str) -> Mapping[str, Tensor]:
+        """Not known."""
+        _no_data(f"{name} of single weights")
 
     def activations(self, family: UnitFamily) -> FloatArray:
         """Not known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,19 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pochette.errors import ReductionError
+from pochette.families import scores
 from pochette.graph.capture import capture
 from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Value
 from pochette.graph.run import run
 from pochette.graph.units import Place, UnitFamily, Units, units_of
 from pochette.reduce.comparing import call_key
+from pochette.reduce.sparse.subject import Subject
 from pochette.reduce.structure import sources
 
 FloatArray = npt.NDArray[np.float64]
+_NO_LOSS = "This criterion needs the gradient of a loss."
+_GIVE_LOSS = "Pass loss=..., a function of the output and the target."
 SAMPLES = 1000
 """Moments at which activations are looked at, as many as the published criterion takes (Esling et al. 2020)."""
 
@@ -71,6 +75,7 @@ class Observed:
     seed: int = 0
     scenes: dict[tuple[Any, ...], tuple[Graph, Units]] = field(default_factory=dict)
     """What a batch has for its `call_key`, to the graph there and its units; missing ones are captured."""
+    _weight_scores: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
     _watched: dict[tuple[int, str, int], FloatArray] = field(default_factory=dict)
     """Number of a batch, name of a value and axis to what was seen there."""
 
@@ -121,10 +126,7 @@ class Observed:
     def _gradients(self) -> dict[str, Tensor]:
         self._need_data()
         if self.loss is None:
-            raise ReductionError(
-                "This criterion needs the gradient of a loss.",
-                remedy="Pass loss=..., a function of the output and the target.",
-            )
+            raise ReductionError(_NO_LOSS, remedy=_GIVE_LOSS)
         module = copy_of(self.module).eval()
         module.zero_grad(set_to_none=True)
         for batch in self.batches:
@@ -147,6 +149,19 @@ class Observed:
                 self.graph.tensors[v].detach(), self.graph.tensors[g].detach(), gradients[v], gradients[g], dim
             )
         return gradients
+
+    def weight_scores(self, name: str) -> Mapping[str, Tensor]:
+        """See `Evidence.weight_scores`."""
+        if name not in self._weight_scores:
+            self._need_data()
+            losses = [partial(self._loss_of, batch) for batch in self.batches]
+            self._weight_scores[name] = scores[name](Subject.of(self.module, losses, self.seed))
+        return self._weight_scores[name]
+
+    def _loss_of(self, batch: Batch, network: nn.Module) -> Tensor:
+        if self.loss is None:
+            raise ReductionError(_NO_LOSS, remedy=_GIVE_LOSS)
+        return self.loss(network, batch)
 
     def activations(self, family: UnitFamily) -> FloatArray:
         """See `Evidence.activations`; seen where they are read last, after their nonlinearity."""

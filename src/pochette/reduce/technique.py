@@ -64,8 +64,6 @@ class Technique(ABC):
     """
 
     axes: ClassVar[Axes]
-    begins_trained: ClassVar[bool] = True
-    """Whether its first phase is the dense training, called "dense"."""
 
     @abstractmethod
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:

@@ -27,8 +27,6 @@ class SynFlow(Technique):
         when="before training, in a hundred rounds",
         rest="trained from its first weights",
     )
-    begins_trained = False
-
     keep: float = 0.1
     """Share of the weights that stays."""
     iterations: int = 100

@@ -67,8 +67,6 @@ def drawn(model: Model, keep: float, where: Where, seed: int) -> Masks:
 class SparseFromStart(Technique):
     """What trainings under masks that are drawn, and may move, have for options."""
 
-    begins_trained = False
-
     keep: float = 0.1
     """Share of the weights that live, at every moment."""
     where: Where = "erk"
@@ -120,7 +118,6 @@ class MovingMasks(SparseFromStart):
 class ScoredAtStart(Technique):
     """What techniques have for options that score first weights once and train what is left."""
 
-    begins_trained = False
     score: ClassVar[str]
     """Member of `pochette.families.scores`."""
 

@@ -108,7 +108,7 @@ class Weight:
 
 
 def weights_of(module: nn.Module) -> dict[str, Weight]:
-    """All matrices and filters of a network, whatever layer they are in.
+    """All matrices and filters of a network, whatever layer they are in: what is called weight, or has two axes.
 
     Args:
         module: any; of a `Model` what it plays with.
@@ -129,7 +129,9 @@ def weights_of(module: nn.Module) -> dict[str, Weight]:
             found[path] = Weight(parameter, held[f"{path[:-1]}0"])
         elif name == "weight_v":
             found[path] = Weight(parameter, held[f"{path[:-1]}g"])
-        elif name.startswith("weight") and name != "weight_g":
+        elif name == "weight_g" or _NORMED in path:
+            continue
+        elif name.startswith("weight") or parameter.squeeze().dim() > 1:
             found[path] = Weight(parameter)
     if not found:
         raise ReductionError(
