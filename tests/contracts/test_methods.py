@@ -68,7 +68,7 @@ def test_reaches_what_was_asked_and_leaves_an_ordinary_model(name: str, corpora:
     path = walked(name, tmp_path, corpora, told.append)
     assert told == path and len({item.name for item in path}) == len(path)
     last, whole = path[-1], fresh()
-    _check_size(last, whole)
+    _check_size(last, whole, technique(name).keep)  # type: ignore[attr-defined]
     loaded, _ = load_model(tmp_path / f"{last.name}.safetensors")
     controls = torch.tensor([[220.0, -20.0, 0.0, 0.0]]).expand(1, 8, 4)
     assert torch.equal(loaded(controls), last.model.eval()(controls))
@@ -76,15 +76,16 @@ def test_reaches_what_was_asked_and_leaves_an_ordinary_model(name: str, corpora:
     assert len({id(item.model) for item in path}) == len(path)  # a later round leaves an earlier one's model alone
 
 
-def _check_size(last: Round, whole: Model) -> None:
+def _check_size(last: Round, whole: Model, keep: float) -> None:
     """Units are gone, or single weights are exactly zero: as many as were asked for."""
     if last.masks:
-        assert density(last.masks) == pytest.approx(KEEP, abs=2e-3)
+        # Groups and blocks at the edges of odd layers are not whole.
+        assert density(last.masks) == pytest.approx(keep, abs=2e-3 if keep == KEEP else 2e-2)
         for path, acting in effective(weights_of(last.model)).items():
             assert not acting[~last.masks[path]].any()
         return
     sizes = [sum(p.numel() for p in model.parameters() if p.dim() >= 2) for model in (last.model, whole)]
-    assert sizes[0] <= KEEP * sizes[1]
+    assert sizes[0] <= keep * sizes[1]
 
 
 @every_method
@@ -110,7 +111,9 @@ def test_goes_on_where_it_was_stopped(name: str, corpora: Corpora, tmp_path: Pat
         assert torch.equal(mask, again[-1].masks[path]), path
 
 
-@every_method
+@pytest.mark.parametrize(
+    "name", [name for name in methods.names() if "keep" in {f.name for f in fields(methods[name])}]
+)
 @pytest.mark.parametrize("keep", [0.0, 1.0, 1e-5])
 def test_all_and_nothing_are_refused(name: str, keep: float, corpora: Corpora, tmp_path: Path) -> None:
     with pytest.raises(PochetteError) as refused:

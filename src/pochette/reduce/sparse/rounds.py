@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +72,29 @@ def in_rounds(plan: Plan, model: Model, session: Session, told: Told | None = No
         again = plan.rewind == "learning_rate"
         progress = session.phase(f"round-{number}", model, share, again=again, companions=(held,))
         path.reach(f"round-{number}", model, progress, masks=masks)
+    return path
+
+
+def masked_after_training(
+    model: Model, session: Session, told: Told | None, choose: Callable[[Model], Masks]
+) -> list[Round]:
+    """Train whole, mask once, train on.
+
+    Args:
+        model: fresh.
+        session: where phases train.
+        told: called after each round.
+        choose: the trained model to masks.
+
+    Returns:
+        the dense model and the masked one.
+    """
+    path = Path(told)
+    path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
+    masks, model = choose(model), copy.deepcopy(model)
+    held = Held(weights_of(model), masks)
+    progress = session.phase("round-1", model, 1.0 - DENSE_SHARE, again=True, companions=(held,))
+    path.reach("round-1", model, progress, masks=masks)
     return path
 
 
