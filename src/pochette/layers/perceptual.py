@@ -1,0 +1,75 @@
+"""Timbre spaces: codes whose distances are those that something else says of the sounds (Esling et al. 2018).
+
+The paper takes listeners' ratings of twelve orchestral instruments. A folder of recordings has no ratings; here the
+distances are those of the notes' mean descriptors: height, width and flatness of the spectrum as the ear divides it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SMALL = 1e-12
+
+
+def mismatch(codes: Tensor, targets: Tensor) -> Tensor:
+    """How far the distances between codes are from those wanted: the root of the sum of squared differences of pairs.
+
+    Args:
+        codes: (item, number).
+        targets: (item, item), symmetric, zeros on the diagonal.
+
+    Returns:
+        scalar; turning, mirroring or moving all codes changes nothing.
+    """
+    first, second = torch.triu_indices(len(codes), len(codes), 1)
+    # Two codes at one place have a distance without a gradient, which a little under the root gives them.
+    distances = torch.sqrt((codes[first] - codes[second]).square().sum(dim=1) + _SMALL)
+    return torch.sqrt((distances - targets[first, second]).square().sum() + _SMALL**2)
+
+
+def between_labels(descriptors: Tensor, labels: Tensor) -> Tensor:
+    """Distances between the mean descriptors of the groups that items belong to, the largest being 1.
+
+    Args:
+        descriptors: (item, descriptor).
+        labels: (item,), whole numbers.
+
+    Returns:
+        (item, item); zeros where there is one group.
+    """
+    _, groups = torch.unique(labels, return_inverse=True)
+    belongs = torch.nn.functional.one_hot(groups).to(descriptors)
+    means = belongs.T @ descriptors / belongs.sum(dim=0)[:, None]
+    apart = torch.linalg.vector_norm(means[:, None] - means[None], dim=-1)[groups][:, groups]
+    return apart / apart.max().clamp(min=_SMALL)
+
+
+def described(log_power: Tensor) -> Tensor:
+    """Mean height, width and flatness of spectra in perceived bands, 0 to 1 each.
+
+    Args:
+        log_power: natural logarithms, (item, frame, band).
+
+    Returns:
+        (item, 3): centre of the power over the bands, its standard deviation, and geometric over arithmetic mean.
+    """
+    power, bands = torch.exp(log_power), log_power.shape[-1]
+    share = power / power.sum(dim=-1, keepdim=True).clamp(min=1e-30)
+    place = torch.linspace(0.0, 1.0, bands, dtype=log_power.dtype)
+    height = (share * place).sum(dim=-1)
+    width = torch.sqrt((share * (place - height[..., None]).square()).sum(dim=-1))
+    flatness = torch.exp(log_power.mean(dim=-1)) / power.mean(dim=-1).clamp(min=1e-30)
+    return torch.stack([height, width, flatness], dim=-1).mean(dim=1)
+
+
+def notes_of(f0_hz: Tensor) -> Tensor:
+    """The note of each sound: its median pitch, rounded to a semitone.
+
+    Args:
+        f0_hz: (item, frame).
+
+    Returns:
+        (item,), MIDI numbers.
+    """
+    return torch.round(12.0 * torch.log2(f0_hz.median(dim=1).values / 440.0) + 69.0).long()
