@@ -50,6 +50,7 @@ from pochette.models.rave import Rave  # noqa: E402
 from pochette.models.samplernn import SampleRnn  # noqa: E402
 from pochette.models.sing import Sing  # noqa: E402
 from pochette.models.sing_ae import SingAe  # noqa: E402
+from pochette.models.timbre_vae import TimbreVae  # noqa: E402
 from pochette.models.wavegan import Wavegan  # noqa: E402
 from pochette.models.wavenet import Wavenet  # noqa: E402
 from pochette.reduce.choosing import Choice  # noqa: E402
@@ -124,6 +125,7 @@ WORKS: dict[str, Work] = {
         looked_at(learning_rate=1e-2, anneal_from=0.6),
         2200,
     ),
+    "timbre-vae": Work(TimbreVae.sized("small", **RATE), "alto-sax", varied(), 2000),
     "rave": Work(Rave.sized("small", **RATE), "alto-sax", varied(excerpt_seconds=0.512, learning_rate=3e-3), 2500),
 }
 

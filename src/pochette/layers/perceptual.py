@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 _SMALL = 1e-12
+_NEAR = 1e-6
+"""A mismatch below which it is none."""
 
 
 def mismatch(codes: Tensor, targets: Tensor) -> Tensor:
@@ -23,9 +25,10 @@ def mismatch(codes: Tensor, targets: Tensor) -> Tensor:
         scalar; turning, mirroring or moving all codes changes nothing.
     """
     first, second = torch.triu_indices(len(codes), len(codes), 1)
-    # Two codes at one place have a distance without a gradient, which a little under the root gives them.
-    distances = torch.sqrt((codes[first] - codes[second]).square().sum(dim=1) + _SMALL)
-    return torch.sqrt((distances - targets[first, second]).square().sum() + _SMALL**2)
+    distances = torch.linalg.vector_norm(codes[first] - codes[second], dim=1)
+    missing = (distances - targets[first, second]).square().sum()
+    # A root has no slope at zero, where codes are to end up.
+    return torch.sqrt(missing + _NEAR**2) - _NEAR
 
 
 def between_labels(descriptors: Tensor, labels: Tensor) -> Tensor:
@@ -42,7 +45,8 @@ def between_labels(descriptors: Tensor, labels: Tensor) -> Tensor:
     belongs = torch.nn.functional.one_hot(groups).to(descriptors)
     means = belongs.T @ descriptors / belongs.sum(dim=0)[:, None]
     apart = torch.linalg.vector_norm(means[:, None] - means[None], dim=-1)[groups][:, groups]
-    return apart / apart.max().clamp(min=_SMALL)
+    scaled: Tensor = apart / apart.max().clamp(min=_SMALL)
+    return scaled
 
 
 def described(log_power: Tensor) -> Tensor:

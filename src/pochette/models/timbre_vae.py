@@ -140,6 +140,8 @@ class TimbreNetwork(nn.Module):
         self.mean, self.spread = nn.Linear(recipe.width, recipe.code), nn.Linear(recipe.width, recipe.code)
         self.says = _hidden(recipe.code + 2, recipe)
         self.envelope, self.breath = nn.Linear(recipe.width, recipe.bands), nn.Linear(recipe.width, recipe.bands)
+        # The bands share the loudness between them.
+        nn.init.constant_(self.envelope.bias, -math.log(recipe.bands))
 
     def encode(self, log_power: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of a frame's code, and logarithm of its deviation; (..., band) to (..., code) each."""
@@ -250,7 +252,8 @@ class TimbreVaeModel(Model):
         late = self.delay_samples
         whole = torch.cat([audio, audio.new_zeros(len(audio), late)], dim=1)
         log_power, _ = self.ear(whole, self.ear.empty(len(audio)))
-        return log_power[:, late // self.hop_samples :]  # type: ignore[no-any-return]
+        centred: Tensor = log_power[:, late // self.hop_samples :]
+        return centred
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
@@ -275,7 +278,8 @@ class TimbreVaeModel(Model):
         """`loss`, and alpha times what the distances of the sounds' mean codes lack to the timbre space's."""
         bound, mean, heard = self._bound(excerpt, generator)
         targets = between_labels(described(heard), notes_of(excerpt["f0_hz"]))
-        return bound + self.recipe.alpha * mismatch(mean.mean(dim=1), targets)
+        whole: Tensor = bound + self.recipe.alpha * mismatch(mean.mean(dim=1), targets)
+        return whole
 
     def _bound(self, excerpt: Excerpt, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         """`loss`, the codes' means, and the bands that were heard."""
