@@ -223,7 +223,10 @@ class Reduce(Verb, Generic[R]):
         from pochette.measure import profile_model
 
         rounds, folder, session = reduced(self.source, self.method, self.reduction, self.minutes, self.steps, screen)
-        counted, masked = [profile_model(item.model) for item in rounds], any(item.masks for item in rounds)
+        counted, masked = (
+            [profile_model(item.model) for item in rounds],
+            any(item.masks or item.stored_bytes for item in rounds),
+        )
         rows = [
             (
                 item.name,
@@ -239,7 +242,7 @@ class Reduce(Verb, Generic[R]):
         ]
         headings = ["round", "parameters", "MACs per second", "network, of dense", "held-out loss", "steps", "stopped"]
         if masked:
-            headings += ["weights alive", "bytes of weights, stored sparse"]
+            headings += ["weights alive", "bytes of weights, stored"]
         data = {
             "run": str(folder),
             "resumed": session.resumed,
@@ -250,7 +253,7 @@ class Reduce(Verb, Generic[R]):
         following = (command("export", folder, "--shell", "web"), command("profile", folder, "--board", "daisy-seed"))
         lines: list[Any] = [table(headings, rows), words(f"kept in {folder_of(folder)}")]
         if masked:
-            lines.append(words("Single weights are zero where they have gone: no processor here is faster for that."))
+            lines.append(words("This saves bytes where weights are stored so; no processor here is faster for it."))
         return Answer(data, tuple(lines), following)
 
 
@@ -260,7 +263,7 @@ def _alive(item: Round) -> tuple[str, int]:
     from pochette.reduce.sparse.weights import all_alive, density, weights_of
 
     masks = item.masks or all_alive(weights_of(item.model))
-    return f"{density(masks):.2%}", stored_bytes(masks)
+    return f"{density(masks):.2%}", item.stored_bytes or stored_bytes(masks)
 
 
 def reduced(

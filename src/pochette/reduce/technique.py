@@ -51,6 +51,8 @@ class Round:
     """What was trimmed before the round; None for the dense model and for what only masks."""
     masks: Masks = field(default_factory=dict)
     """Where single weights live, if some have gone."""
+    stored_bytes: int | None = None
+    """What its weights take to store, where that is not what masks or shapes say."""
 
 
 Told = Callable[[Round], None]
@@ -101,8 +103,9 @@ class Path(list[Round]):
         progress: Progress,
         report: TrimReport | None = None,
         masks: Masks | None = None,
+        stored_bytes: int | None = None,
     ) -> None:
         """Add a round; see `Round`."""
-        self.append(Round(name, model, progress, report, masks or {}))
+        self.append(Round(name, model, progress, report, masks or {}, stored_bytes))
         if self._told is not None:
             self._told(self[-1])

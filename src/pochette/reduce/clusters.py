@@ -1,0 +1,115 @@
+"""Weights that share few values: which each takes, and a training in which sharers stay equal (Han et al. 2016)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pochette.reduce.sparse.weights import Weight
+from pochette.train.loop import Trainer
+
+ITERATIONS = 50
+"""Of the division into clusters, at most."""
+
+
+def clustered(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Divide numbers among a few values, the mean of each one's own.
+
+    Begun with values evenly spaced from the least to the largest, which keeps the rare large ones (Han et al. 2016,
+    section 3.2).
+
+    Args:
+        values: any shape; zeros stay zero, and a value of zero is added where there are any.
+        count: of values, zero among them.
+
+    Returns:
+        the values ascending, and for each number which it takes, of the shape of `values`.
+    """
+    flat = values.detach().double().flatten().numpy()
+    distinct = np.unique(flat)
+    if len(distinct) <= count:
+        centres = distinct
+    else:
+        centres = np.linspace(distinct[0], distinct[-1], count)
+        for _ in range(ITERATIONS):
+            nearest = _nearest(flat, centres)
+            sums = np.bincount(nearest, flat, len(centres))
+            sizes = np.bincount(nearest, minlength=len(centres))
+            moved = np.sort(np.where(sizes > 0, sums / np.maximum(sizes, 1), centres))
+            if np.array_equal(moved, centres):
+                break
+            centres = moved
+    return torch.from_numpy(centres).to(values.dtype), torch.from_numpy(_nearest(flat, centres)).view(values.shape)
+
+
+def _nearest(flat: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Number of the nearest of ascending centres; one in the middle goes up."""
+    return np.searchsorted((centres[1:] + centres[:-1]) / 2.0, flat, side="right")
+
+
+def stored_bytes(size: int, count: int, number_bits: int = 32) -> int:
+    """A number for each weight that says its value, and the values.
+
+    Args:
+        size: weights.
+        count: values.
+        number_bits: of one value.
+
+    Returns:
+        bytes.
+    """
+    each = max(1, math.ceil(math.log2(count))) if count > 1 else 0
+    return -(-(size * each + count * number_bits) // 8)
+
+
+class Shared:
+    """Weights that share values, for the time of a training.
+
+    The gradient of a value is the sum of its sharers'. With equal weights, gradients and moments they stay equal to
+    the bit, whatever the optimiser.
+
+    Args:
+        weights: that share, layer by layer; they take their values at once. Without gains.
+        count: values a layer.
+    """
+
+    name = "clusters"
+
+    def __init__(self, weights: Mapping[str, Weight], count: int) -> None:
+        self.weights, self.chosen = dict(weights), dict[str, Tensor]()
+        self.counts: dict[str, int] = {}
+        for path, weight in self.weights.items():
+            centres, chosen = clustered(weight.parameter, count)
+            with torch.no_grad():
+                weight.parameter.copy_(centres[chosen])
+            self.chosen[path], self.counts[path] = chosen, len(centres)
+
+    def join(self, trainer: Trainer) -> None:
+        """Go along with a training; see `pochette.train.loop.Companion`."""
+        self.attach()
+
+    def attach(self) -> None:
+        """From now on gradients are shared."""
+        for path, weight in self.weights.items():
+            weight.parameter.register_hook(lambda gradient, path=path: self._summed(path, gradient))  # type: ignore[no-untyped-call]
+
+    def _summed(self, path: str, gradient: Tensor) -> Tensor:
+        chosen = self.chosen[path]
+        sums = gradient.new_zeros(self.counts[path]).index_add(0, chosen.flatten(), gradient.flatten())
+        return sums[chosen]
+
+    def stored_bytes(self) -> int:
+        """All layers together."""
+        return sum(stored_bytes(chosen.numel(), self.counts[path]) for path, chosen in self.chosen.items())
+
+    def state(self) -> dict[str, Tensor]:
+        """Who shares with whom; see `pochette.train.loop.Companion`."""
+        return {path: chosen.to(torch.int32) for path, chosen in self.chosen.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave; see `pochette.train.loop.Companion`."""
+        self.chosen = {path: state[path].long() for path in self.chosen}
