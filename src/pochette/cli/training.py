@@ -223,10 +223,8 @@ class Reduce(Verb, Generic[R]):
         from pochette.measure import profile_model
 
         rounds, folder, session = reduced(self.source, self.method, self.reduction, self.minutes, self.steps, screen)
-        counted, masked = (
-            [profile_model(item.model) for item in rounds],
-            any(item.masks or item.stored_bytes for item in rounds),
-        )
+        counted = [profile_model(item.model) for item in rounds]
+        masked = any(item.masks or item.stored_bytes for item in rounds)
         rows = [
             (
                 item.name,

@@ -98,7 +98,7 @@ class Progress:
     best: float = math.inf
     looks_without_gain: int = 0
     stopped: str = ""
-    """Why it ended: "settled" or "budget spent"; empty while it runs."""
+    """Why it ended: "settled", "budget spent", or what a companion says; empty while it runs."""
 
 
 Callback = Callable[["Trainer"], None]
@@ -194,12 +194,13 @@ class Trainer:
             progress.seconds = time.monotonic() - began
             for callback in self.after_step:
                 callback(self)
-            last = self.budget.used(progress.seconds, progress.steps) >= 1.0
+            spent = self.budget.used(progress.seconds, progress.steps) >= 1.0
+            last = spent or bool(progress.stopped)  # a companion may have found what it trained for
             if last or progress.steps % training.evaluate_steps == 0:
                 self._look(float(np.mean(recent)))
                 recent.clear()
                 if last:
-                    progress.stopped = "budget spent"
+                    progress.stopped = progress.stopped or "budget spent"
                 elif progress.looks_without_gain >= training.patience and not self._turns_to_come(used):
                     progress.stopped = "settled"
                 for callback in callbacks:
