@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pochette.cli import VERBS
+from pochette.train.checkpoint import load
 from tests.cli.conftest import TINY, Said, Verbs
 
 
@@ -162,6 +164,23 @@ def test_reduce_then_export_then_verify(verbs: Verbs, run: Path, tmp_path: Path)
     assert Path(str(made["written"])).is_dir()
     checks = document(verbs("verify", str(made["instrument"]), "--engines", "c", "wasm", "--json"))
     assert checks["passed"] is True
+
+
+@pytest.mark.slow
+def test_reductions_follow_each_other(verbs: Verbs, run: Path) -> None:
+    """Single weights go and the rest share values; what goes back to first weights cannot come second."""
+    few = ("--keep", "0.3", "--rounds", "1", "--steps", "4")
+    said = document(verbs("reduce", run, "--method", "magnitude", *few, "--then", "cluster", "--json"))
+    rounds, folder = said["rounds"], Path(str(said["run"]))
+    assert isinstance(rounds, list) and [row["round"] for row in rounds] == ["dense", "round-1", "round-1"]
+    sizes = [row["bytes of weights, stored"] for row in rounds]
+    assert sizes[0] > 2 * sizes[1] > 4 * sizes[2] and folder.parent.parent == run
+    model, shared = (load(where / "round-1.safetensors")[0] for where in (folder.parent, folder))
+    name = "model/network.head.weight"
+    assert len(shared[name].unique()) <= 16
+    assert torch.equal(shared[name] == 0.0, model[name] == 0.0) and float((shared[name] == 0.0).double().mean()) > 0.6
+    refused = verbs("reduce", folder, "--method", "rigl", "--steps", "4")
+    assert refused.code == 1 and "first or early weights" in refused.err
 
 
 def test_export_in_fewer_bits_tells_what_it_costs(verbs: Verbs, run: Path, tmp_path: Path) -> None:

@@ -29,6 +29,22 @@ def test_every_weight_takes_the_nearest_value_and_values_are_means() -> None:
     assert (values - centres[chosen]).square().mean() < 0.6 * begun
 
 
+def test_what_has_gone_stays_gone() -> None:
+    torch.manual_seed(0)
+    module = nn.Linear(30, 30, bias=False)
+    module.weight.data[:, ::2] = 0.0
+    centres, chosen = clustered(module.weight, 8)
+    assert len(centres) == 8 and not centres[chosen][:, ::2].any() and bool(centres[chosen][:, 1::2].all())
+    shared = Shared(weights_of(module), 8)
+    shared.attach()
+    stepper = torch.optim.Adam(module.parameters(), 1e-2)
+    for _ in range(5):
+        stepper.zero_grad()
+        (module(torch.randn(8, 30)) - 1.0).square().mean().backward()
+        stepper.step()
+    assert not module.weight[:, ::2].any() and len(module.weight.unique()) == 8
+
+
 def test_bytes() -> None:
     assert 4000 * 4 / stored_bytes(4000, 16) == pytest.approx(7.75, abs=0.01)
     assert stored_bytes(10, 1) == 4 and stored_bytes(10, 2) == 10

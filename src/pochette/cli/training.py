@@ -15,14 +15,16 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, table, words
 from pochette.cli.verb import RunPath, Sounds, Verb, budgeted, building, check_folder, check_run, command
-from pochette.errors import RunError
+from pochette.errors import ReductionError, RunError
 
 if TYPE_CHECKING:
     from pochette.models.model import Model
-    from pochette.reduce.technique import Round
+    from pochette.reduce.technique import Round, Technique
     from pochette.train.loop import Progress, Trainer
     from pochette.train.session import Session
 
+EARLY_FILE = "dense-early.safetensors"
+"""What a run keeps of its weights early in training."""
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -209,10 +211,12 @@ class Reduce(Verb, Generic[R]):
     """Folder of a trained run."""
     method: str = "lottery"
     """How (pochette list methods)."""
+    then: tuple[str, ...] = ()
+    """Further methods, each with its own defaults, on what the one before it left."""
     minutes: float = 10.0
-    """Wall time for all rounds together."""
+    """Wall time for all rounds of all methods together."""
     steps: int | None = None
-    """Bound them by optimiser steps instead of time."""
+    """Bound each method by optimiser steps instead of time."""
     reduction: OmitArgPrefixes[R]
     """The method's own options."""
 
@@ -220,9 +224,16 @@ class Reduce(Verb, Generic[R]):
 
     def run(self, screen: Screen) -> Answer:
         """Reduce."""
+        from pochette.families import methods
         from pochette.measure import profile_model
 
-        rounds, folder, session = reduced(self.source, self.method, self.reduction, self.minutes, self.steps, screen)
+        chain = [(self.method, self.reduction), *((name, methods[name]()) for name in self.then)]
+        folder, minutes, rounds, resumed = self.source, self.minutes / len(chain), list[Any](), list[str]()
+        for name, method in chain:
+            own, folder, session = reduced(folder, name, method, minutes, self.steps, screen)
+            # Of a later method the first round is what the one before left.
+            rounds += [item for item in own if not rounds or item.name != "dense"]
+            resumed += session.resumed
         counted = [profile_model(item.model) for item in rounds]
         masked = any(item.masks or item.stored_bytes for item in rounds)
         rows = [
@@ -243,7 +254,7 @@ class Reduce(Verb, Generic[R]):
             headings += ["weights alive", "bytes of weights, stored"]
         data = {
             "run": str(folder),
-            "resumed": session.resumed,
+            "resumed": resumed,
             "split": session.held_out.split_note,
             "rounds": [dict(zip(headings, row, strict=True)) for row in rows],
             "trimmed": [item.report for item in rounds if item.report],
@@ -267,10 +278,10 @@ def _alive(item: Round) -> tuple[str, int]:
 def reduced(
     source: Path, name: str, method: Any, minutes: float, steps: int | None, screen: Screen
 ) -> tuple[list[Any], Path, Session]:
-    """Reduce a run's dense model in a folder of its own inside the run, or go on where that was stopped.
+    """Reduce a run's model in a folder of its own inside the run, or go on where that was stopped.
 
     Args:
-        source: folder of the run.
+        source: folder of the run; of one that was reduced before, its last round is what is reduced further.
         name: of the method.
         method: with its options.
         minutes: wall time for all rounds.
@@ -300,6 +311,8 @@ def reduced(
     # The first weights that training began with: some methods rewind to them.
     torch.manual_seed(training.seed)
     dense: Model = from_json(models[run.model], run.recipe).build()
+    if run.reduction is not None:
+        dense = _reduced_before(source, name, method)
     named = {"method": name, **to_json(method)}
     folder = source / f"{name}-{signature(named)}"
     _take_dense(source, folder)
@@ -312,19 +325,36 @@ def reduced(
     return rounds, folder, session
 
 
+def _reduced_before(folder: Path, name: str, method: Technique) -> Model:
+    """The model that a reduction left, for another that begins with it."""
+    from pochette.lab.runs import trained_model
+
+    if method.needs_first_weights:
+        raise ReductionError(
+            f"{name} goes back to first or early weights, and this model was reduced since.",
+            where=str(folder),
+            remedy="Reduce the run itself with it, or let it rewind the learning rate alone.",
+        )
+    return trained_model(folder)[0]
+
+
 def _take_dense(run: Path, folder: Path) -> None:
     """Put the trained model into the reduction's own folder, where the method finds that phase finished."""
-    source = run / "dense.safetensors"
+    from pochette.lab.runs import last_phase, read_run
+
+    reduced = read_run(run).reduction is not None
+    source = run / f"{last_phase(run) if reduced else 'dense'}.safetensors"
     if not source.is_file():
         raise RunError(
             "There is no trained model in this run.", where=str(run), remedy="Train it: pochette train MODEL SOUNDS."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (source.name, "dense-early.safetensors"):
-            if (run / name).is_file() and not (folder / name).is_file():
+        copies = {"dense.safetensors": source} | ({} if reduced else {EARLY_FILE: run / EARLY_FILE})
+        for name, file in copies.items():
+            if file.is_file() and not (folder / name).is_file():
                 temporary = folder / f".{name}.{os.getpid()}"
-                shutil.copyfile(run / name, temporary)
+                shutil.copyfile(file, temporary)
                 os.replace(temporary, folder / name)
     except OSError as error:
         raise RunError(

@@ -23,13 +23,20 @@ def clustered(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     section 3.2).
 
     Args:
-        values: any shape; zeros stay zero, and a value of zero is added where there are any.
-        count: of values, zero among them.
+        values: any shape; where some are zero, as weights are that have gone, one of the values is zero.
+        count: of values.
 
     Returns:
         the values ascending, and for each number which it takes, of the shape of `values`.
     """
     flat = values.detach().double().flatten().numpy()
+    dead = flat == 0.0
+    if dead.any() and not dead.all():
+        alive, chosen = clustered(torch.from_numpy(flat[~dead]), max(1, count - 1))
+        centres = np.unique(np.append(alive.numpy(), 0.0))
+        numbers = np.full(len(flat), np.searchsorted(centres, 0.0))
+        numbers[~dead] = np.searchsorted(centres, alive.numpy())[chosen.numpy()]
+        return torch.from_numpy(centres).to(values.dtype), torch.from_numpy(numbers).view(values.shape)
     distinct = np.unique(flat)
     if len(distinct) <= count:
         centres = distinct
@@ -69,8 +76,8 @@ def stored_bytes(size: int, count: int, number_bits: int = 32) -> int:
 class Shared:
     """Weights that share values, for the time of a training.
 
-    The gradient of a value is the sum of its sharers'. With equal weights, gradients and moments they stay equal to
-    the bit, whatever the optimiser.
+    The gradient of a value is the sum of its sharers', and none where the value is zero. With equal weights, gradients
+    and moments they stay equal to the bit, whatever the optimiser.
 
     Args:
         weights: that share, layer by layer; they take their values at once. Without gains.
@@ -82,11 +89,13 @@ class Shared:
     def __init__(self, weights: Mapping[str, Weight], count: int) -> None:
         self.weights, self.chosen = dict(weights), dict[str, Tensor]()
         self.counts: dict[str, int] = {}
+        self._moves: dict[str, Tensor] = {}
         for path, weight in self.weights.items():
             centres, chosen = clustered(weight.parameter, count)
             with torch.no_grad():
                 weight.parameter.copy_(centres[chosen])
             self.chosen[path], self.counts[path] = chosen, len(centres)
+            self._moves[path] = centres != 0.0
 
     def join(self, trainer: Trainer) -> None:
         """Go along with a training; see `pochette.train.loop.Companion`."""
@@ -100,7 +109,7 @@ class Shared:
     def _summed(self, path: str, gradient: Tensor) -> Tensor:
         chosen = self.chosen[path]
         sums = gradient.new_zeros(self.counts[path]).index_add(0, chosen.flatten(), gradient.flatten())
-        return sums[chosen]
+        return (sums * self._moves[path])[chosen]
 
     def stored_bytes(self) -> int:
         """All layers together."""

@@ -67,6 +67,11 @@ class Technique(ABC):
 
     axes: ClassVar[Axes]
 
+    @property
+    def needs_first_weights(self) -> bool:
+        """Whether it goes back to weights from before or early in training, which a reduced model has not."""
+        return False
+
     @abstractmethod
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """Walk the whole path.

@@ -52,6 +52,11 @@ class Lottery(Technique):
     rewind: Literal["learning_rate", "weights", "init"] = "learning_rate"
     """Where survivors start again."""
 
+    @property
+    def needs_first_weights(self) -> bool:
+        """See `Technique.needs_first_weights`."""
+        return self.rewind != "learning_rate"
+
     def __post_init__(self) -> None:
         check_ranges(self, keep=(1e-6, 0.999999), rounds=(1, 100))
 

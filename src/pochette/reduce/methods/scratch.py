@@ -35,6 +35,11 @@ class Scratch(Technique):
     budget: Literal["epochs", "compute"] = "epochs"
     """Whether it trains for as many steps as a dense model does (Scratch-E), or for as much arithmetic (Scratch-B)."""
 
+    @property
+    def needs_first_weights(self) -> bool:
+        """See `Technique.needs_first_weights`."""
+        return True
+
     def __post_init__(self) -> None:
         check_ranges(self, keep=(1e-6, 0.999999))
 

@@ -32,6 +32,11 @@ class SynFlow(Technique):
     iterations: int = 100
     """How often the flow is asked; once would let whole layers die."""
 
+    @property
+    def needs_first_weights(self) -> bool:
+        """See `Technique.needs_first_weights`."""
+        return True
+
     def __post_init__(self) -> None:
         check_ranges(self, keep=(1e-6, 0.999999), iterations=(1, 10**4))
 

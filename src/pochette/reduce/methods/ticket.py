@@ -38,6 +38,11 @@ class Ticket(Technique):
     output_rate: float = 1.0
     """How fast the last layer loses weights beside the others, where layers are thinned alike; 0.5 in the paper."""
 
+    @property
+    def needs_first_weights(self) -> bool:
+        """See `Technique.needs_first_weights`."""
+        return self.rewind != "learning_rate"
+
     def __post_init__(self) -> None:
         check_ranges(self, keep=(1e-6, 0.999999), rounds=(1, 100), output_rate=(0.0, 1.0))
 

@@ -72,6 +72,11 @@ class SparseFromStart(Technique):
     where: Where = "erk"
     """How the share is divided between layers: alike, or denser where a layer is small."""
 
+    @property
+    def needs_first_weights(self) -> bool:
+        """See `Technique.needs_first_weights`."""
+        return True
+
     def __post_init__(self) -> None:
         check_ranges(self, keep=(1e-6, 0.999999))
 
@@ -125,6 +130,11 @@ class ScoredAtStart(Technique):
     """Share of the weights that stays."""
     where: Where = "global"
     """Whether all weights are ranked together, or within layers."""
+
+    @property
+    def needs_first_weights(self) -> bool:
+        """See `Technique.needs_first_weights`."""
+        return True
 
     def __post_init__(self) -> None:
         check_ranges(self, keep=(1e-6, 0.999999))
