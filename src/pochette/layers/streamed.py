@@ -77,37 +77,55 @@ class Convolution(nn.Module):
 
 
 class Upsampling(nn.Module):
-    """A transposed convolution of twice its stride: each step sounds for two, the second half added to the next's.
+    """A transposed convolution: each step sounds for as long as the kernel, what outlasts its stride joins the next's.
 
     Args:
         inputs: channels in.
         outputs: channels out.
         stride: steps out per step in.
+        kernel: taps, more than the stride; twice the stride if it is not told.
+        normed: whether weights are kept as lengths and directions.
     """
 
     carried = 1
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, kernel: int | None = None, *, normed: bool = True
+    ) -> None:
         super().__init__()
-        conv = nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride=stride, bias=False)
-        # Two steps meet in every step that comes out.
-        nn.init.normal_(conv.weight, std=1.0 / math.sqrt(2 * inputs))
-        self.conv: Any = weight_norm(conv)
+        kernel = kernel or 2 * stride
+        conv = nn.ConvTranspose1d(inputs, outputs, kernel, stride=stride, bias=False)
+        # So many steps meet in every step that comes out.
+        nn.init.normal_(conv.weight, std=1.0 / math.sqrt(kernel / stride * inputs))
+        self.conv: Any = weight_norm(conv) if normed else conv
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.stride, self.ratio = stride, float(stride)
+        self.stride, self.ratio, self.outlasts = stride, float(stride), kernel - stride
 
     def empty(self, batch: int) -> list[Tensor]:
         """Nothing that still sounds."""
-        return [self.bias.new_zeros(batch, len(self.bias), self.stride)]
+        return [self.bias.new_zeros(batch, len(self.bias), self.outlasts)]
 
     def forward(self, x: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Raise the rate of some steps."""
         made, tail = overlapped(self.conv(x), pasts[0])
         return made + self.bias[:, None], [tail]
 
+    def centred(self, x: Tensor) -> Tensor:
+        """A whole signal, cropped on both sides, so that each step lies amid its taps; `forward` crops the right alone.
+
+        Args:
+            x: (batch, channel, step).
+
+        Returns:
+            (batch, channel, step * stride); but for the ends, what `forward` says half of what outlasts later.
+        """
+        left = (self.outlasts + 1) // 2
+        made = nn.functional.pad(self.conv(x), (0, 1))
+        return made[..., left : left + x.shape[-1] * self.stride] + self.bias[:, None]
+
     def reach(self) -> float:
-        """The step before."""
-        return 1.0
+        """Steps before, the oldest of them in part."""
+        return self.outlasts / self.stride
 
 
 class Residual(nn.Module):
