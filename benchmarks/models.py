@@ -42,6 +42,7 @@ from pochette.lab.judge import Parts, divide  # noqa: E402
 from pochette.lab.shrink import shrink, weights_of  # noqa: E402
 from pochette.measure import profile_model  # noqa: E402
 from pochette.models.ddsp import Ddsp  # noqa: E402
+from pochette.models.mcnn import Mcnn  # noqa: E402
 from pochette.models.model import Model  # noqa: E402
 from pochette.models.nsf import Nsf  # noqa: E402
 from pochette.models.nsynth import Nsynth  # noqa: E402
@@ -126,6 +127,7 @@ WORKS: dict[str, Work] = {
         2200,
     ),
     "timbre-vae": Work(TimbreVae.sized("small", **RATE), "alto-sax", varied(), 2000),
+    "mcnn": Work(Mcnn.sized("small", **RATE), "alto-sax", varied(batch=4, excerpt_seconds=0.512), 3000),
     "rave": Work(Rave.sized("small", **RATE), "alto-sax", varied(excerpt_seconds=0.512, learning_rate=3e-3), 2500),
 }
 

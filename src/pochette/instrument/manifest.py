@@ -20,7 +20,7 @@ from pochette.errors import InstrumentError
 SCHEMA_VERSION = 1
 MANIFEST_LIMIT_BYTES = 1 << 20
 DEPTH_LIMIT = 32
-CONTROL_LIMIT = 256
+CONTROL_LIMIT = 2048
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
