@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,9 @@ from pochette.models.mcnn import Mcnn, McnnModel, bounded
 from pochette.models.through import Through
 from pochette.reduce.trimming import trim_model
 from tests.contracts.model_checks import built
+
+BROAD: dict[str, Any] = {"layers": 8, "transform_samples": 512, "window_samples": 512}
+"""257 bins, two heads."""
 
 
 def tiny(**changes: int | bool) -> McnnModel:
@@ -35,7 +39,7 @@ def tone(samples: int, f0_hz: float = 220.0) -> Tensor:
         (Mcnn.sized("paper"), 14_782_738),
         (Mcnn.sized("paper", kernel=9), 10_234_834),
         (Mcnn.sized("paper", heads=2), 3_695_686),
-        (Mcnn.sized("small", layers=8), 1_139_782),
+        (Mcnn(**BROAD), 1_139_782),
     ],
     ids=["paper", "9 taps", "2 heads", "257 bins"],
 )
@@ -44,7 +48,7 @@ def test_counts(recipe: Mcnn, count: int) -> None:
 
 
 def test_published_frames_reach_five_back_and_six_ahead() -> None:
-    model = Mcnn.sized("small", layers=8).build()
+    model = Mcnn(**BROAD).build()
     spectra = torch.rand(1, 257, 24, requires_grad=True)
     made = model.network.centred(spectra)
     assert made.shape == (1, 256 * 24)
@@ -72,14 +76,14 @@ def test_a_spectrum_that_stands_still_repeats_with_every_hop() -> None:
 
 
 def test_delays() -> None:
-    causal, ahead = Mcnn.sized("small", layers=8).build(), Mcnn.sized("small", layers=8, causal=False).build()
+    causal, ahead = Mcnn(**BROAD).build(), Mcnn(**BROAD, causal=False).build()
     assert (causal.delay_samples, causal.through_samples) == (0, 256)
     assert ahead.delay_samples == 6 * 255 and causal.latency_samples == ahead.latency_samples == 11 * 255
 
 
 @torch.no_grad()
 def test_what_is_heard_is_magnitude() -> None:
-    model = Mcnn.sized("small").build()
+    model = Mcnn(layers=7, transform_samples=512, window_samples=512).build()
     sine = torch.sin(2 * math.pi * 1000 * torch.arange(128 * 20) / 16000)[None]
     heard = model.controls_of({"audio": sine})[0, -1]
     assert int(heard.argmax()) == 32 and float(heard[32]) == pytest.approx(1.0, abs=1e-4)
@@ -132,7 +136,7 @@ def test_a_second_of_a_tone_that_repeats_with_every_hop_is_learnt() -> None:
     # Of 220 Hz, which does not, the same training makes a tone no nearer than about -8 dB.
     torch.manual_seed(0)
     excerpt = {"audio": tone(16000, 250.0) + 1e-3 * torch.randn(1, 16000)}
-    model = Mcnn.sized("small", layers=6, transform_samples=256, window_samples=256).build()
+    model = Mcnn.sized("small").build()
     optimiser = torch.optim.Adam(model.parameters(), 2e-3)
     for _ in range(600):
         loss = model.loss(excerpt)

@@ -54,13 +54,13 @@ class Mcnn:
 
     heads: int = 2
     """Networks of one shape whose sounds are added."""
-    layers: int = 7
+    layers: int = 6
     """Of each head; each doubles the rate, so that a hop is 2 to the power of them."""
     kernel: int = 13
     """Taps of every layer; odd."""
-    transform_samples: int = 512
+    transform_samples: int = 256
     """Points of the Fourier transform; half of them and one are bins, each a control."""
-    window_samples: int = 512
+    window_samples: int = 256
     """Of the Hann window; two hops to as many as the transform has points."""
     causal: bool = True
     """Whether it is taught to say what it has heard, without waiting for the frames to come."""
