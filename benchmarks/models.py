@@ -126,13 +126,9 @@ WORKS: dict[str, Work] = {
         looked_at(learning_rate=1e-2, anneal_from=0.6),
         2200,
     ),
-<<<<<<< HEAD
     "timbre-vae": Work(TimbreVae.sized("small", **RATE), "alto-sax", varied(), 2000),
-    "mcnn": Work(Mcnn.sized("small", **RATE), "alto-sax", varied(batch=4, excerpt_seconds=0.512), 3000),
-=======
     # Its sounds are speech, as in the paper: of a steady tone magnitudes do not tell how phase goes on.
     "mcnn": Work(Mcnn.sized("small", sample_rate_hz=8000), "spoken-digits", varied(excerpt_seconds=0.4), 12000),
->>>>>>> 186a6ee (MCNN is small enough to learn speech, whose magnitudes tell how phase goes on)
     "rave": Work(Rave.sized("small", **RATE), "alto-sax", varied(excerpt_seconds=0.512, learning_rate=3e-3), 2500),
 }
 
