@@ -128,7 +128,7 @@ WORKS: dict[str, Work] = {
     ),
     "timbre-vae": Work(TimbreVae.sized("small", **RATE), "alto-sax", varied(), 2000),
     # Its sounds are speech, as in the paper: of a steady tone magnitudes do not tell how phase goes on.
-    "mcnn": Work(Mcnn.sized("small", sample_rate_hz=8000), "spoken-digits", varied(excerpt_seconds=0.4), 12000),
+    "mcnn": Work(Mcnn.sized("small", sample_rate_hz=8000), "spoken-digits", varied(excerpt_seconds=0.4), 22000),
     "rave": Work(Rave.sized("small", **RATE), "alto-sax", varied(excerpt_seconds=0.512, learning_rate=3e-3), 2500),
 }
 
