@@ -15,6 +15,7 @@ from pochette.errors import PochetteError
 from pochette.families import methods
 from pochette.models.ddsp import Ddsp, DdspModel
 from pochette.models.model import Model
+from pochette.reduce.sparse import curvature
 from pochette.reduce.sparse.weights import density, effective, weights_of
 from pochette.reduce.technique import Axes, Round, Technique
 from pochette.train.loop import Trainer, Training
@@ -30,6 +31,11 @@ Corpora = tuple[FolderCorpus, FolderCorpus]
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Corpora:
     return notes_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curvature, "DRAWS", 1)
 
 
 def fresh() -> DdspModel:

@@ -16,6 +16,7 @@ from torch import Tensor
 from pochette.errors import ReductionError
 from pochette.models.model import Excerpt, Model, Unpaired
 from pochette.models.turn import Losses, Turn
+from pochette.reduce.said import said_of, says_classes
 from pochette.sound.losses import MultiScaleSpectral
 from pochette.train.loop import Trainer
 
@@ -58,7 +59,7 @@ class Lesson:
                 where=type(teacher).__name__,
                 remedy="Reduce it by the lottery, which trains it against its critic.",
             )
-        if teacher.feeds_back and not _says_classes(teacher):
+        if teacher.feeds_back and not says_classes(teacher):
             raise ReductionError(
                 "The distributions of this model are no lists of classes that could be compared.",
                 where=type(teacher).__name__,
@@ -78,21 +79,12 @@ class Lesson:
             scalar, 0 if it says what the teacher says.
         """
         with torch.no_grad():
-            wanted = self._said(self.teacher, excerpt)
-        said = self._said(self.student, excerpt)
+            wanted = said_of(self.teacher, excerpt)
+        said = said_of(self.student, excerpt)
         if self.teacher.feeds_back:
             return softened_divergence(said, wanted, self.temperature)
         distance: Tensor = self._spectral(said, wanted)
         return distance
-
-    @staticmethod
-    def _said(model: Model, excerpt: Excerpt) -> Tensor:
-        """Logits of every sample given those before, or the resynthesised sound."""
-        if not model.feeds_back:
-            return model.resynthesised(excerpt)
-        form, _ = model.trim_form()
-        said: Tensor = form(*model.watched(excerpt)[0])
-        return said
 
     def join(self, trainer: Trainer) -> None:
         """Go along with a training; see `pochette.train.loop.Companion`.
@@ -127,7 +119,3 @@ class Lesson:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Nothing to do."""
-
-
-def _says_classes(model: Model) -> bool:
-    return str(getattr(model, "loss_unit", "")).startswith("bits per mulaw code")

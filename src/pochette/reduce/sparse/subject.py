@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pochette.errors import ReductionError
-from pochette.models.model import Excerpt, Model
+from pochette.models.model import Excerpt, Model, Unpaired
+from pochette.reduce.said import said_of, says_classes
 from pochette.reduce.sparse.weights import without_norms
 
 Loss = Callable[[nn.Module], Tensor]
@@ -31,15 +32,28 @@ class Subject:
     paths: dict[str, str]
     batches: tuple[Loss, ...] = ()
     seed: int = 0
+    outputs: tuple[Loss, ...] = ()
+    """What the network says of each batch, where scores ask for it."""
+    classes: bool = False
+    """Whether that are logits, of classes along the last axis; else numbers that squared errors compare."""
 
     @classmethod
-    def of(cls, module: nn.Module, batches: Iterable[Loss] = (), seed: int = 0) -> Subject:
+    def of(
+        cls,
+        module: nn.Module,
+        batches: Iterable[Loss] = (),
+        seed: int = 0,
+        outputs: Iterable[Loss] = (),
+        classes: bool = False,
+    ) -> Subject:
         """A copy of a module, in evaluation mode.
 
         Args:
             module: left as it was.
             batches: see `Subject`.
             seed: see `Subject`.
+            outputs: see `Subject`.
+            classes: see `Subject`.
 
         Returns:
             the subject.
@@ -48,7 +62,7 @@ class Subject:
             ReductionError: it has no weights that could go.
         """
         network, paths = without_norms(module)
-        return cls(network.eval(), paths, tuple(batches), seed)
+        return cls(network.eval(), paths, tuple(batches), seed, tuple(outputs), classes)
 
     @classmethod
     def heard(cls, model: Model, excerpts: Iterable[Excerpt], seed: int = 0) -> Subject:
@@ -62,7 +76,9 @@ class Subject:
         Returns:
             the subject.
         """
-        return cls.of(model, [_loss_on(excerpt) for excerpt in excerpts], seed)
+        heard = list(excerpts)
+        says = [] if isinstance(model, Unpaired) else [_said_on(excerpt) for excerpt in heard]
+        return cls.of(model, [_loss_on(excerpt) for excerpt in heard], seed, says, says_classes(model))
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What is scored, by the original's paths: the copy's own parameters, to differentiate by."""
@@ -95,6 +111,14 @@ class Subject:
                     remedy="Give a loss that returns a scalar tensor.",
                 )
             yield loss
+
+
+def _said_on(excerpt: Excerpt) -> Loss:
+    def said(network: nn.Module) -> Tensor:
+        assert isinstance(network, Model)
+        return said_of(network, excerpt)
+
+    return said
 
 
 def _loss_on(excerpt: Excerpt) -> Loss:
