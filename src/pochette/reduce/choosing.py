@@ -132,6 +132,34 @@ def choose(
     return survivors
 
 
+def check_survivors(structure: Structure, survivors: Mapping[str, np.ndarray]) -> None:
+    """Refuse survivors that are none.
+
+    Args:
+        structure: of the network.
+        survivors: family name to the numbers of the units that stay, chosen by whom it may be.
+
+    Raises:
+        ReductionError: they are not of this network's families, none would be left somewhere, or all would stay.
+    """
+    whole = structure.whole
+    if set(survivors) != set(whole):
+        odd = sorted(set(survivors) ^ set(whole))
+        raise ReductionError(
+            f"Survivors are not of this network's families: {', '.join(odd[:3])} stand on one side only.",
+            remedy="Choose from the families of the structure that is cut.",
+        )
+    for name, kept in survivors.items():
+        if len(kept) == 0 or not np.array_equal(np.unique(kept), kept) or kept[0] < 0 or kept[-1] >= whole[name]:
+            raise ReductionError(
+                f"Survivors are {list(kept[:5])}... of {whole[name]} units.",
+                where=name,
+                remedy="Give at least one number for each family, rising, each once.",
+            )
+    if all(len(kept) == whole[name] for name, kept in survivors.items()):
+        raise ReductionError("Every unit would stay: the layers are too small for that share.", remedy="Keep less.")
+
+
 def _by_share(
     structure: Structure, evidence: Evidence, choice: Choice, scores: Mapping[str, FloatArray], keep: float
 ) -> Survivors:

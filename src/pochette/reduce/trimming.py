@@ -26,11 +26,11 @@ from pochette.graph.trim import Cuts, put
 from pochette.graph.units import Place
 from pochette.measure.profile import macs_of
 from pochette.models.model import Model
-from pochette.reduce.choosing import Choice, choose
+from pochette.reduce.choosing import Choice, check_survivors, choose
 from pochette.reduce.comparing import call_key
 from pochette.reduce.evidence import Evidence, fallen_back, needs_data
 from pochette.reduce.observed import Batch, Observed
-from pochette.reduce.structure import Structure
+from pochette.reduce.structure import Structure, Survivors
 from pochette.reduce.surgery import changed, smaller_module
 
 PREFIX = "model."
@@ -161,6 +161,7 @@ def trim_model(
     *,
     weights: int | None = None,
     macs: float | None = None,
+    survivors: Survivors | None = None,
     choice: Choice | None = None,
     structure: Structure | None = None,
     evidence: Evidence | None = None,
@@ -171,7 +172,8 @@ def trim_model(
         model: left untouched.
         keep: share of units that stay, between 0 and 1; or
         weights: how many learnt numbers may stay at most; or
-        macs: how many multiply-accumulates of learnt weights a call of the trim form may take at most.
+        macs: how many multiply-accumulates of learnt weights a call of the trim form may take at most; or
+        survivors: of every family, where a technique has chosen them itself.
         choice: criterion, scope, scaling; local magnitude by default.
         structure: of this very model, if it is at hand.
         evidence: of this very model, if the criterion needs data.
@@ -189,7 +191,10 @@ def trim_model(
     if evidence is None:
         form, _ = copy_of(model).trim_form()  # type: ignore[operator]
         evidence = Observed(form, structure.graph, seed=choice.seed)
-    survivors = choose(structure, evidence, choice, keep=keep, weights=weights, macs=macs)
+    if survivors is None:
+        survivors = choose(structure, evidence, choice, keep=keep, weights=weights, macs=macs)
+    else:
+        check_survivors(structure, survivors)
     counts = {name: len(kept) for name, kept in survivors.items()}
     remains = structure.remains(survivors)
     cuts = Cuts(structure.graph, remains, PREFIX)

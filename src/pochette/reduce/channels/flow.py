@@ -1,0 +1,48 @@
+"""Train whole, decide once which units stay, cut, train on: the path of all methods that score a trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from pochette.models.model import Model
+from pochette.reduce.structure import Structure
+from pochette.reduce.technique import DENSE_SHARE, Path, Round, Told
+from pochette.reduce.trimming import structure_of, trim_model
+from pochette.train.session import Session
+
+Decided = tuple[Model, Mapping[str, np.ndarray]]
+"""The whole model, its weights perhaps set right for what goes, and the survivors of every family."""
+
+
+def cut_after_training(
+    model: Model,
+    session: Session,
+    told: Told | None,
+    keep: float,
+    decide: Callable[[Model, Structure, float], Decided],
+) -> list[Round]:
+    """Walk that path.
+
+    Args:
+        model: fresh.
+        session: where phases train.
+        told: called after each round.
+        keep: share of the network's multiply-accumulates that is left.
+        decide: the trained model, its structure, and the multiply-accumulates that a call may take, to what stays.
+
+    Returns:
+        the dense model and the smaller one.
+
+    Raises:
+        ReductionError: nothing would go, or nothing would be left.
+    """
+    path = Path(told)
+    path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
+    structure = structure_of(model)
+    ready, survivors = decide(model, structure, keep * structure.matrix_macs())
+    small, _, report = trim_model(ready, survivors=survivors, structure=structure)
+    progress = session.phase("round-1", small, 1.0 - DENSE_SHARE, again=True)
+    path.reach("round-1", small, progress, report)
+    return path
