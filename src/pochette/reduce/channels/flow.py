@@ -7,11 +7,16 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from pochette.models.model import Model
+from pochette.reduce.channels.choosing import Chooser
+from pochette.reduce.channels.filters import counts_within
+from pochette.reduce.channels.reconstruction import How, Mending, reconstructed
 from pochette.reduce.structure import Structure
 from pochette.reduce.technique import DENSE_SHARE, Path, Round, Told
 from pochette.reduce.trimming import structure_of, trim_model
 from pochette.train.session import Session
 
+DRAWS = 4
+"""Batches of training sound on which what readers hear is watched."""
 Decided = tuple[Model, Mapping[str, np.ndarray]]
 """The whole model, its weights perhaps set right for what goes, and the survivors of every family."""
 
@@ -46,3 +51,31 @@ def cut_after_training(
     progress = session.phase("round-1", small, 1.0 - DENSE_SHARE, again=True)
     path.reach("round-1", small, progress, report)
     return path
+
+
+def reconstructing(
+    model: Model, session: Session, told: Told | None, keep: float, choose: Chooser, mend: Mending
+) -> list[Round]:  # fmt: skip
+    """Walk the path with channels chosen by what their readers hear of training sound, and readers set right.
+
+    Args:
+        model: fresh.
+        session: where phases train; its seed draws the sound.
+        told: called after each round.
+        keep: share of the network's multiply-accumulates that is left, layers thinned alike.
+        choose: which channels stay.
+        mend: how readers make up for the others.
+
+    Returns:
+        the dense model and the smaller one.
+
+    Raises:
+        ReductionError: nothing would go or nothing be left, or the model cannot be watched.
+    """
+
+    def decide(trained: Model, structure: Structure, macs: float) -> Decided:
+        excerpts = [session.training_excerpt(trained, draw=number) for number in range(DRAWS)]
+        how = How(choose, mend, session.training.seed)
+        return reconstructed(trained, counts_within(structure, macs), excerpts, how)
+
+    return cut_after_training(model, session, told, keep, decide)
