@@ -126,7 +126,7 @@ def test_factors_make_the_error_smaller() -> None:
     kept = greedily_removed(z, y, 3)
     factor = factors(z[:, kept], y)
     scaled, plain = np.square(y - z[:, kept] @ factor).sum(), np.square(y - z[:, kept].sum(1)).sum()
-    assert scaled < 0.9 * plain
+    assert scaled < 0.97 * plain
     # Normal equations: what is left has nothing in common with any channel.
     assert z[:, kept].T @ (y - z[:, kept] @ factor) == pytest.approx(np.zeros(3), abs=1e-8)
 

@@ -147,7 +147,12 @@ def test_survivors_that_are_none_are_refused() -> None:
     model = small()
     whole = {name: np.arange(count) for name, count in structure_of(model).whole.items()}
     name = next(iter(whole))
-    for wrong in (whole, {**whole, name: np.array([], int)}, {**whole, name: np.array([1, 1])}, {"other": np.array([0])}):
+    for wrong in (
+        whole,
+        {**whole, name: np.array([], int)},
+        {**whole, name: np.array([1, 1])},
+        {"other": np.array([0])},
+    ):
         with pytest.raises(ReductionError) as refused:
             trim_model(model, survivors=wrong)
         assert refused.value.remedy

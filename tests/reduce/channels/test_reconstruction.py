@@ -14,7 +14,7 @@ from pochette.errors import ReductionError
 from pochette.graph.copying import copy_of
 from pochette.models.ddsp import Ddsp, DdspModel
 from pochette.models.model import Excerpt
-from pochette.reduce.channels.choosing import forward_selected, greedily_removed, lasso_selected
+from pochette.reduce.channels.choosing import Chooser, forward_selected, greedily_removed, lasso_selected
 from pochette.reduce.channels.consumers import consumers_of, rows_of, seen
 from pochette.reduce.channels.reconstruction import How, Mending, reconstructed
 from pochette.reduce.observed import Observed
@@ -51,7 +51,7 @@ def test_rows_times_weights_are_what_the_reader_puts_out(kind: str) -> None:
     (consumer,) = consumers_of(structure, family)
     graph = structure.graph
     weight = Observed(module, graph).tensors[consumer.place.path]
-    data = seen(structure, [use.data for use in consumer.uses], [(x,)], graph.tensors)
+    data = seen(graph, [use.data for use in consumer.uses], [(x,)])
     rows = rows_of(consumer, data, tuple(weight.shape[2:]), 10**6, 0)
     found = np.einsum("ruf,ufo->ro", rows, consumer.weights(weight))
     expected = module(x).movedim(1, -1).reshape(-1, 4).detach().numpy()
@@ -99,7 +99,8 @@ def repeating() -> DdspModel:
     with torch.no_grad():
         for tensor in (gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0):
             tensor[1::2] = tensor[::2]
-        model.network.head.weight.mul_(3.0)
+        for weight, first in ((gru.weight_hh_l0, 0), (model.network.head.weight, 2)):
+            weight[:, first + 1 :: 2] = weight[:, first::2]
     return model
 
 
@@ -113,13 +114,13 @@ def sound(model: DdspModel, seed: int = 0) -> Excerpt:
     }
 
 
-@pytest.mark.parametrize(("choose", "mend"), [(forward_selected, "factors"), (lasso_selected, "weights")])
-def test_what_is_said_twice_goes_without_a_trace(choose: Callable[..., np.ndarray], mend: Mending) -> None:
+@pytest.mark.parametrize("mend", ["factors", "weights"])
+def test_what_is_said_twice_goes_without_a_trace(mend: Mending) -> None:
     """Of each pair one stays, and readers count it twice: on sound that was never watched the network is the same."""
     model = repeating()
     structure = structure_of(model)
     (name,) = structure.whole
-    ready, survivors = reconstructed(model, {name: 4}, [sound(model)], How(choose, mend))
+    ready, survivors = reconstructed(model, {name: 4}, [sound(model)], How(forward_selected, mend))
     assert sorted(number // 2 for number in survivors[name].tolist()) == [0, 1, 2, 3]
     smaller, _, _ = trim_model(ready, survivors=survivors, structure=structure)
     unaided, _, _ = trim_model(model, survivors=survivors, structure=structure)
@@ -135,17 +136,17 @@ def distance(one: nn.Module, other: nn.Module, controls: Tensor) -> float:
     return float((first - second).norm() / second.norm())
 
 
-@pytest.mark.parametrize("mend", ["factors", "weights"])
-def test_several_layers_come_out_nearer_to_what_they_were(mend: Mending) -> None:
+@pytest.mark.parametrize(("choose", "mend"), [(greedily_removed, "factors"), (lasso_selected, "weights")])
+def test_several_layers_come_out_nearer_to_what_they_were(choose: Chooser, mend: Mending) -> None:
     torch.manual_seed(0)
     model = Ddsp(hidden=16, stack_width=12, stack_layers=1, partials=6, noise_bands=5).build().eval()
     before = copy_of(model).state_dict()
     structure = structure_of(model)
     counts = {name: max(1, units // 2) for name, units in structure.whole.items()}
-    ready, survivors = reconstructed(model, counts, [sound(model), sound(model, 1)], How(greedily_removed, mend))
+    ready, survivors = reconstructed(model, counts, [sound(model), sound(model, 1)], How(choose, mend))
     smaller, _, report = trim_model(ready, survivors=survivors, structure=structure)
     unaided, _, _ = trim_model(model, survivors=survivors, structure=structure)
     heard = model.controls_of(sound(model, seed=2))
-    assert distance(smaller, model, heard) < 0.8 * distance(unaided, model, heard)
+    assert distance(smaller, model, heard) < 0.5 * distance(unaided, model, heard)
     assert {family.name: family.after for family in report.families} == counts
     assert all(torch.equal(before[path], tensor) for path, tensor in model.state_dict().items())

