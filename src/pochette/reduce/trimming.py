@@ -79,6 +79,8 @@ class TrimReport:
     unused: tuple[str, ...] = ()
     """Layers, or single parameters, that no output needs in evaluation: neither counted nor cut. A rewritten graph has
     them no more; they stay in a module that was made smaller itself."""
+    note: str = ""
+    """How a technique chose units, where that depends on the model: by which gains, or by gates."""
     survivors: dict[Place, npt.NDArray[np.int64]] = field(default_factory=dict)
     """Axis of a stored tensor to its surviving indices, where some went."""
 

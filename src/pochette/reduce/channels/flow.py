@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,12 +14,23 @@ from pochette.reduce.channels.reconstruction import How, Mending, reconstructed
 from pochette.reduce.structure import Structure
 from pochette.reduce.technique import DENSE_SHARE, Path, Round, Told
 from pochette.reduce.trimming import structure_of, trim_model
+from pochette.train.loop import Companion
 from pochette.train.session import Session
 
-DRAWS = 4
+DRAWS = 2
 """Batches of training sound on which what readers hear is watched."""
-Decided = tuple[Model, Mapping[str, np.ndarray]]
-"""The whole model, its weights perhaps set right for what goes, and the survivors of every family."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What is to be cut."""
+
+    model: Model
+    """Whole, its weights perhaps set right for what goes."""
+    survivors: Mapping[str, np.ndarray]
+    """Family name to the numbers of the units that stay."""
+    note: str = ""
+    """How units were chosen, where that depends on the model."""
 
 
 def cut_after_training(
@@ -27,6 +39,7 @@ def cut_after_training(
     told: Told | None,
     keep: float,
     decide: Callable[[Model, Structure, float], Decided],
+    companions: Sequence[Companion] = (),
 ) -> list[Round]:
     """Walk that path.
 
@@ -36,6 +49,7 @@ def cut_after_training(
         told: called after each round.
         keep: share of the network's multiply-accumulates that is left.
         decide: the trained model, its structure, and the multiply-accumulates that a call may take, to what stays.
+        companions: of the dense training.
 
     Returns:
         the dense model and the smaller one.
@@ -44,12 +58,12 @@ def cut_after_training(
         ReductionError: nothing would go, or nothing would be left.
     """
     path = Path(told)
-    path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
+    path.reach("dense", model, session.phase("dense", model, DENSE_SHARE, companions=companions))
     structure = structure_of(model)
-    ready, survivors = decide(model, structure, keep * structure.matrix_macs())
-    small, _, report = trim_model(ready, survivors=survivors, structure=structure)
+    decided = decide(model, structure, keep * structure.matrix_macs())
+    small, _, report = trim_model(decided.model, survivors=decided.survivors, structure=structure)
     progress = session.phase("round-1", small, 1.0 - DENSE_SHARE, again=True)
-    path.reach("round-1", small, progress, report)
+    path.reach("round-1", small, progress, replace(report, note=decided.note))
     return path
 
 
@@ -76,6 +90,6 @@ def reconstructing(
     def decide(trained: Model, structure: Structure, macs: float) -> Decided:
         excerpts = [session.training_excerpt(trained, draw=number) for number in range(DRAWS)]
         how = How(choose, mend, session.training.seed)
-        return reconstructed(trained, counts_within(structure, macs), excerpts, how)
+        return Decided(*reconstructed(trained, counts_within(structure, macs), excerpts, how))
 
     return cut_after_training(model, session, told, keep, decide)

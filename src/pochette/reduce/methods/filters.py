@@ -54,7 +54,7 @@ class Filters(Technique):
                 excerpt = session.watched_excerpt(trained)
                 spared = most_sensitive(sensitivity(trained, structure, evidence, excerpt, shares), self.spared)
             counts = counts_within(structure, macs, spared)
-            return trained, smallest_filters_gone(structure, evidence, counts, self.scored)
+            return Decided(trained, smallest_filters_gone(structure, evidence, counts, self.scored))
 
         return cut_after_training(model, session, told, self.keep, decide)
 

@@ -1,0 +1,57 @@
+"""Sparse structure selection: scale factors are drawn to zero while training, and get there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pochette.families import methods
+from pochette.models.model import Model
+from pochette.recipe import check_ranges
+from pochette.reduce.channels.flow import Decided, cut_after_training
+from pochette.reduce.channels.gates import Gates, Pull
+from pochette.reduce.channels.threshold import below_threshold_gone, zeros_in
+from pochette.reduce.structure import Structure
+from pochette.reduce.technique import Axes, Round, Technique, Told
+from pochette.reduce.trimming import PREFIX, structure_of
+from pochette.train.session import Session
+
+
+@methods.member("sss")
+@dataclass(frozen=True)
+class Sss(Technique):
+    """Train weights and scale factors of units together until factors are exactly zero (Huang & Wang 2018).
+
+    Deviations: how much stays is asked for, so that factors that are small but not zero go too where zeros are too few,
+    and the report's note counts the zeros; what is left trains on, as after every other method here; only units have
+    factors, not whole layers.
+    """
+
+    axes: ClassVar[Axes] = Axes(
+        source="Huang & Wang 2018, of units",
+        scored="scale factors, trained by accelerated proximal steps",
+        over="units, which are removed",
+        when="while training, cut at its end",
+        rest="trained on from where it is",
+    )
+
+    keep: float = 0.1
+    """Share of the network's multiply-accumulates that is left at most."""
+    strength: float = 0.01
+    """Of the penalty on factors."""
+    rate: float = 0.1
+    """Of the steps that factors take."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, keep=(1e-6, 0.999999), strength=(0.0, 1e3), rate=(1e-9, 1e3))
+
+    def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
+        """See `Technique.apply`."""
+        gates = Gates(model, structure_of(model), Pull(self.strength, self.rate, "accelerated"), PREFIX)
+
+        def decide(trained: Model, structure: Structure, macs: float) -> Decided:
+            scores = gates.scores()
+            note = f"by scale factors, of which {zeros_in(scores)} are exactly zero"
+            return Decided(trained, below_threshold_gone(structure, scores, macs), note)
+
+        return cut_after_training(model, session, told, self.keep, decide, (gates,))
