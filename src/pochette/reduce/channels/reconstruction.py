@@ -6,7 +6,7 @@ of it, so that errors do not add up. The reader's own bias never counts. Weights
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -88,17 +88,30 @@ class _Scene:
         other readers are, on what the layer, and norms in between, make of what is left.
         """
         consumers = consumers_of(self.structure, family)
-        heard = self._heard(consumers)
+        values = [use.data for consumer in consumers for use in consumer.uses]
+        whole = seen(self.structure.graph, values, self.calls)
+        heard = self._heard(consumers, whole)
         kept = self.how.choose(*entries(heard, self.how.seed), count)
-        own = {place.path for place in family.makers}
-        self._mend([one for one in heard if one.consumer.place.path in own], kept)
+        made = {place.path for place in family.makers}
+        own = [one for one in heard if one.consumer.place.path in made]
+        self._mend(own, kept)
         self.survivors[family.name] = kept
-        self._mend(self._heard([consumer for consumer in consumers if consumer.place.path not in own]), kept)
+        others = [one for one in heard if one not in own]
+        if own or family.norms:
+            others = self._heard([one.consumer for one in others], whole)
+        self._mend(others, kept)
 
-    def _heard(self, consumers: Sequence[Consumer]) -> list[Heard]:
-        """What readers ought to hear and hear."""
+    def _heard(self, consumers: Sequence[Consumer], whole: Sequence[Mapping[str, Tensor]]) -> list[Heard]:
+        """What readers ought to hear and hear.
+
+        Args:
+            consumers: the readers.
+            whole: what their data were in the whole network, for each call.
+
+        Returns:
+            both, for each reader.
+        """
         graph, values = self.structure.graph, [use.data for consumer in consumers for use in consumer.uses]
-        whole = seen(graph, values, self.calls)
         state = {PREFIX + path: tensor for path, tensor in self.model.state_dict().items()}
         now = {**graph.tensors, **{path: tensor for path, tensor in state.items() if path in graph.tensors}}
         remains = self.structure.remains(self.survivors)

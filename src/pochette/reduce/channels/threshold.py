@@ -31,7 +31,7 @@ def below_threshold_gone(
     Raises:
         ReductionError: the budget is too small, or a floor too high.
     """
-    if not 1 <= floor:
+    if not floor >= 1:
         raise ReductionError(f"The floor is {floor}.", remedy="Leave at least one unit in every layer.")
     order = removal_order(factors, floor)
     within = by_budget(order, structure.whole, structure.matrix_macs, macs * (1 + 1e-9))
