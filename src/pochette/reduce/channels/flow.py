@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,14 +34,11 @@ class Decided:
     """How units were chosen, where that depends on the model."""
 
 
-def cut_after_training(
-    model: Model,
-    session: Session,
-    told: Told | None,
-    keep: float,
-    decide: Callable[[Model, Structure, float], Decided],
-    companions: Sequence[Companion] = (),
-) -> list[Round]:
+Decide = Callable[[Model, Structure, float], Decided]
+"""A trained model, its structure, and the multiply-accumulates that a call may take at most, to what stays."""
+
+
+def cut_after_training(model: Model, session: Session, told: Told | None, keep: float, decide: Decide) -> list[Round]:
     """Walk that path.
 
     Args:
@@ -48,8 +46,7 @@ def cut_after_training(
         session: where phases train.
         told: called after each round.
         keep: share of the network's multiply-accumulates that is left.
-        decide: the trained model, its structure, and the multiply-accumulates that a call may take, to what stays.
-        companions: of the dense training.
+        decide: what stays.
 
     Returns:
         the dense model and the smaller one.
@@ -58,13 +55,50 @@ def cut_after_training(
         ReductionError: nothing would go, or nothing would be left.
     """
     path = Path(told)
-    path.reach("dense", model, session.phase("dense", model, DENSE_SHARE, companions=companions))
+    path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
+    _cut(path, model, session, keep, decide, 1.0 - DENSE_SHARE)
+    return path
+
+
+def cut_after_penalty(
+    model: Model,
+    session: Session,
+    told: Told | None,
+    keep: float,
+    penalised: Callable[[Model], tuple[Companion, Decide]],
+) -> list[Round]:
+    """Walk that path with a second training before the cut, in which a companion draws something to zero.
+
+    Args:
+        model: fresh.
+        session: where phases train; what the dense training leaves of its budget is halved by the cut.
+        told: called after each round.
+        keep: share of the network's multiply-accumulates that is left.
+        penalised: a model that is about to be trained on, to who goes along with that and what stays after it.
+
+    Returns:
+        the dense model, the one trained under the penalty, and the smaller one.
+
+    Raises:
+        ReductionError: nothing would go, or nothing would be left, or the penalty does not suit the model.
+    """
+    penalised(model)  # refuses before anything trains
+    path, half = Path(told), (1.0 - DENSE_SHARE) / 2.0
+    path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
+    drawn = copy.deepcopy(model)
+    companion, decide = penalised(drawn)
+    path.reach("penalised", drawn, session.phase("penalised", drawn, half, again=True, companions=(companion,)))
+    _cut(path, drawn, session, keep, decide, half)
+    return path
+
+
+def _cut(path: Path, model: Model, session: Session, keep: float, decide: Decide, share: float) -> None:
+    """Cut once, and train on for a share of the session."""
     structure = structure_of(model)
     decided = decide(model, structure, keep * structure.matrix_macs())
     small, _, report = trim_model(decided.model, survivors=decided.survivors, structure=structure)
-    progress = session.phase("round-1", small, 1.0 - DENSE_SHARE, again=True)
+    progress = session.phase("round-1", small, share, again=True)
     path.reach("round-1", small, progress, replace(report, note=decided.note))
-    return path
 
 
 def reconstructing(

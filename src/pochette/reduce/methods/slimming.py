@@ -9,7 +9,7 @@ from pochette.families import methods
 from pochette.graph.copying import copy_of
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
-from pochette.reduce.channels.flow import Decided, cut_after_training
+from pochette.reduce.channels.flow import Decide, Decided, cut_after_penalty
 from pochette.reduce.channels.gains import On, Penalty, gains_of, no_gains
 from pochette.reduce.channels.gates import Gates, Pull
 from pochette.reduce.channels.threshold import below_threshold_gone, zeros_in
@@ -18,19 +18,23 @@ from pochette.reduce.observed import Observed
 from pochette.reduce.structure import Structure
 from pochette.reduce.technique import Axes, Round, Technique, Told
 from pochette.reduce.trimming import PREFIX, structure_of
+from pochette.train.loop import Companion
 from pochette.train.session import Session
 
 
 @methods.member("slimming")
 @dataclass(frozen=True)
 class Slimming(Technique):
-    """Train with an L1 penalty on gains of norms, or on gates, remove the smallest, train on (Liu et al. 2017)."""
+    """Train with an L1 penalty on gains of norms, or on gates, remove the smallest, train on (Liu et al. 2017).
+
+    Deviation: the penalty comes to a network that is trained already, so that any run can be slimmed.
+    """
 
     axes: ClassVar[Axes] = Axes(
         source="Liu et al. 2017, with gates where a network has no gains",
         scored="gains of norms, or gates, trained under an L1 penalty",
         over="units, which are removed",
-        when="after training, at once, below one threshold for all layers",
+        when="after training on under the penalty, below one threshold for all layers",
         rest="trained on from where it is",
     )
 
@@ -50,10 +54,14 @@ class Slimming(Technique):
 
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`; the report's note says what the penalty lay on."""
+        return cut_after_penalty(model, session, told, self.keep, self._penalised)
+
+    def _penalised(self, model: Model) -> tuple[Companion, Decide]:
         structure = structure_of(model)
-        found = None if self.on == "gates" else gains_of(structure, _evidence(model, structure))
+        evidence = _evidence(model, structure)
+        found = None if self.on == "gates" else gains_of(structure, evidence)
         if found is None and self.on == "gains":
-            raise no_gains(structure, _evidence(model, structure))
+            raise no_gains(structure, evidence)
         if found is None:
             gates = Gates(model, structure, Pull(self.strength, self.rate, "proximal"), PREFIX)
 
@@ -62,11 +70,8 @@ class Slimming(Technique):
                 note = f"by gates, of which {zeros_in(scores)} are exactly zero"
                 return Decided(trained, below_threshold_gone(structure, scores, macs, self.floor), note)
 
-            return cut_after_training(model, session, told, self.keep, by_gates, (gates,))
-
-        kind = next(iter(found.values()))
-        own = dict(model.named_parameters())
-        penalty = Penalty({path: own[path.removeprefix(PREFIX)] for path in found}, self.strength)
+            return gates, by_gates
+        kind, own = next(iter(found.values())), dict(model.named_parameters())
 
         def by_gains(trained: Model, structure: Structure, macs: float) -> Decided:
             evidence = _evidence(trained, structure)
@@ -74,7 +79,7 @@ class Slimming(Technique):
             survivors = below_threshold_gone(structure, scores, macs, self.floor)
             return Decided(trained, survivors, f"by gains of each {kind}")
 
-        return cut_after_training(model, session, told, self.keep, by_gains, (penalty,))
+        return Penalty({path: own[path.removeprefix(PREFIX)] for path in found}, self.strength), by_gains
 
 
 def _evidence(model: Model, structure: Structure) -> Observed:

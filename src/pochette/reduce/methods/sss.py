@@ -8,12 +8,13 @@ from typing import ClassVar
 from pochette.families import methods
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
-from pochette.reduce.channels.flow import Decided, cut_after_training
+from pochette.reduce.channels.flow import Decide, Decided, cut_after_penalty
 from pochette.reduce.channels.gates import Gates, Pull
 from pochette.reduce.channels.threshold import below_threshold_gone, zeros_in
 from pochette.reduce.structure import Structure
 from pochette.reduce.technique import Axes, Round, Technique, Told
 from pochette.reduce.trimming import PREFIX, structure_of
+from pochette.train.loop import Companion
 from pochette.train.session import Session
 
 
@@ -22,7 +23,7 @@ from pochette.train.session import Session
 class Sss(Technique):
     """Train weights and scale factors of units together until factors are exactly zero (Huang & Wang 2018).
 
-    Deviations: how much stays is asked for, so that factors that are small but not zero go too where zeros are too few,
+    Deviations: factors come to a network that is trained already, so that any run can be reduced; how much stays is asked for, so that factors that are small but not zero go too where zeros are too few,
     and the report's note counts the zeros; what is left trains on, as after every other method here; only units have
     factors, not whole layers.
     """
@@ -31,7 +32,7 @@ class Sss(Technique):
         source="Huang & Wang 2018, of units",
         scored="scale factors, trained by accelerated proximal steps",
         over="units, which are removed",
-        when="while training, cut at its end",
+        when="while training on, cut at its end",
         rest="trained on from where it is",
     )
 
@@ -47,6 +48,9 @@ class Sss(Technique):
 
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`."""
+        return cut_after_penalty(model, session, told, self.keep, self._penalised)
+
+    def _penalised(self, model: Model) -> tuple[Companion, Decide]:
         gates = Gates(model, structure_of(model), Pull(self.strength, self.rate, "accelerated"), PREFIX)
 
         def decide(trained: Model, structure: Structure, macs: float) -> Decided:
@@ -54,4 +58,4 @@ class Sss(Technique):
             note = f"by scale factors, of which {zeros_in(scores)} are exactly zero"
             return Decided(trained, below_threshold_gone(structure, scores, macs), note)
 
-        return cut_after_training(model, session, told, self.keep, decide, (gates,))
+        return gates, decide
