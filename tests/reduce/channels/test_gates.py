@@ -56,15 +56,15 @@ class Gated(Plain):
 
 
 def test_folded_gates_move_as_gates_written_into_the_network_do() -> None:
-    x, y = torch.randn(4, 2, 20), torch.randn(4, 2, 17)
     plain, gated = Plain(), Gated()
-    pull = Pull(0.05, 0.5, "proximal")
+    x, y = torch.randn(4, 2, 20), torch.randn(4, 2, 17)
+    pull = Pull(0.2, 0.1, "proximal")
     gates = Gates(plain, Structure.of(plain, (x,)), pull)
     assert set(gates.gates) == {"first"}
-    ours = torch.optim.Adam(plain.parameters(), lr=0.05)
-    theirs = torch.optim.Adam([p for n, p in gated.named_parameters() if n != "gate"], lr=0.05)
+    ours = torch.optim.Adam(plain.parameters(), lr=0.01)
+    theirs = torch.optim.Adam([p for n, p in gated.named_parameters() if n != "gate"], lr=0.01)
     gates.attach(ours)
-    for _ in range(60):
+    for _ in range(80):
         for network, optimiser in ((plain, ours), (gated, theirs)):
             network.zero_grad()
             (network(x) - y).square().mean().backward()
@@ -98,8 +98,8 @@ class Both(nn.Module):
 def test_gates_find_the_units_that_gains_find() -> None:
     """What is to be learnt is what three of the eight units say: both ways draw the other five to zero, or nearly."""
     used = [1, 4, 6]
-    x = torch.randn(32, 1, 40)
     teacher = Both()
+    x = torch.randn(32, 1, 40)
     with torch.no_grad():
         teacher.head.weight[:] = 0.0
         teacher.head.weight[0, used, 0] = torch.tensor([1.5, -2.0, 1.0])

@@ -23,9 +23,9 @@ from pochette.train.session import Session
 class Sss(Technique):
     """Train weights and scale factors of units together until factors are exactly zero (Huang & Wang 2018).
 
-    Deviations: factors come to a network that is trained already, so that any run can be reduced; how much stays is asked for, so that factors that are small but not zero go too where zeros are too few,
-    and the report's note counts the zeros; what is left trains on, as after every other method here; only units have
-    factors, not whole layers.
+    Deviations: factors come to a network that is trained already, so that any run can be reduced; how much stays is
+    asked for, so that factors that are small but not zero go too where zeros are too few, and the report's note counts
+    the zeros; what is left trains on, as after every other method here; only units have factors, not whole layers.
     """
 
     axes: ClassVar[Axes] = Axes(
