@@ -12,6 +12,7 @@ from pochette.models.model import Model
 from pochette.reduce.channels.choosing import Chooser
 from pochette.reduce.channels.filters import counts_within
 from pochette.reduce.channels.reconstruction import How, Mending, reconstructed
+from pochette.reduce.channels.settling import settled
 from pochette.reduce.structure import Structure
 from pochette.reduce.technique import DENSE_SHARE, Path, Round, Told
 from pochette.reduce.trimming import structure_of, trim_model
@@ -32,6 +33,8 @@ class Decided:
     """Family name to the numbers of the units that stay."""
     note: str = ""
     """How units were chosen, where that depends on the model."""
+    settle: bool = False
+    """Whether norms over trimmed units are set right on training sound."""
 
 
 Decide = Callable[[Model, Structure, float], Decided]
@@ -97,8 +100,12 @@ def _cut(path: Path, model: Model, session: Session, keep: float, decide: Decide
     structure = structure_of(model)
     decided = decide(model, structure, keep * structure.matrix_macs())
     small, _, report = trim_model(decided.model, survivors=decided.survivors, structure=structure)
+    report = replace(report, note=decided.note)
+    if decided.settle and report.not_exact:
+        layers = settled(small, decided.model, decided.survivors, session.training_excerpt(model))
+        report = replace(report, recalibrated=layers)
     progress = session.phase("round-1", small, share, again=True)
-    path.reach("round-1", small, progress, replace(report, note=decided.note))
+    path.reach("round-1", small, progress, report)
 
 
 def reconstructing(

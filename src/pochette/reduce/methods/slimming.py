@@ -68,7 +68,7 @@ class Slimming(Technique):
             def by_gates(trained: Model, structure: Structure, macs: float) -> Decided:
                 scores = gates.scores()
                 note = f"by gates, of which {zeros_in(scores)} are exactly zero"
-                return Decided(trained, below_threshold_gone(structure, scores, macs, self.floor), note)
+                return Decided(trained, below_threshold_gone(structure, scores, macs, self.floor), note, settle=True)
 
             return gates, by_gates
         kind, own = next(iter(found.values())), dict(model.named_parameters())
@@ -77,7 +77,7 @@ class Slimming(Technique):
             evidence = _evidence(trained, structure)
             scores = {family.name: normalisation(family, evidence) for family in structure.families}
             survivors = below_threshold_gone(structure, scores, macs, self.floor)
-            return Decided(trained, survivors, f"by gains of each {kind}")
+            return Decided(trained, survivors, f"by gains of each {kind}", settle=True)
 
         return Penalty({path: own[path.removeprefix(PREFIX)] for path in found}, self.strength), by_gains
 

@@ -56,6 +56,6 @@ class Sss(Technique):
         def decide(trained: Model, structure: Structure, macs: float) -> Decided:
             scores = gates.scores()
             note = f"by scale factors, of which {zeros_in(scores)} are exactly zero"
-            return Decided(trained, below_threshold_gone(structure, scores, macs), note)
+            return Decided(trained, below_threshold_gone(structure, scores, macs), note, settle=True)
 
         return gates, decide
