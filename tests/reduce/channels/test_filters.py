@@ -104,7 +104,7 @@ def test_what_a_network_minds_is_the_loss_of_the_family_alone(tmp_path: Path) ->
     found = sensitivity(model, structure, Observed(model, structure.graph), excerpt, [1.0, 0.5])
 
     def loss(of: nn.Module) -> float:
-        return float(of.loss(excerpt, torch.Generator().manual_seed(0)))  # type: ignore[operator]
+        return of.loss(excerpt, torch.Generator().manual_seed(0)).item()  # type: ignore[operator,no-any-return]
 
     assert all(losses[0] == loss(model) for losses in found.values())
     assert all(losses[1] != loss(model) for losses in found.values())

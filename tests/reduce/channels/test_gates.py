@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from pochette.errors import ReductionError
 from pochette.families import models
 from pochette.models.ddsp import Ddsp, DdspModel
-from pochette.reduce.channels.gains import Penalty, gains_of
+from pochette.reduce.channels.gains import Penalty, gains_of, sizes_of
 from pochette.reduce.channels.gates import Gates, Pull
 from pochette.reduce.channels.shrinking import proximal
 from pochette.reduce.methods.slimming import Slimming
@@ -150,6 +150,20 @@ def test_weight_norms_come_first_then_norms_then_gates() -> None:
     assert kind_of(mixed, x) is None
 
 
+def test_only_gains_of_the_chosen_kind_count() -> None:
+    network = chain(weight_norm(nn.Linear(3, 4)), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 1))
+    with torch.no_grad():
+        gain = network.get_parameter("0.parametrizations.weight.original0")
+        gain.copy_(torch.tensor([3.0, -1.0, 2.0, 0.5])[:, None])
+        network.get_parameter("1.weight").copy_(torch.tensor([0.1, 5.0, 0.2, 7.0]))
+    structure = Structure.of(network, (torch.randn(2, 3),))
+    evidence = Observed(network, structure.graph)
+    found = gains_of(structure, evidence)
+    assert found is not None and set(found) == {"0.parametrizations.weight.original0"}
+    (sizes,) = sizes_of(structure, evidence, found).values()
+    assert sizes.tolist() == [3.0, 1.0, 2.0, 0.5]
+
+
 def test_gates_are_not_folded_into_a_norm() -> None:
     network = chain(nn.Linear(3, 4), nn.ReLU(), weight_norm(nn.Linear(4, 1)))
     with pytest.raises(ReductionError) as refused:
@@ -205,6 +219,19 @@ def test_strong_enough_a_pull_makes_more_zeros_than_are_asked_for(tmp_path: Path
     left = sum(family.after for family in last.report.families)
     families = len(last.report.families)
     assert zero > 0.5 * units and left <= max(families, units - zero + families)
+
+
+def test_a_penalty_adds_the_sign_of_gains_to_their_gradient() -> None:
+    layer = weight_norm(nn.Linear(3, 4))
+    gain = layer.get_parameter("parametrizations.weight.original0")
+    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
+    Penalty({"gain": gain}, 0.5).attach(optimiser)
+    before, x = gain.detach().clone(), torch.randn(5, 3)
+    layer(x).square().mean().backward()
+    assert gain.grad is not None
+    slope = gain.grad.clone()
+    optimiser.step()
+    assert torch.allclose(gain, before - 0.1 * (slope + 0.5 * before.sign()))
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -7,14 +7,16 @@ gates`), as numbers of different kinds cannot be ranked against each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pochette.errors import ReductionError
 from pochette.reduce.channels.shrinking import signed
+from pochette.reduce.evidence import FloatArray, weights_of_each
 from pochette.reduce.observed import Observed
 from pochette.reduce.structure import Structure
 from pochette.train.loop import Trainer
@@ -49,6 +51,25 @@ def gains_of(structure: Structure, evidence: Observed) -> dict[str, str] | None:
 def _is_of_weight(evidence: Observed, path: str) -> bool:
     """Whether a gain is a weight norm's, which has as many axes as the filters."""
     return evidence.graph.tensors[path].dim() > 1
+
+
+def sizes_of(structure: Structure, evidence: Observed, gains: Collection[str]) -> dict[str, FloatArray]:
+    """How large the gains of each unit are.
+
+    Args:
+        structure: of the network.
+        evidence: its weights.
+        gains: paths of those that count, some for every family.
+
+    Returns:
+        family name to the mean size of each unit's gains.
+    """
+    found = {}
+    for family in structure.families:
+        places = [place for place in evidence.gains(family) if place.path in gains]
+        sizes = [np.abs(weights_of_each(family, place, evidence.tensors[place.path])).mean(axis=1) for place in places]
+        found[family.name] = np.mean(sizes, axis=0)
+    return found
 
 
 class Penalty:

@@ -10,10 +10,9 @@ from pochette.graph.copying import copy_of
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
 from pochette.reduce.channels.flow import Decide, Decided, cut_after_penalty
-from pochette.reduce.channels.gains import On, Penalty, gains_of, no_gains
+from pochette.reduce.channels.gains import On, Penalty, gains_of, no_gains, sizes_of
 from pochette.reduce.channels.gates import Gates, Pull
 from pochette.reduce.channels.threshold import below_threshold_gone, zeros_in
-from pochette.reduce.criteria.normalisation import normalisation
 from pochette.reduce.observed import Observed
 from pochette.reduce.structure import Structure
 from pochette.reduce.technique import Axes, Round, Technique, Told
@@ -74,8 +73,7 @@ class Slimming(Technique):
         kind, own = next(iter(found.values())), dict(model.named_parameters())
 
         def by_gains(trained: Model, structure: Structure, macs: float) -> Decided:
-            evidence = _evidence(trained, structure)
-            scores = {family.name: normalisation(family, evidence) for family in structure.families}
+            scores = sizes_of(structure, _evidence(trained, structure), found)
             survivors = below_threshold_gone(structure, scores, macs, self.floor)
             return Decided(trained, survivors, f"by gains of each {kind}", settle=True)
 
