@@ -333,7 +333,7 @@ def test_ctrl_c_while_sounds_are_read(sounds: Path, tmp_path: Path) -> None:
 LIGHT = """
 import sys
 from importlib.machinery import PathFinder
-gone, find = "torch scipy soundfile soxr safetensors matplotlib jinja2".split(), PathFinder.find_spec
+gone, find = "torch scipy soundfile soxr safetensors matplotlib jinja2 sklearn".split(), PathFinder.find_spec
 PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in gone else find(name, *rest)
 from pochette.cli import main
 sys.exit(main(sys.argv[1:]))

@@ -61,7 +61,7 @@ verb.
 
 EXTRAS = {
     "torch": "train", "scipy": "train", "soundfile": "train", "soxr": "train", "safetensors": "train",
-    "jinja2": "train", "matplotlib": "train",
+    "jinja2": "train", "matplotlib": "train", "sklearn": "train",
     "ziglang": "compile", "unicorn": "compile", "elftools": "compile", "capstone": "compile",
     "sounddevice": "play", "rtmidi": "play",
     "distributed": "cluster", "dask": "cluster",
