@@ -225,3 +225,10 @@ def test_looking_does_not_change_the_training(corpora: Corpora) -> None:
     many.fit()
     assert all(torch.equal(value, many.state()[name]) for name, value in few.state().items())
     assert few.held_out_loss() == few.held_out_loss() == many.held_out_loss()
+
+
+def test_a_corpus_of_another_hop_is_refused(corpora: Corpora) -> None:
+    model = Ddsp.sized("tiny", frame_rate_hz=125).build()
+    with pytest.raises(RunError, match="hops of 64 samples") as refused:
+        Trainer(model, *corpora, QUICK, SIX_STEPS)
+    assert "hop_samples" in refused.value.remedy
