@@ -172,8 +172,11 @@ def test_reductions_follow_each_other(verbs: Verbs, run: Path) -> None:
     few = ("--keep", "0.3", "--rounds", "1", "--steps", "4")
     said = document(verbs("reduce", run, "--method", "magnitude", *few, "--then", "cluster", "--json"))
     rounds, folder = said["rounds"], Path(str(said["run"]))
-    assert isinstance(rounds, list) and [row["round"] for row in rounds] == ["dense", "round-1", "round-1"]
-    sizes = [row["bytes of weights, stored"] for row in rounds]
+    assert isinstance(rounds, list) and [row["round"] for row in rounds] == [
+        "magnitude dense", "magnitude round-1", "cluster round-1"
+    ]  # fmt: skip
+    sizes = [row["bytes, stored"] for row in rounds]
+    assert [row["weights alive"][:2] for row in rounds[1:]] == ["30", "30"]
     assert sizes[0] > 2 * sizes[1] > 4 * sizes[2] and folder.parent.parent == run
     model, shared = (load(where / "round-1.safetensors")[0] for where in (folder.parent, folder))
     name = "model/network.head.weight"

@@ -18,7 +18,7 @@ from pochette.layers.laws import normal_divergence
 from pochette.layers.mel_frames import POWER_FLOOR, MelFrames, MelReading
 from pochette.layers.perceptual import between_labels, described, mismatch, notes_of
 from pochette.layers.walk import _cheapest, walk
-from pochette.models.timbre_vae import PLAIN, WARM_UP, TimbreVae, TimbreVaeModel
+from pochette.models.timbre_vae import PLAIN, WARM_UP, TimbreNetwork, TimbreVae, TimbreVaeModel
 from pochette.reduce.trimming import trim_model
 from pochette.sound.descriptors import centroid_hz
 from tests.contracts.model_checks import built, note_with_noise
@@ -216,8 +216,6 @@ def test_counts_at_paper_size() -> None:
             network = TimbreVae.sized("paper", width=width, code=code)
         sizes = layer_sizes(410, width, code)
         with torch.device("meta"):
-            from pochette.models.timbre_vae import TimbreNetwork
-
             held = TimbreNetwork(network)
         assert sum(p.numel() for p in held.parameters()) == sum(a * b + b for a, b in sizes)
     encoder = sum(a * b + b for a, b in layer_sizes(410, 3000, 32)[:5])
@@ -253,7 +251,7 @@ def bump(codes: Tensor) -> Tensor:
     place = torch.linspace(0.0, 1.0, 257)
     middle, width = 0.5 + 0.15 * codes[:, :1], 0.03 * torch.exp(0.2 * codes[:, 1:2])
     lines = torch.exp(-0.5 * ((place - middle) / width).square())
-    return torch.from_numpy(centroid_hz(lines.numpy(), 16000))
+    return torch.from_numpy(centroid_hz(lines.detach().numpy(), 16000))
 
 
 def test_a_walk_to_a_rising_centroid_rises() -> None:
@@ -266,6 +264,16 @@ def test_a_walk_to_a_rising_centroid_rises() -> None:
     loose = walk(bump, target, 2, step_weight=0.0)
     assert np.abs(bump(torch.from_numpy(loose)).numpy() - target).mean() <= np.abs(made - target).mean()
     assert np.abs(np.diff(loose, axis=0)).sum() > 2 * np.abs(np.diff(codes, axis=0)).sum()
+
+
+@pytest.mark.parametrize("numbers", [2, 8, 32])
+def test_a_walk_follows_its_curve_however_many_numbers_a_code_has(numbers: int) -> None:
+    target = np.linspace(-2.0, 2.0, 60)
+    direction = torch.ones(numbers) / math.sqrt(numbers)
+    codes = walk(lambda points: points @ direction, target, numbers)
+    made = codes @ direction.double().numpy()
+    assert np.sqrt(np.square(made - target).mean()) < 0.2 and (np.diff(made) > -0.02).all()
+    assert np.abs(np.diff(codes, axis=0)).max() < 0.6  # no jumps
 
 
 def test_the_cheapest_way_is_the_cheapest_of_all() -> None:
@@ -287,9 +295,19 @@ def test_a_walk_that_cannot_be_says_why() -> None:
 
 @pytest.mark.parametrize("descriptor", ["centroid", "flatness"])
 def test_a_model_walks_through_its_own_space(descriptor: str) -> None:
-    model = tiny()
-    low, high = (0.05, 0.2) if descriptor == "flatness" else (2500.0, 5000.0)
-    curves = model.walked(np.linspace(low, high, 10), descriptor, 330.0)  # type: ignore[arg-type]
+    model, number = tiny(), ("centroid", "spread", "flatness").index(descriptor)
+
+    def described_as(controls: Tensor) -> Tensor:
+        with torch.no_grad():
+            return described(model._said(controls)[0][:, None])[:, number]
+
+    torch.manual_seed(0)
+    places = torch.cat([torch.tensor([[330.0, -25.0]]).expand(256, 2), 4.0 * torch.rand(256, 4) - 2.0], dim=1)
+    low, high = described_as(places).quantile(torch.tensor([0.1, 0.9])).tolist()
+    target = np.linspace(low, high, 10)
+    curves = model.walked(target, descriptor, 330.0)  # type: ignore[arg-type]
     assert curves.shape == (10, 6) and (curves[:, 0] == 330.0).all() and np.abs(curves[:, 2:]).max() <= 2.0
+    followed = described_as(torch.from_numpy(curves)).numpy()
+    assert np.abs(followed - target).mean() < 0.25 * (high - low) and followed[-1] > followed[0]
     with torch.no_grad():
         assert torch.isfinite(model(torch.from_numpy(curves)[None])).all()

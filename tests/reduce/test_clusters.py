@@ -43,6 +43,8 @@ def test_what_has_gone_stays_gone() -> None:
         (module(torch.randn(8, 30)) - 1.0).square().mean().backward()
         stepper.step()
     assert not module.weight[:, ::2].any() and len(module.weight.unique()) == 8
+    # Seven values, of which three bits tell, a bit a place, and the values themselves; or three bits for all.
+    assert shared.stored_bytes() == min(-(-(900 + 450 * 3) // 8) + 28, -(-(900 * 3 + 8 * 32) // 8))
 
 
 def test_bytes() -> None:

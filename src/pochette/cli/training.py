@@ -201,7 +201,7 @@ def _announce(session: Session, phases: tuple[str, ...], screen: Screen) -> None
 
 @dataclass(frozen=True, kw_only=True)
 class Reduce(Verb, Generic[R]):
-    """Make a trained model smaller: units are removed and the rest trained again, round by round.
+    """Make a trained model smaller: units, or single weights, go and the rest is trained again, round by round.
 
     Stopped at any time, the same command goes on where it was. `pochette reduce --method METHOD --help` explains the
     method's own options too.
@@ -225,54 +225,71 @@ class Reduce(Verb, Generic[R]):
     def run(self, screen: Screen) -> Answer:
         """Reduce."""
         from pochette.families import methods
-        from pochette.measure import profile_model
 
         chain = [(self.method, self.reduction), *((name, methods[name]()) for name in self.then)]
-        folder, minutes, rounds, resumed = self.source, self.minutes / len(chain), list[Any](), list[str]()
+        folder, minutes, rounds, resumed = self.source, self.minutes / len(chain), list[tuple[str, Any]](), list[str]()
         for name, method in chain:
             own, folder, session = reduced(folder, name, method, minutes, self.steps, screen)
             # Of a later method the first round is what the one before left.
-            rounds += [item for item in own if not rounds or item.name != "dense"]
+            mark = f"{name} " if len(chain) > 1 else ""
+            rounds += [(f"{mark}{item.name}", item) for item in own if not rounds or item.name != "dense"]
             resumed += session.resumed
-        counted = [profile_model(item.model) for item in rounds]
-        masked = any(item.masks or item.stored_bytes for item in rounds)
-        rows = [
-            (
-                item.name,
-                cost.parameters,
-                cost.macs_per_second,
-                f"{cost.part('model.network').cost.macs / max(counted[0].part('model.network').cost.macs, 1):.1%}",
-                item.progress.history[-1][2],
-                item.progress.steps,
-                item.progress.stopped,
-                *(_alive(item) if masked else ()),
-            )
-            for item, cost in zip(rounds, counted, strict=True)
-        ]
-        headings = ["round", "parameters", "MACs per second", "network, of dense", "held-out loss", "steps", "stopped"]
-        if masked:
-            headings += ["weights alive", "bytes of weights, stored"]
+        rows = _rows(rounds)
         data = {
             "run": str(folder),
             "resumed": resumed,
             "split": session.held_out.split_note,
-            "rounds": [dict(zip(headings, row, strict=True)) for row in rows],
-            "trimmed": [item.report for item in rounds if item.report],
+            "rounds": rows,
+            "trimmed": [item.report for _, item in rounds if item.report],
         }
         following = (command("export", folder, "--shell", "web"), command("profile", folder, "--board", "daisy-seed"))
-        lines: list[Any] = [table(headings, rows), words(f"kept in {folder_of(folder)}")]
-        if masked:
+        stored = any(item.masks or item.stored_bytes for _, item in rounds)
+        # What only masks or shares values leaves parameters and operations as they are: others are shown then.
+        aside = ("parameters", "MACs per second", "network, of dense") if stored else ("weights alive", "bytes, stored")
+        headings = [heading for heading in rows[0] if heading not in aside]
+        lines: list[Any] = [table(headings, [[row[heading] for heading in headings] for row in rows])]
+        lines.append(words(f"kept in {folder_of(folder)}"))
+        if stored:
             lines.append(words("This saves bytes where weights are stored so; no processor here is faster for it."))
         return Answer(data, tuple(lines), following)
 
 
-def _alive(item: Round) -> tuple[str, int]:
-    """How many of a round's single weights live, and what they take to store."""
-    from pochette.reduce.sparse.storage import stored_bytes
-    from pochette.reduce.sparse.weights import all_alive, density, weights_of
+def _rows(rounds: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """What is told of each round, by heading."""
+    from pochette.measure import profile_model
 
-    masks = item.masks or all_alive(weights_of(item.model))
-    return f"{density(masks):.2%}", item.stored_bytes or stored_bytes(masks)
+    counted = [profile_model(item.model) for _, item in rounds]
+    whole = max(counted[0].part("model.network").cost.macs, 1)
+    return [
+        {
+            "round": name,
+            "parameters": cost.parameters,
+            "MACs per second": cost.macs_per_second,
+            "network, of dense": f"{cost.part('model.network').cost.macs / whole:.1%}",
+            "weights alive": f"{_alive(item):.2%}",
+            "bytes, stored": _stored_bytes(item),
+            "held-out loss": item.progress.history[-1][2],
+            "steps": item.progress.steps,
+            "stopped": item.progress.stopped,
+        }
+        for (name, item), cost in zip(rounds, counted, strict=True)
+    ]
+
+
+def _alive(item: Round) -> float:
+    """Share of its single weights that are not zero."""
+    from pochette.reduce.sparse.weights import effective, weights_of
+
+    acting = effective(weights_of(item.model)).values()
+    return sum(int(tensor.count_nonzero()) for tensor in acting) / sum(tensor.numel() for tensor in acting)
+
+
+def _stored_bytes(item: Round) -> int:
+    """What its matrices and filters take to store, in the smallest form."""
+    from pochette.reduce.sparse.storage import stored_bytes
+    from pochette.reduce.sparse.weights import all_alive, weights_of
+
+    return item.stored_bytes or stored_bytes(item.masks or all_alive(weights_of(item.model)))
 
 
 def reduced(

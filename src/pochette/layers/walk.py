@@ -1,7 +1,9 @@
 """A walk through a space of codes along which a descriptor of the sound follows a curve (Esling et al. 2018, 4.4).
 
 Points are spread evenly over the space, each is described, and of all ways from frame to frame the one is taken that
-costs least: squared misses of the descriptor, and squared steps, so that the timbre does not jump.
+costs least: squared misses of the descriptor, and squared steps (a number's, on average), so that the timbre does not
+jump. Points lie far apart where codes have many numbers; so, where the descriptor has a slope, the way then goes down
+the same cost, off the points.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from pochette.errors import RecipeError
 FloatArray = npt.NDArray[np.float64]
 POINTS = 512
 """That are described; a power of two, as Sobol's sequence is even then."""
+DESCENTS, DESCENT_RATE = 200, 0.03
+"""Steps off the points, and how far one goes."""
 BOUND = 2.0
 """Codes go from minus to plus this; beyond it a normal law hardly ever goes."""
 
@@ -54,8 +58,28 @@ def walk(
             remedy="Train the model longer, or choose another descriptor.",
         )
     miss = ((target[:, None] - found) / span) ** 2
-    steps = step_weight * torch.cdist(points.double(), points.double()).square().numpy()
-    return np.asarray(points.double().numpy()[_cheapest(miss, steps)])
+    steps = step_weight * torch.cdist(points.double(), points.double()).square().numpy() / numbers
+    way = points[_cheapest(miss, steps)]
+    return np.asarray(_descended(describe, way, torch.from_numpy(target).float(), span, step_weight), np.float64)
+
+
+def _descended(
+    describe: Callable[[Tensor], Tensor], way: Tensor, target: Tensor, span: float, step_weight: float
+) -> Tensor:
+    """A way led down its cost, within the space; as it is where the descriptor has no slope."""
+    moved = way.clone().requires_grad_()
+    if not describe(moved).requires_grad:
+        return way
+    stepper = torch.optim.Adam([moved], DESCENT_RATE)
+    for _ in range(DESCENTS):
+        stepper.zero_grad()
+        miss = ((describe(moved) - target) / span).square().sum()
+        cost = miss + step_weight * moved.diff(dim=0).square().mean(dim=1).sum()
+        (moved.grad,) = torch.autograd.grad(cost, [moved])
+        stepper.step()
+        with torch.no_grad():
+            moved.clamp_(-BOUND, BOUND)
+    return moved.detach()
 
 
 def _cheapest(miss: FloatArray, steps: FloatArray) -> list[int]:

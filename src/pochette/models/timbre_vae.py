@@ -278,6 +278,8 @@ class TimbreVaeModel(Model):
         """`loss`, and alpha times what the distances of the sounds' mean codes lack to the timbre space's."""
         bound, mean, heard = self._bound(excerpt, generator)
         targets = between_labels(described(heard), notes_of(excerpt["f0_hz"]))
+        if not bool(targets.any()):
+            return bound  # sounds of one note have no distances to be told
         whole: Tensor = bound + self.recipe.alpha * mismatch(mean.mean(dim=1), targets)
         return whole
 

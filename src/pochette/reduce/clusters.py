@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pochette.reduce.sparse.storage import stored
 from pochette.reduce.sparse.weights import Weight
 from pochette.train.loop import Trainer
 
@@ -69,8 +70,12 @@ def stored_bytes(size: int, count: int, number_bits: int = 32) -> int:
     Returns:
         bytes.
     """
-    each = max(1, math.ceil(math.log2(count))) if count > 1 else 0
-    return -(-(size * each + count * number_bits) // 8)
+    return -(-(size * stored_bits(count) + count * number_bits) // 8)
+
+
+def stored_bits(count: int) -> int:
+    """Bits that tell so many values apart; none where there is one."""
+    return math.ceil(math.log2(count)) if count > 1 else 0
 
 
 class Shared:
@@ -112,8 +117,16 @@ class Shared:
         return (sums * self._moves[path])[chosen]
 
     def stored_bytes(self) -> int:
-        """All layers together."""
-        return sum(stored_bytes(chosen.numel(), self.counts[path]) for path, chosen in self.chosen.items())
+        """All layers together; where many have gone, of the others alone which value they take."""
+        return sum(self._stored(path) for path in self.chosen)
+
+    def _stored(self, path: str) -> int:
+        chosen, count = self.chosen[path], self.counts[path]
+        alive = self._moves[path][chosen]
+        # Zero need not be told by who is not there.
+        sparse = stored(alive, stored_bits(count - 1)).size_bytes + 4 * (count - 1)
+        whole = stored_bytes(chosen.numel(), count)
+        return whole if bool(alive.all()) else min(whole, sparse)
 
     def state(self) -> dict[str, Tensor]:
         """Who shares with whom; see `pochette.train.loop.Companion`."""
