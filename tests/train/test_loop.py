@@ -22,6 +22,7 @@ from pochette.sound.audio import write_wav
 from pochette.train import loop
 from pochette.train.checkpoint import load, save
 from pochette.train.loop import Budget, Progress, Trainer, Training, annealed
+from pochette.train.session import Session
 
 RATE, HOP = 16000, 64
 
@@ -227,8 +228,8 @@ def test_looking_does_not_change_the_training(corpora: Corpora) -> None:
     assert few.held_out_loss() == few.held_out_loss() == many.held_out_loss()
 
 
-def test_a_corpus_of_another_hop_is_refused(corpora: Corpora) -> None:
+def test_a_corpus_of_another_hop_is_refused(corpora: Corpora, tmp_path: Path) -> None:
     model = Ddsp.sized("tiny", frame_rate_hz=125).build()
     with pytest.raises(RunError, match="hops of 64 samples") as refused:
-        Trainer(model, *corpora, QUICK, SIX_STEPS)
+        Session(tmp_path, *corpora, QUICK, math.inf, 6).phase("dense", model, 1.0)
     assert "hop_samples" in refused.value.remedy

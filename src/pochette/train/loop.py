@@ -134,7 +134,6 @@ class Trainer:
 
     Raises:
         SoundError: the model tells classes apart that the corpus does not name.
-        RunError: the corpus was read for another rate or hop.
     """
 
     def __init__(
@@ -148,13 +147,6 @@ class Trainer:
         again: bool = False,
     ) -> None:
         self.model, self.corpus, self.training, self.budget = model, corpus, training, budget
-        if (corpus.sample_rate_hz, corpus.hop_samples) != (model.sample_rate_hz, model.hop_samples):
-            raise RunError(
-                f"The sounds were read for {corpus.sample_rate_hz} Hz and hops of {corpus.hop_samples} samples; "
-                f"the model has {model.sample_rate_hz} Hz and {model.hop_samples}.",
-                where=str(corpus.folder),
-                remedy="Prepare the corpus with the model's own sample_rate_hz and hop_samples.",
-            )
         if model.classes:
             check_classes(corpus.labels(), model.classes, str(corpus.folder))
         self.progress = Progress()

@@ -136,8 +136,16 @@ class Session:
             where the phase ended.
 
         Raises:
-            RunError: the checkpoint belongs to something else, the disk is full, or the loss is not finite.
+            RunError: the checkpoint belongs to something else, the sounds were read for another rate or hop, the disk is
+                full, or the loss is not finite.
         """
+        if (self.corpus.sample_rate_hz, self.corpus.hop_samples) != (model.sample_rate_hz, model.hop_samples):
+            raise RunError(
+                f"The sounds were read for {self.corpus.sample_rate_hz} Hz and hops of {self.corpus.hop_samples} samples; "
+                f"the model has {model.sample_rate_hz} Hz and {model.hop_samples}.",
+                where=str(self.corpus.folder),
+                remedy="Prepare the corpus with the model's own sample_rate_hz and hop_samples.",
+            )
         budget = Budget(self.seconds * share, None if self.steps is None else max(1, round(self.steps * share)))
         trainer = Trainer(model, self.corpus, self.held_out, self.training, budget, again=again)
         for companion in companions:
