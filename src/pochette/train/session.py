@@ -139,11 +139,12 @@ class Session:
             RunError: the checkpoint belongs to something else, the sounds were read for another rate or hop, the disk is
                 full, or the loss is not finite.
         """
-        if (self.corpus.sample_rate_hz, self.corpus.hop_samples) != (model.sample_rate_hz, model.hop_samples):
+        own, sounds = (model.sample_rate_hz, model.hop_samples), self.corpus
+        if (sounds.sample_rate_hz, sounds.hop_samples) != own:
             raise RunError(
-                f"The sounds were read for {self.corpus.sample_rate_hz} Hz and hops of {self.corpus.hop_samples} samples; "
-                f"the model has {model.sample_rate_hz} Hz and {model.hop_samples}.",
-                where=str(self.corpus.folder),
+                f"The sounds were read for {sounds.sample_rate_hz} Hz and hops of {sounds.hop_samples} samples; "
+                f"the model has {own[0]} Hz and {own[1]}.",
+                where=str(sounds.folder),
                 remedy="Prepare the corpus with the model's own sample_rate_hz and hop_samples.",
             )
         budget = Budget(self.seconds * share, None if self.steps is None else max(1, round(self.steps * share)))
