@@ -136,8 +136,8 @@ class Session:
             where the phase ended.
 
         Raises:
-            RunError: the checkpoint belongs to something else, the sounds were read for another rate or hop, the disk is
-                full, or the loss is not finite.
+            RunError: the checkpoint belongs to something else, the sounds were read for another rate or hop, the disk
+                is full, or the loss is not finite.
         """
         own, sounds = (model.sample_rate_hz, model.hop_samples), self.corpus
         if (sounds.sample_rate_hz, sounds.hop_samples) != own:
