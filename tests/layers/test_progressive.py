@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from pochette.layers.progressive import (
     ProgressiveCritic,
@@ -135,3 +136,74 @@ def test_every_layer_learns_while_growing() -> None:
     assert seen == {"to_pictures.0.weight", "to_pictures.0.bias"}
     unseen = {name for name, held in critic.named_parameters() if held.grad is None or not held.grad.any()}
     assert unseen == {"from_pictures.0.weight", "from_pictures.0.bias"}
+
+
+# -- some frames alone -------------------------------------------------------------------------------------------------
+
+FIRST_HOP = range(7)
+"""Frames that the first hop of a sound is made of: four windows, and the turns before them."""
+
+
+@pytest.mark.parametrize("wanted", [range(7), range(1), range(5, 6), range(3, 11), range(29, 32), range(32)], ids=str)
+@torch.no_grad()
+def test_a_stretch_is_that_part_of_the_whole(wanted: range) -> None:
+    torch.manual_seed(0)
+    generator, told = ProgressiveGenerator(6, widths_of(64, 8, 5), (2, 4)), torch.randn(2, 6)
+    for path, held in generator.named_parameters():
+        if path.endswith("bias"):
+            nn.init.normal_(held)
+    whole = generator(told)[:, :, wanted.start : wanted.stop]
+    assert torch.allclose(generator.stretch(told, wanted), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", [range(7), range(8, 12), range(20, 32)], ids=str)
+def test_a_stretch_makes_nothing_that_it_does_not_depend_on(wanted: range) -> None:
+    """By gradients: the frames of every layer of the whole that the wanted frames depend on."""
+    torch.manual_seed(0)
+    generator = ProgressiveGenerator(6, widths_of(64, 8, 5), (2, 4))
+    made: list[torch.Tensor] = []
+
+    def keep(_: nn.Module, __: object, x: torch.Tensor) -> None:
+        x.retain_grad()
+        made.append(x)
+
+    layers = [generator.first, *(layer for block in generator.blocks for layer in block.children())]
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    generator(torch.randn(1, 6))[:, :, wanted.start : wanted.stop].square().sum().backward()
+    for hook in hooks:
+        hook.remove()
+    needed = []
+    for x in made:
+        assert x.grad is not None
+        needed.append(x.grad.abs().sum(dim=(0, 1, 3)).nonzero()[:, 0].tolist())
+    coarse, *finer = generator.stretches(wanted)
+    says = [coarse.made, *(frames for fine in finer for frames in (fine.between, fine.made))]
+    assert needed == [list(frames) for frames in says]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "widths", "start", "most"),
+    [(88, widths_of(256, 64, 5), (2, 16), 0.5), (317, widths_of(4096, 256, 7), (2, 16), 0.15)],
+    ids=["small", "paper"],
+)
+def test_the_first_hop_costs_what_it_depends_on(
+    inputs: int, widths: tuple[int, ...], start: tuple[int, int], most: float
+) -> None:
+    with torch.device("meta"):
+        generator = ProgressiveGenerator(inputs, widths, start)
+        told = torch.empty(1, inputs)
+
+    def macs(make: object) -> int:
+        with FlopCounterMode(display=False) as counter:
+            make()  # type: ignore[operator]
+        return int(counter.get_total_flops()) // 2
+
+    hop, whole = macs(lambda: generator.stretch(told, FIRST_HOP)), macs(lambda: generator(told))
+    coarse, *finer = generator.stretches(FIRST_HOP)
+    needs = len(coarse.between) * start[1] * inputs * widths[0] + len(coarse.made) * start[1] * 9 * widths[0] ** 2
+    for number, fine in enumerate(finer, 1):
+        before, after, bins = widths[number - 1], widths[number], start[1] << number
+        needs += 9 * bins * after * (len(fine.between) * before + len(fine.made) * after)
+    needs += len(FIRST_HOP) * (start[1] << len(finer)) * 2 * widths[-1]
+    assert hop == needs
+    assert hop < most * whole, hop / whole

@@ -5,6 +5,7 @@
 
 Pictures are (batch, channel, frame, bin). Every resolution has layers of its own to and from pictures. Training may
 begin at the coarsest one and fade the finer ones in: pictures of all resolutions are added in `shares` whose sum is 1.
+A grown generator makes some frames alone (`stretch`): a sound can begin before the whole picture is there.
 
 Weights are drawn with variance 1 and scaled when they are used (equalised learning rate): Adam's steps are then equally
 large for every layer. Every width is read from the weights: a trimmed generator has fewer channels than it was built
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -76,6 +78,18 @@ def with_likeness(x: Tensor) -> Tensor:
     return torch.cat([x, apart.expand(len(x), 1, *x.shape[2:])], dim=1)
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Numbers of the frames of one resolution that some frames of the finest one need."""
+
+    heard: range
+    """Of what the block is given, enlarged; the coarsest block is given no picture."""
+    between: range
+    """Of what its first layer makes; the dense one, of the coarsest block."""
+    made: range
+    """Of what its second layer makes."""
+
+
 class Scaled(nn.Module):
     """A convolution (or product) whose weights have variance 1 and are scaled by He's constant when used.
 
@@ -106,18 +120,67 @@ class Scaled(nn.Module):
         around = tuple(size // 2 for size in self.weight.shape[2:]) if padded else 0
         return functional.conv2d(x, self.weight * self.scale, self.bias, padding=around)
 
-    def spread(self, told: Tensor) -> Tensor:
+    def along(self, x: Tensor, has: range, wanted: range) -> Tensor:
+        """Some frames of the convolution, from no more than they need.
+
+        Args:
+            x: (batch, input, frame, bin), the frames `has`.
+            has: those around what is wanted; beyond them the picture ends, and is zero.
+            wanted: numbers of the frames to be made.
+
+        Returns:
+            (batch, output, frame, bin), the frames `wanted`.
+        """
+        reach, bins = (size // 2 for size in self.weight.shape[2:])
+        around = (has.start - (wanted.start - reach), wanted.stop + reach - has.stop)
+        return functional.conv2d(
+            functional.pad(x, (0, 0, *around)), self.weight * self.scale, self.bias, padding=(0, bins)
+        )
+
+    def spread(self, told: Tensor, wanted: range | None = None) -> Tensor:
         """A picture as large as the filter, from numbers without a place: what the filter, padded, makes of one place.
 
         Args:
             told: (batch, input).
+            wanted: numbers of the frames to be made; None for all.
 
         Returns:
-            (batch, output, height, width).
+            (batch, output, height, width), of `wanted` only.
         """
-        outputs, _, height, width = self.weight.shape
-        made = functional.linear(told, (self.weight * self.scale).permute(0, 2, 3, 1).flatten(0, 2))
+        weight = self.weight if wanted is None else self.weight[:, :, wanted.start : wanted.stop]
+        outputs, _, height, width = weight.shape
+        made = functional.linear(told, (weight * self.scale).permute(0, 2, 3, 1).flatten(0, 2))
         return made.view(-1, outputs, height, width) + self.bias[:, None, None]
+
+
+class Doubling(nn.Module):
+    """A block of the generator: a picture enlarged twice, and two layers.
+
+    Args:
+        before: channels in.
+        after: channels out.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.into, self.again = Scaled(before, after, (3, 3)), Scaled(after, after, (3, 3))
+
+    def forward(self, x: Tensor, coarse: Stretch | None = None, fine: Stretch | None = None) -> Tensor:
+        """The whole, or some frames.
+
+        Args:
+            x: (batch, before, frame, bin); of some frames, those that `coarse` made.
+            coarse: what of its input is there; None for all.
+            fine: what is wanted; None for all.
+
+        Returns:
+            (batch, after, frame, bin), twice as fine.
+        """
+        if coarse is None or fine is None:
+            return _lively(self.again(_lively(self.into(enlarged(x)))))
+        heard = enlarged(x)[:, :, fine.heard.start - 2 * coarse.made.start :][:, :, : len(fine.heard)]
+        between = _lively(self.into.along(heard, fine.heard, fine.between))
+        return _lively(self.again.along(between, fine.between, fine.made))
 
 
 class ProgressiveGenerator(nn.Module):
@@ -135,10 +198,7 @@ class ProgressiveGenerator(nn.Module):
         self.start = start
         self.dense = Scaled(inputs, widths[0], start)
         self.first = Scaled(widths[0], widths[0], (3, 3))
-        self.blocks = nn.ModuleList(
-            nn.ModuleList([Scaled(before, after, (3, 3)), Scaled(after, after, (3, 3))])
-            for before, after in pairwise(widths)
-        )
+        self.blocks = nn.ModuleList(Doubling(before, after) for before, after in pairwise(widths))
         self.to_pictures = nn.ModuleList(Scaled(width, channels, slope=1.0) for width in widths)
 
     @property
@@ -162,11 +222,51 @@ class ProgressiveGenerator(nn.Module):
         pictures = []
         for number, (share, to_picture) in enumerate(zip(by_share, self.to_pictures, strict=True)):
             if number and any(by_share[number:]):
-                into, again = self.blocks[number - 1].children()
-                x = _lively(again(_lively(into(enlarged(x)))))
+                x = self.blocks[number - 1](x)
             if share:
                 pictures.append(share * enlarged(torch.tanh(to_picture(x)), 1 << (finest - number)))
         return torch.stack(pictures).sum(dim=0) if len(pictures) > 1 else pictures[0]
+
+    def stretch(self, told: Tensor, wanted: range) -> Tensor:
+        """Some frames of the finest pictures, the same numbers as in the whole, for the work that they need.
+
+        Args:
+            told: (batch, latent + pitch).
+            wanted: numbers of the frames, in a row.
+
+        Returns:
+            (batch, channel, frame, bin), of `wanted` only.
+        """
+        coarse, *finer = self.stretches(wanted)
+        x = _lively(self.dense.spread(pixel_norm(told), coarse.between))
+        x = _lively(self.first.along(x, coarse.between, coarse.made))
+        for block, fine in zip(self.blocks, finer, strict=True):
+            x = block(x, coarse, fine)
+            coarse = fine
+        return torch.tanh(self.to_pictures[-1](x))
+
+    def stretches(self, wanted: range) -> list[Stretch]:
+        """What every resolution makes for some frames of the finest, coarsest first.
+
+        Args:
+            wanted: numbers of the frames, in a row.
+
+        Returns:
+            as many as there are resolutions.
+        """
+        found = []
+        for resolution in reversed(range(self.resolutions)):
+            frames = self.start[0] << resolution
+            between = _widened(wanted, frames)
+            heard = _widened(between, frames)
+            found.append(Stretch(heard, between, wanted))
+            wanted = range(heard.start // 2, -(-heard.stop // 2))
+        return found[::-1]
+
+
+def _widened(frames: range, most: int) -> range:
+    """The frames that a filter of three hears for some: one more on either side, where the picture has one."""
+    return range(max(frames.start - 1, 0), min(frames.stop + 1, most))
 
 
 def _lively(x: Tensor) -> Tensor:
