@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from pochette.layers.progressive import (
     widths_of,
     with_likeness,
 )
+from pochette.reduce import trim
 
 
 def parameters(module: nn.Module) -> int:
@@ -207,3 +210,22 @@ def test_the_first_hop_costs_what_it_depends_on(
     needs += len(FIRST_HOP) * (start[1] << len(finer)) * 2 * widths[-1]
     assert hop == needs
     assert hop < most * whole, hop / whole
+
+
+@torch.no_grad()
+def test_a_trimmed_generator_is_a_narrower_one_and_its_norms_are_named() -> None:
+    torch.manual_seed(0)
+    generator, told = ProgressiveGenerator(6, widths_of(64, 8, 4), (2, 4)).eval(), torch.randn(2, 6)
+    small = trim(generator, (told,), 0.5)
+    assert isinstance(small, ProgressiveGenerator)
+    assert small.get_parameter("to_pictures.3.weight").shape == (2, 2, 1, 1)
+    assert small.get_parameter("dense.weight").shape == (4, 6, 2, 4)
+    # The mean over a place's channels is over fewer of them.
+    report: Any = small.trim_report
+    named = report.not_exact
+    assert {"blocks.0", "blocks.1", "blocks.2"} < set(named) and len(named) == 4
+    # What is left is the kept units' network, its scales those it was trained with.
+    kept = small.get_parameter("blocks.2.again.weight").flatten()
+    assert torch.isin(kept, generator.get_parameter("blocks.2.again.weight")).all()
+    assert small(told).shape == generator(told).shape
+    assert torch.allclose(small.stretch(told, FIRST_HOP), small(told)[:, :, :7], atol=1e-5)
