@@ -47,6 +47,14 @@ def test_the_mel_scale_keeps_a_tone_where_it_is_and_as_loud() -> None:
     assert abs(20 * math.log10(float(back.square().mean().sqrt() / audio[:, middle].square().mean().sqrt()))) < 1.0
 
 
+def test_a_third_of_an_offset_comes_back() -> None:
+    # Without its mean the Hann window is -cos / 2; four of its products with the window add up to 1/2 where whole
+    # windows would to 3/2.
+    pictures = InstantaneousFrequency(FFT, RATE_HZ, "linear")
+    back = pictures.sound(pictures.picture(torch.full((1, 20 * HOP), 0.3)))
+    assert torch.allclose(back[:, 6 * HOP : -6 * HOP], torch.tensor(0.1), atol=1e-4)
+
+
 @every_scale
 def test_frame_by_frame_is_the_whole(scale: Scale) -> None:
     code = InstantaneousFrequency(FFT, RATE_HZ, scale)

@@ -10,6 +10,7 @@ reaches turns by what the tone turns in a hop: neighbouring bins, and bands of t
 Going back, turns are added to a phase that is carried and wrapped, so nothing is lost however long a sound is, and the
 windows are added where they overlap. The zeros in front are six hops long: the first three windows hear nothing else,
 and hop h of the sound is made of windows h + 3 to h + 6. There are no zeros behind, so the last three hops fade out.
+Bin 0 does not come back: of a recording's offset a third does, what the window spreads to bin 1.
 
 On the mel scale ("mel") there are as many bands as bins. A band is the mean of the bins below its triangle (of power
 and of turns), a bin the mean of the bands that it is in: low tones get more room, and the way back is approximate.
