@@ -177,10 +177,10 @@ class Doubling(nn.Module):
             (batch, after, frame, bin), twice as fine.
         """
         if coarse is None or fine is None:
-            return _lively(self.again(_lively(self.into(enlarged(x)))))
+            return lively(self.again(lively(self.into(enlarged(x)))))
         heard = enlarged(x)[:, :, fine.heard.start - 2 * coarse.made.start :][:, :, : len(fine.heard)]
-        between = _lively(self.into.along(heard, fine.heard, fine.between))
-        return _lively(self.again.along(between, fine.between, fine.made))
+        between = lively(self.into.along(heard, fine.heard, fine.between))
+        return lively(self.again.along(between, fine.between, fine.made))
 
 
 class ProgressiveGenerator(nn.Module):
@@ -191,34 +191,41 @@ class ProgressiveGenerator(nn.Module):
         widths: channels at each resolution, coarsest first.
         start: frames and bins of the coarsest picture.
         channels: of a picture.
+        grows: whether coarser resolutions make pictures too; without, only the finest one has a layer for it.
     """
 
-    def __init__(self, inputs: int, widths: Sequence[int], start: tuple[int, int], channels: int = 2) -> None:
+    def __init__(
+        self, inputs: int, widths: Sequence[int], start: tuple[int, int], channels: int = 2, grows: bool = True
+    ) -> None:
         super().__init__()
         self.start = start
         self.dense = Scaled(inputs, widths[0], start)
         self.first = Scaled(widths[0], widths[0], (3, 3))
         self.blocks = nn.ModuleList(Doubling(before, after) for before, after in pairwise(widths))
-        self.to_pictures = nn.ModuleList(Scaled(width, channels, slope=1.0) for width in widths)
+        self.to_pictures = nn.ModuleList(
+            Scaled(width, channels, slope=1.0) for width in (widths if grows else widths[-1:])
+        )
 
     @property
     def resolutions(self) -> int:
         """How many sizes of picture it makes."""
-        return len(self.to_pictures)
+        return len(self.blocks) + 1
 
     def forward(self, told: Tensor, position: float | None = None) -> Tensor:
         """Pictures of the finest resolution.
 
         Args:
             told: (batch, latent + pitch).
-            position: how far growing has come, see `position_of`; None for all the way.
+            position: how far growing has come, see `position_of`; None for all the way, of one that does not grow too.
 
         Returns:
             (batch, channel, frame, bin), -1 to 1.
         """
+        if position is None:
+            return torch.tanh(self.to_pictures[-1](self.begun(told, self.resolutions)))
         finest = self.resolutions - 1
-        by_share = shares(float(finest) if position is None else position, self.resolutions)
-        x = _lively(self.first(_lively(self.dense.spread(pixel_norm(told)))))
+        by_share = shares(position, self.resolutions)
+        x = self.begun(told, 1)
         pictures = []
         for number, (share, to_picture) in enumerate(zip(by_share, self.to_pictures, strict=True)):
             if number and any(by_share[number:]):
@@ -226,6 +233,21 @@ class ProgressiveGenerator(nn.Module):
             if share:
                 pictures.append(share * enlarged(torch.tanh(to_picture(x)), 1 << (finest - number)))
         return torch.stack(pictures).sum(dim=0) if len(pictures) > 1 else pictures[0]
+
+    def begun(self, told: Tensor, resolutions: int) -> Tensor:
+        """What the coarsest resolutions make, whole, before it becomes a picture.
+
+        Args:
+            told: (batch, latent + pitch).
+            resolutions: how many of them.
+
+        Returns:
+            (batch, width, frame, bin), of the finest of these.
+        """
+        x = lively(self.first(lively(self.dense.spread(pixel_norm(told)))))
+        for block in list(self.blocks)[: resolutions - 1]:
+            x = block(x)
+        return x
 
     def stretch(self, told: Tensor, wanted: range) -> Tensor:
         """Some frames of the finest pictures, the same numbers as in the whole, for the work that they need.
@@ -238,8 +260,8 @@ class ProgressiveGenerator(nn.Module):
             (batch, channel, frame, bin), of `wanted` only.
         """
         coarse, *finer = self.stretches(wanted)
-        x = _lively(self.dense.spread(pixel_norm(told), coarse.between))
-        x = _lively(self.first.along(x, coarse.between, coarse.made))
+        x = lively(self.dense.spread(pixel_norm(told), coarse.between))
+        x = lively(self.first.along(x, coarse.between, coarse.made))
         for block, fine in zip(self.blocks, finer, strict=True):
             x = block(x, coarse, fine)
             coarse = fine
@@ -269,7 +291,8 @@ def _widened(frames: range, most: int) -> range:
     return range(max(frames.start - 1, 0), min(frames.stop + 1, most))
 
 
-def _lively(x: Tensor) -> Tensor:
+def lively(x: Tensor) -> Tensor:
+    """What follows every layer of the generator: the leaky rectifier, then the norm."""
     return pixel_norm(functional.leaky_relu(x, SLOPE))
 
 
@@ -281,11 +304,14 @@ class ProgressiveCritic(nn.Module):
         widths: the generator's, which it mirrors.
         start: frames and bins of the coarsest picture.
         channels: of a picture.
+        grows: whether coarser resolutions see pictures too; without, only the finest one has a layer for it.
     """
 
-    def __init__(self, pitches: int, widths: Sequence[int], start: tuple[int, int], channels: int = 2) -> None:
+    def __init__(
+        self, pitches: int, widths: Sequence[int], start: tuple[int, int], channels: int = 2, grows: bool = True
+    ) -> None:
         super().__init__()
-        self.from_pictures = nn.ModuleList(Scaled(channels, width) for width in widths)
+        self.from_pictures = nn.ModuleList(Scaled(channels, width) for width in (widths if grows else widths[-1:]))
         self.blocks = nn.ModuleList(
             nn.ModuleList([Scaled(fine, fine, (3, 3)), Scaled(fine, coarse, (3, 3))])
             for coarse, fine in pairwise(widths)
@@ -305,13 +331,13 @@ class ProgressiveCritic(nn.Module):
         Returns:
             scores (batch,), and logits of the pitches (batch, pitch).
         """
-        finest = len(self.from_pictures) - 1
+        finest = len(self.blocks)
         position = float(finest) if position is None else position
         sizes = [picture]
-        for _ in range(finest):
+        for _ in range(finest if position < finest else 0):
             sizes.append(functional.avg_pool2d(sizes[-1], 2))
         begun = min(finest, math.ceil(position))
-        x = self._seen(sizes, begun)
+        x = self._seen(sizes[finest - begun], begun)
         for resolution in range(begun - 1, -1, -1):
             for layer in self.blocks[resolution].children():
                 x = functional.leaky_relu(layer(x), SLOPE)
@@ -319,12 +345,12 @@ class ProgressiveCritic(nn.Module):
             # The share of what the finer resolution says; the rest is seen here for the first time.
             known = min(1.0, position - resolution)
             if known < 1.0:
-                x = known * x + (1.0 - known) * self._seen(sizes, resolution)
+                x = known * x + (1.0 - known) * self._seen(sizes[finest - resolution], resolution)
         x = functional.leaky_relu(self.last(with_likeness(x)), SLOPE)
         x = functional.leaky_relu(self.dense(x, padded=False), SLOPE)
         return self.score(x)[:, 0, 0, 0], self.pitch(x)[:, :, 0, 0]
 
-    def _seen(self, sizes: list[Tensor], resolution: int) -> Tensor:
-        """Pictures, finest first, as the layer of a resolution sees the one of its size."""
-        picture = sizes[len(sizes) - 1 - resolution]
-        return functional.leaky_relu(self.from_pictures[resolution](picture), SLOPE)
+    def _seen(self, picture: Tensor, resolution: int) -> Tensor:
+        """A picture of a resolution's size, as the layer of that resolution sees it."""
+        number = resolution - len(self.blocks) - 1
+        return functional.leaky_relu(self.from_pictures[number](picture), SLOPE)

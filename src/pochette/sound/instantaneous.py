@@ -164,7 +164,9 @@ class InstantaneousFrequency(nn.Module):
         magnitude = torch.relu(magnitude)
         if self.scale == "mel":
             turned = turned @ self.to_bins.T
-            magnitude = torch.sqrt(magnitude @ self.to_bins.T)
+            power = magnitude @ self.to_bins.T
+            # A root whose slope at zero is finite.
+            magnitude = power * torch.rsqrt(power + 1e-20)
         phase = half_turns_wrapped(phase + turned)
         spectrum = torch.complex(magnitude * torch.cos(math.pi * phase), magnitude * torch.sin(math.pi * phase))
         made = torch.fft.irfft(nn.functional.pad(spectrum, (1, 0)), self.fft_samples)
