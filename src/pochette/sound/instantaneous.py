@@ -150,28 +150,37 @@ class InstantaneousFrequency(nn.Module):
         Returns:
             audio (batch, frame * hop_samples), and phase and tail after it.
         """
-        audio = []
-        for level, turned in zip(picture[:, 0].unbind(1), picture[:, 1].unbind(1), strict=True):
-            window, phase = self._window(level, turned / SHRUNK, phase)
-            sounding = nn.functional.pad(tail, (0, self.hop_samples)) + window
-            audio.append(sounding[:, : self.hop_samples])
-            tail = sounding[:, self.hop_samples :]
-        return torch.cat(audio, dim=1), phase, tail
-
-    def _window(self, level: Tensor, turned: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
-        """One window of sound (batch, fft_samples), and its phase, of (batch, bin) each."""
-        magnitude = torch.exp((level - self.offset) / self.factor) - FLOOR
-        magnitude = torch.relu(magnitude)
+        level, turned = picture[:, 0], picture[:, 1] / SHRUNK
+        magnitude = torch.relu(torch.exp((level - self.offset) / self.factor) - FLOOR)
         if self.scale == "mel":
-            turned = turned @ self.to_bins.T
-            power = magnitude @ self.to_bins.T
+            turned, power = self._of_bins(turned), self._of_bins(magnitude)
             # A root whose slope at zero is finite.
             magnitude = power * torch.rsqrt(power + 1e-20)
-        phase = half_turns_wrapped(phase + turned)
-        spectrum = torch.complex(magnitude * torch.cos(math.pi * phase), magnitude * torch.sin(math.pi * phase))
+        phases = []
+        for turn in turned.unbind(1):
+            phase = half_turns_wrapped(phase + turn)
+            phases.append(phase)
+        angle = math.pi * torch.stack(phases, dim=1)
+        spectrum = torch.complex(magnitude * torch.cos(angle), magnitude * torch.sin(angle))
         made = torch.fft.irfft(nn.functional.pad(spectrum, (1, 0)), self.fft_samples)
         # Squared Hann windows, a quarter of their length apart, add up to 1.5.
-        return made * (self.window / 1.5), phase
+        audio, tail = self._added(made * (self.window / 1.5), tail)
+        return audio, phase, tail
+
+    def _of_bins(self, bands: Tensor) -> Tensor:
+        """Bands (batch, frame, band) to bins; each frame by a product of its own, the same however many there are."""
+        return torch.stack([frame @ self.to_bins.T for frame in bands.unbind(1)], dim=1)
+
+    def _added(self, windows: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows (batch, frame, sample) where they overlap, on what earlier ones left; sound, and what is left now."""
+        batch, frames, _ = windows.shape
+        hops = windows.view(batch, frames, OVERLAP, self.hop_samples)
+        sounding = nn.functional.pad(tail, (0, frames * self.hop_samples)).view(batch, -1, self.hop_samples)
+        # Every sum in the order of time: the same to the bit, however many frames come at once.
+        for place in reversed(range(OVERLAP)):
+            sounding = sounding + nn.functional.pad(hops[:, :, place], (0, 0, place, OVERLAP - 1 - place))
+        sounding = sounding.flatten(1)
+        return sounding[:, : frames * self.hop_samples], sounding[:, frames * self.hop_samples :]
 
     def sound(self, picture: Tensor) -> Tensor:
         """The whole sound of a picture.
