@@ -96,7 +96,7 @@ class Gansynth:
     """Samples per second."""
 
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"channels": 32, "most_channels": 6, "latent": 4, "resolutions": 5, "start_bins": 2, "step_frames": 4},
+        "tiny": {"channels": 128, "most_channels": 6, "latent": 4, "resolutions": 5, "start_bins": 2, "step_frames": 4},
         "small": {},
         "paper": {"channels": 4096, "most_channels": 256, "latent": 256, "start_bins": 16, "scale": "mel",
                   "grow": True},
