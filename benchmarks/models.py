@@ -42,6 +42,7 @@ from pochette.lab.judge import Parts, divide  # noqa: E402
 from pochette.lab.shrink import shrink, weights_of  # noqa: E402
 from pochette.measure import profile_model  # noqa: E402
 from pochette.models.ddsp import Ddsp  # noqa: E402
+from pochette.models.gansynth import Gansynth  # noqa: E402
 from pochette.models.mcnn import Mcnn  # noqa: E402
 from pochette.models.model import Model  # noqa: E402
 from pochette.models.nsf import Nsf  # noqa: E402
@@ -125,6 +126,12 @@ WORKS: dict[str, Work] = {
         "spoken-digits",
         looked_at(learning_rate=1e-2, anneal_from=0.6),
         2200,
+    ),
+    "gansynth": Work(
+        Gansynth.sized("small", lowest_note=49, pitches=32, **RATE),
+        "alto-sax",
+        looked_at(batch=4, learning_rate=5e-3, anneal_from=0.5),
+        1500,
     ),
     "timbre-vae": Work(TimbreVae.sized("small", **RATE), "alto-sax", varied(), 2000),
     # Its sounds are speech, as in the paper: of a steady tone magnitudes do not tell how phase goes on.

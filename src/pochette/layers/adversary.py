@@ -1,4 +1,4 @@
-"""What a critic needs besides its layers: phase shuffle, and the penalty that keeps its slope at one.
+"""What a critic needs besides its layers: phase shuffle, the penalty that keeps its slope at one, losses with pitches.
 
 Pure functions of what is drawn elsewhere, so that real, made and mixed sounds can be shown the same draw.
 """
@@ -10,6 +10,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+PENALTY = 10.0
+"""Weight of the slope, in losses with pitches (Engel et al. 2019), as of the two that follow."""
+DRIFT = 0.001
+"""Weight of the squared score of recorded sounds, which keeps scores near zero."""
+PITCH = 10.0
+"""Weight of telling the pitch."""
+
+PitchedCritic = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Of a batch: scores (batch,), and logits of the pitches (batch, pitch)."""
 
 
 def shuffled(x: Tensor, shifts: Tensor) -> Tensor:
@@ -57,3 +67,40 @@ def gradient_penalty(
     (slope,) = torch.autograd.grad(score(mixed).sum(), mixed, create_graph=True)
     norms: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
     return (norms - 1.0).square().mean()
+
+
+def pitched_critic_loss(
+    critic: PitchedCritic, real: Tensor, made: Tensor, rows: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """What a critic goes down that also tells pitches (Engel et al. 2019; Odena et al. 2017).
+
+    Args:
+        critic: the batch's members may be compared in it; the slopes then mix, as published.
+        real: (batch, ...).
+        made: the same shape.
+        rows: (batch,), whole: which pitch the real ones have.
+        generator: see `gradient_penalty`.
+
+    Returns:
+        scalar: made less real, the penalty, the drift, and the pitches that are not told.
+    """
+    penalty = gradient_penalty(lambda x: critic(x)[0], real, made, generator)
+    scores, pitches = critic(real)
+    apart = critic(made)[0].mean() - scores.mean()
+    missed = functional.cross_entropy(pitches, rows)
+    return apart + PENALTY * penalty + DRIFT * scores.square().mean() + PITCH * missed
+
+
+def pitched_generator_loss(critic: PitchedCritic, made: Tensor, rows: Tensor) -> Tensor:
+    """What a generator goes down: the score turned over, and the pitches that are not told.
+
+    Args:
+        critic: see `pitched_critic_loss`.
+        made: (batch, ...).
+        rows: (batch,), whole: which pitches were asked for.
+
+    Returns:
+        scalar.
+    """
+    scores, pitches = critic(made)
+    return PITCH * functional.cross_entropy(pitches, rows) - scores.mean()

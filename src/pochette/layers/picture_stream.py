@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pochette.layers.progressive import ProgressiveGenerator, enlarged, lively
+from pochette.layers.progressive import Doubling, ProgressiveGenerator, enlarged, lively
 
 State = dict[str, Tensor]
 
@@ -35,7 +35,12 @@ class PictureStream:
         self.begins = max(1, len(whole))
         """The coarsest resolution of which each step makes its own frames only."""
 
-    def moves(self, resolution: int) -> int:
+    def _block(self, resolution: int) -> Doubling:
+        block = self.generator.blocks[resolution - 1]
+        assert isinstance(block, Doubling)
+        return block
+
+    def _moves(self, resolution: int) -> int:
         """Frames of a resolution from step to step."""
         return self.frames >> (self.generator.resolutions - 1 - resolution)
 
@@ -43,7 +48,7 @@ class PictureStream:
         """Before the first frame: what each layer remembers, (batch, channel, 1, bin) each."""
         state = {}
         for resolution in range(self.begins, self.generator.resolutions):
-            block = self.generator.blocks[resolution - 1]
+            block = self._block(resolution)
             bins = self.generator.start[1] << resolution
             layers = {"between": block.again, "heard": block.into}
             if resolution == self.begins:
@@ -66,7 +71,7 @@ class PictureStream:
         generator, after = self.generator, {}
         x = generator.begun(told, self.begins)
         for resolution in range(self.begins, generator.resolutions):
-            block, fine, moves = generator.blocks[resolution - 1], self.stretches[resolution], self.moves(resolution)
+            block, fine, moves = self._block(resolution), self.stretches[resolution], self._moves(resolution)
             if resolution == self.begins:
                 heard = self._picked(x, step * moves, len(fine.heard))
             else:

@@ -22,8 +22,7 @@ What is not in the paper, and deviations:
 - Latents are normal, cut at 4 deviations, where knobs end. Controls rest at one fixed draw.
 - `loss` is not what training goes down, but what looks at held-out sound and comparisons ask for: the discrepancy of
   made and recorded sounds as two crowds (`sound.unpaired`). Pitches of drawn notes are as frequent as they were learnt.
-- A recording's offset is taken off: a picture without bin 0 does not hold it.
-- The linear scale is the default of "small": what a picture in mel bands gives back is approximate.
+- A recording's offset is taken off. "small" is linear: what a picture in mel bands gives back is approximate.
 """
 
 from __future__ import annotations
@@ -39,23 +38,19 @@ from torch.nn import functional
 from pochette.control import Control
 from pochette.errors import RecipeError
 from pochette.families import models
-from pochette.layers.adversary import gradient_penalty
+from pochette.layers.adversary import pitched_critic_loss, pitched_generator_loss
 from pochette.layers.generator import uniform_noise
 from pochette.layers.picture_stream import PictureStream
+from pochette.layers.pitches import Pitches, hertz_of, median_pitch
 from pochette.layers.progressive import ProgressiveCritic, ProgressiveGenerator, position_of, widths_of
 from pochette.models.model import Excerpt, State, Unpaired
 from pochette.models.turn import Turn
 from pochette.recipe import check_ranges
-from pochette.sound.instantaneous import FRONT_HOPS, OVERLAP, InstantaneousFrequency, Scale
+from pochette.sound.instantaneous import FRONT_HOPS, LOST_HOPS, InstantaneousFrequency, Scale
 from pochette.sound.unpaired import LogMelStatistics, bandwidth_of, discrepancy
 
 Size = Literal["tiny", "small", "paper"]
 
-PENALTY = 10.0
-DRIFT = 0.001
-"""Weight of the squared score of recorded sounds, which keeps scores near zero."""
-PITCH = 10.0
-"""Weight of telling the pitch."""
 RATE = 0.4
 """Times the training's learning rate: the published 8e-4 where training says 2e-3."""
 BETAS = (0.0, 0.99)
@@ -126,10 +121,6 @@ class Gansynth:
                 f"A picture of {self.frames} frames does not come in steps of {self.step_frames}.",
                 remedy=f"Give --step-frames that divides {self.frames} and leaves {FRONT_HOPS} frames or more.",
             )
-        if self.bins < OVERLAP:
-            raise RecipeError(
-                f"A picture of {self.bins} bins is no sound.", remedy=f"Give --start-bins {OVERLAP} or more."
-            )
         if self.lowest_note + self.pitches > 128:
             raise RecipeError(
                 f"{self.pitches} pitches from note {self.lowest_note} go beyond note 127.",
@@ -190,6 +181,7 @@ class GansynthModel(Unpaired):
         inputs = recipe.latent + recipe.pitches
         self.network = ProgressiveGenerator(inputs, widths, start, grows=recipe.grow)
         self.critic = ProgressiveCritic(recipe.pitches, widths, start, grows=recipe.grow)
+        self.pitches = Pitches(recipe.lowest_note, recipe.pitches)
         self.pictures = InstantaneousFrequency(2 * recipe.bins, recipe.sample_rate_hz, recipe.scale)
         self.hop_samples = recipe.step_frames * self.pictures.hop_samples
         self.controls = _controls(recipe)
@@ -225,15 +217,11 @@ class GansynthModel(Unpaired):
             (batch, frames * hop of the picture); the last three of these hops are silent.
         """
         made = self.pictures.sound(self.network(self.told(note), self.position))
-        return functional.pad(made, (0, (FRONT_HOPS - OVERLAP + 1) * self.pictures.hop_samples))
+        return functional.pad(made, (0, LOST_HOPS * self.pictures.hop_samples))
 
     def told(self, note: Tensor) -> Tensor:
         """What the network is given: (batch, control) to (batch, latent + pitch), 1 at the pitch that is played."""
-        semitone = 12.0 * torch.log2(note[:, :1] / 440.0) + (69.0 - self.recipe.lowest_note)
-        # The outermost pitches are nearest to all beyond them; half-way between two, the lower one is played.
-        away = semitone.clamp(0.0, self.recipe.pitches - 1.0) - torch.arange(self.recipe.pitches)
-        chosen = torch.where(away > -0.5, torch.where(away <= 0.5, 1.0, 0.0), 0.0)
-        return torch.cat([note[:, 1:], chosen], dim=1)
+        return torch.cat([note[:, 1:], self.pitches.chosen(note[:, 0])], dim=1)
 
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """State before a note; see `Model.initial_state`."""
@@ -297,35 +285,28 @@ class GansynthModel(Unpaired):
         real, rows = self.picture(excerpt["audio"]), self.rows_of(excerpt)
         self.learnt_of += functional.one_hot(rows, self.recipe.pitches).sum(dim=0)
         with torch.no_grad():
-            made = self.network(self.told(self._drawn(rows, generator)), self.position)
-
-        def score(picture: Tensor) -> Tensor:
-            found: Tensor = self.critic(picture, self.position)[0]
-            return found
-
-        penalty = gradient_penalty(score, real, made, generator)
-        scores, pitches = self.critic(real, self.position)
-        apart = score(made).mean() - scores.mean()
-        told = functional.cross_entropy(pitches, rows)
-        return apart + PENALTY * penalty + DRIFT * scores.square().mean() + PITCH * told
+            made = self._made(rows, generator)
+        return pitched_critic_loss(self._judged, real, made, rows, generator)
 
     def deceive(self, excerpt: Excerpt, generator: torch.Generator) -> Tensor:
         """What the generator goes down: the score of its notes, turned over, and pitches that cannot be told."""
         rows = self.rows_of(excerpt)
-        made = self.network(self.told(self._drawn(rows, generator)), self.position)
-        scores, pitches = self.critic(made, self.position)
-        return PITCH * functional.cross_entropy(pitches, rows) - scores.mean()
+        return pitched_generator_loss(self._judged, self._made(rows, generator), rows)
 
-    def _begun(self, audio: Tensor) -> Tensor:
-        """The beginnings of sounds without their offset, as long as a picture stands for, silence behind short ones."""
-        samples = self.pictures.samples(self.recipe.frames)
-        begun = audio[:, :samples]
-        begun = begun - begun.mean(dim=1, keepdim=True)
-        return functional.pad(begun, (0, samples - begun.shape[1]))
+    def _made(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Pictures of pitches, as grown as training is."""
+        made: Tensor = self.network(self.told(self._drawn(rows, generator)), self.position)
+        return made
+
+    def _judged(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores, and logits of pitches, as grown as training is."""
+        score, pitch = self.critic(picture, self.position)
+        return score, pitch
 
     def picture(self, audio: Tensor) -> Tensor:
         """What the critic sees of sounds: (batch, sample) to (batch, 2, frame, bin)."""
-        return self.pictures.picture(self._begun(audio))
+        seen: Tensor = self.pictures.picture(self.pictures.begun(audio, self.recipe.frames))
+        return seen
 
     def heard(self, audio: Tensor) -> Tensor:
         """Sounds as they are learnt: the beginning, without its offset, faded out as a made note is.
@@ -336,12 +317,8 @@ class GansynthModel(Unpaired):
         Returns:
             (batch, sample), as long as a made one.
         """
-        begun, hop = self._begun(audio), self.pictures.hop_samples
-        # What the windows behind the end would have added is missing.
-        window = self.pictures.window.square().view(OVERLAP, hop) / 1.5
-        fading = window.flip(0).cumsum(0).flip(0)[1:].flatten()
-        faded = torch.cat([begun[:, : -len(fading)], begun[:, -len(fading) :] * fading], dim=1)
-        return functional.pad(faded, (0, (FRONT_HOPS - OVERLAP + 1) * hop))
+        begun = self.pictures.begun(audio, self.recipe.frames)
+        return functional.pad(self.pictures.faded(begun), (0, LOST_HOPS * self.pictures.hop_samples))
 
     def rows_of(self, excerpt: Excerpt) -> Tensor:
         """Numbers of the pitches that excerpts play, (batch,): of what is beyond those known, the outermost.
@@ -352,10 +329,7 @@ class GansynthModel(Unpaired):
         Returns:
             whole numbers, 0 for what has no pitch.
         """
-        f0 = excerpt["f0_hz"]
-        voiced = torch.where((excerpt.get("confidence", torch.ones_like(f0)) > 0.5) & (f0 > 0.0), f0, torch.nan)
-        semitone = 12.0 * torch.log2(voiced.nanmedian(dim=1).values / 440.0) + (69.0 - self.recipe.lowest_note)
-        return semitone.nan_to_num(0.0).round().clamp(0, self.recipe.pitches - 1).long()
+        return self.pitches.rows(median_pitch(excerpt["f0_hz"], excerpt.get("confidence")))
 
     def notes(self, batch: int, generator: torch.Generator | None, class_number: Tensor | None = None) -> Tensor:
         """What notes are made of: latents normally drawn, pitches as often as they were learnt, evenly before.
@@ -374,8 +348,7 @@ class GansynthModel(Unpaired):
     def _drawn(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """Notes of given pitches and drawn latents: (batch,) to (batch, control)."""
         latents = torch.randn(len(rows), self.recipe.latent, generator=generator).clamp(-FARTHEST, FARTHEST)
-        hertz = 440.0 * torch.exp2((rows + (self.recipe.lowest_note - 69.0)) / 12.0)
-        return torch.cat([hertz[:, None], latents], dim=1)
+        return torch.cat([self.pitches.hertz(rows)[:, None], latents], dim=1)
 
     def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
         """How far made notes are from an excerpt's, as two crowds: see `sound.unpaired.discrepancy`."""
@@ -430,11 +403,8 @@ class WholePicture(nn.Module):
 
     def forward(self, told: Tensor) -> Tensor:
         """(batch, latent + pitch) to (batch, 2 * bin, frame)."""
-        return self.model.network(told).transpose(2, 3).flatten(1, 2)  # type: ignore[no-any-return]
-
-
-def _hertz(note: float) -> float:
-    return float(440.0 * 2.0 ** ((note - 69.0) / 12.0))
+        picture: Tensor = self.model.network(told)
+        return picture.transpose(2, 3).flatten(1, 2)
 
 
 def _controls(recipe: Gansynth) -> tuple[Control, ...]:
@@ -444,7 +414,7 @@ def _controls(recipe: Gansynth) -> tuple[Control, ...]:
     rests = (math.sqrt(2.0) * torch.erfinv(rest)).clamp(-FARTHEST, FARTHEST).tolist()
     says = "one of the numbers that a note is made of: what it does, training decides"
     return (
-        Control("pitch_hz", "Hz", _hertz(first), _hertz(last), _hertz((first + last) // 2), "logarithmic",
+        Control("pitch_hz", "Hz", hertz_of(first), hertz_of(last), hertz_of((first + last) // 2), "logarithmic",
                 "the note's pitch; the nearest one known is played"),
         *(
             Control(f"latent_{number}", "", -FARTHEST, FARTHEST, rest, "linear", says)

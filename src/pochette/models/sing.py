@@ -35,6 +35,7 @@ from pochette.control import Control
 from pochette.families import models
 from pochette.layers.lstm import Lstm
 from pochette.layers.overlap import HOP_SAMPLES, OVERLAP, FrameDecoder, FrameEncoder
+from pochette.layers.pitches import hertz_of, median_pitch
 from pochette.layers.table import Table, numbered
 from pochette.models.model import Excerpt, Model, State, Step
 from pochette.models.turn import Turn
@@ -182,7 +183,7 @@ class SingModel(Model):
         self.silent_steps = self.latency_samples // HOP_SAMPLES
         self.steps = self.silent_steps + self.note_frames + DROPPED_HOPS
         self.controls = (
-            Control("pitch_hz", "Hz", _hertz(0), _hertz(PITCHES - 1), 440.0, "logarithmic", "the note's pitch"),
+            Control("pitch_hz", "Hz", hertz_of(0), hertz_of(PITCHES - 1), 440.0, "logarithmic", "the note's pitch"),
             Control("velocity", "", 0.0, 127.0, 100.0, "linear", "how hard the note is played"),
         )
         if recipe.instruments > 1:
@@ -254,13 +255,11 @@ class SingModel(Model):
             (batch, frame, control), the same in all frames.
         """
         f0, loudness = excerpt["f0_hz"], excerpt["loudness_db"]
-        # What has no pitch, and the silence behind a short sound, has no say in it.
-        voiced = torch.where(excerpt.get("confidence", torch.ones_like(f0)) > 0.5, f0, torch.nan)
-        pitch = voiced.nanmedian(dim=1, keepdim=True).values.nan_to_num(0.0)
+        pitch = median_pitch(f0, excerpt.get("confidence"))[:, None]
         shares = (loudness.amax(dim=1, keepdim=True) - SOFT_DB) / (LOUD_DB - SOFT_DB)
         velocity = excerpt.get("velocity", 25.0 + (127.0 - 25.0) * shares.clamp(0.0, 1.0).expand_as(f0))
         # Without a voiced frame there is no pitch: the lowest note stands for it.
-        curves = [pitch.clamp(min=_hertz(0)).expand_as(f0), velocity]
+        curves = [pitch.clamp(min=hertz_of(0)).expand_as(f0), velocity]
         if len(self.controls) > 2:
             curves.append(excerpt.get("instrument", torch.zeros_like(f0)))
         return torch.stack(curves, dim=-1)
@@ -373,8 +372,3 @@ class SingModel(Model):
         """
         step = Step(self)
         return step, step.example_inputs()
-
-
-def _hertz(midi: int) -> float:
-    """Frequency of a MIDI note."""
-    return float(440.0 * 2.0 ** ((midi - 69) / 12))

@@ -37,6 +37,8 @@ OVERLAP = 4
 """Windows that share a sample."""
 FRONT_HOPS = 6
 """Hops of zeros before the sound."""
+LOST_HOPS = FRONT_HOPS - (OVERLAP - 1)
+"""Frames of a picture that are no hop of its sound."""
 FLOOR = 1e-6
 """What is added to a magnitude (a power, on the mel scale) before its logarithm."""
 PUBLISHED_FFT_SAMPLES = 2048
@@ -104,7 +106,27 @@ class InstantaneousFrequency(nn.Module):
 
     def samples(self, frames: int) -> int:
         """Length of the sound that so many frames stand for."""
-        return (frames + OVERLAP - 1 - FRONT_HOPS) * self.hop_samples
+        return (frames - LOST_HOPS) * self.hop_samples
+
+    def begun(self, audio: Tensor, frames: int) -> Tensor:
+        """What so many frames show of sounds: their beginnings without offset, silence behind short ones.
+
+        Args:
+            audio: (batch, sample).
+            frames: of the picture.
+
+        Returns:
+            (batch, `samples(frames)`).
+        """
+        begun = audio[:, : self.samples(frames)]
+        begun = begun - begun.mean(dim=1, keepdim=True)
+        return nn.functional.pad(begun, (0, self.samples(frames) - begun.shape[1]))
+
+    def faded(self, audio: Tensor) -> Tensor:
+        """Sounds (batch, sample) faded out as those that come of pictures: by the windows that would follow."""
+        parts = self.window.square().view(OVERLAP, self.hop_samples) / 1.5
+        left = parts.flip(0).cumsum(0).flip(0)[1:].flatten()
+        return torch.cat([audio[:, : -len(left)], audio[:, -len(left) :] * left], dim=1)
 
     def picture(self, audio: Tensor) -> Tensor:
         """What a sound looks like.
