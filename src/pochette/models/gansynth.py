@@ -4,19 +4,18 @@
     picture -- 3x3 -- 3x3 -- /2 -- ... -- 3x3 -- dense -- score, and which pitch
 
 The networks are in `layers.progressive`, the picture in `sound.instantaneous`. Trained as a Wasserstein GAN with
-gradient penalty, one update of the critic to one of the generator; both also learn to tell pitches. Pitches of training
-are the excerpts' own: the median of the voiced frames, the nearest of the pitches known.
+gradient penalty, one update of the critic to one of the generator; both also learn to tell pitches, in training those
+of the excerpts.
 
-A note's length is what its picture stands for. Its controls are read when it begins; the pitch is snapped to the
-nearest one known. Played, it comes `step_frames` hops of its picture at once, each step after the work for that step
-alone (`layers.picture_stream`). A hop of sound is made of four windows, and of the turns of all before: the first
-step needs six frames more than it plays and what every layer hears around them, and later steps do the same. A note
-costs therefore more in steps than at once; how much more, a test says. Behind the note's end there is silence, and
-steps go on costing the same.
+Controls are read when a note begins; the nearest pitch known is played. A note comes `step_frames` hops at a time, each
+step after the work for that step alone (`layers.picture_stream`). A hop of sound is made of four windows, and of the
+turns of all before: the first step needs six frames more than it plays and what every layer hears around them, and
+later steps do the same. In steps a note costs therefore more than at once; how much, a test says. Behind the note's end
+there is silence, and steps go on costing the same.
 
 What is not in the paper, and deviations:
-- No moving average of the generator is played: the network that is trained, trimmed and played is one. Training's
-  learning rate falls to a fiftieth, which quiets the last weights as averaging does.
+- No moving average of the generator is played: what is trained, trimmed and played is one network. Training's learning
+  rate falls to a fiftieth instead, which quiets the last weights too.
 - Only "paper" grows while it is trained (`grow`); the others train all resolutions from the start, and have a layer to
   and from pictures at the finest one only.
 - Latents are normal, cut at 4 deviations, where knobs end. Controls rest at one fixed draw.
@@ -29,6 +28,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -170,8 +170,7 @@ class GansynthModel(Unpaired):
     mode = "one_shot"
     heard_from = "beginning"
     split_by = "sound"
-    aids = ("critic",)
-    latency_samples = 0
+    aids, latency_samples = ("critic",), 0
 
     def __init__(self, recipe: Gansynth) -> None:
         super().__init__()
@@ -231,33 +230,26 @@ class GansynthModel(Unpaired):
             "note": torch.zeros(batch, len(self.controls)),
             "turned": phase,
             "tail": tail,
-            **self._stream().initial_state(batch),
+            **PictureStream(self.network, self.recipe.step_frames, FRONT_HOPS).initial_state(batch),
         }
-
-    def _stream(self) -> PictureStream:
-        return PictureStream(self.network, self.recipe.step_frames, FRONT_HOPS)
 
     def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
         """The next steps of a note; see `Model.advance`."""
-        audio, stream = [], self._stream()
-        for frame in range(controls.shape[1]):
-            hops, state = self._advance(controls[:, frame], state, stream)
-            audio.append(hops)
+        audio, frames = [], self.recipe.step_frames
+        stream = PictureStream(self.network, frames, FRONT_HOPS)
+        for controls_now in controls.unbind(1):
+            step = state["step"]
+            note = torch.where(step < 0.5, controls_now, state["note"])
+            picture, after = stream.advance(self.told(note), step, state)
+            inside = step * frames + torch.arange(picture.shape[2]) < self.recipe.frames - 0.5
+            # The lowest level is below what was added before the logarithm: nothing.
+            picture = torch.where(inside[:, None, :, None], picture, -1.0)
+            own, phase, tail = self.pictures.advance(picture[:, :, :frames], state["turned"], state["tail"])
+            ahead, _, _ = self.pictures.advance(picture[:, :, frames:], phase, tail)
+            audio.append(torch.cat([own, ahead], dim=1)[:, FRONT_HOPS * self.pictures.hop_samples :])
+            following = torch.where(step < self.excerpt_frames - 0.5, step + 1.0, step)
+            state = {"step": following, "note": note, "turned": phase, "tail": tail, **after}
         return torch.cat(audio, dim=1), state
-
-    def _advance(self, controls: Tensor, state: State, stream: PictureStream) -> tuple[Tensor, State]:
-        """One step: (batch, control) to (batch, hop_samples), and the state after it."""
-        step, frames = state["step"], self.recipe.step_frames
-        note = torch.where(step < 0.5, controls, state["note"])
-        picture, after = stream.advance(self.told(note), step, state)
-        inside = step * frames + torch.arange(picture.shape[2]) < self.recipe.frames - 0.5
-        # The lowest level is below what was added before the logarithm: nothing.
-        picture = torch.where(inside[:, None, :, None], picture, -1.0)
-        own, phase, tail = self.pictures.advance(picture[:, :, :frames], state["turned"], state["tail"])
-        ahead, _, _ = self.pictures.advance(picture[:, :, frames:], phase, tail)
-        hops = torch.cat([own, ahead], dim=1)[:, FRONT_HOPS * self.pictures.hop_samples :]
-        following = torch.where(step < self.excerpt_frames - 0.5, step + 1.0, step)
-        return hops, {"step": following, "note": note, "turned": phase, "tail": tail, **after}
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
@@ -282,31 +274,22 @@ class GansynthModel(Unpaired):
 
     def criticise(self, excerpt: Excerpt, generator: torch.Generator) -> Tensor:
         """What the critic goes down: made less recorded, the penalty, the drift, and pitches that it does not tell."""
-        real, rows = self.picture(excerpt["audio"]), self.rows_of(excerpt)
+        begun, rows = self.pictures.begun(excerpt["audio"], self.recipe.frames), self.rows_of(excerpt)
+        real = self.pictures.picture(begun)
         self.learnt_of += functional.one_hot(rows, self.recipe.pitches).sum(dim=0)
         with torch.no_grad():
             made = self._made(rows, generator)
-        return pitched_critic_loss(self._judged, real, made, rows, generator)
+        return pitched_critic_loss(partial(self.critic, position=self.position), real, made, rows, generator)
 
     def deceive(self, excerpt: Excerpt, generator: torch.Generator) -> Tensor:
         """What the generator goes down: the score of its notes, turned over, and pitches that cannot be told."""
         rows = self.rows_of(excerpt)
-        return pitched_generator_loss(self._judged, self._made(rows, generator), rows)
+        return pitched_generator_loss(partial(self.critic, position=self.position), self._made(rows, generator), rows)
 
     def _made(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Pictures of pitches, as grown as training is."""
         made: Tensor = self.network(self.told(self._drawn(rows, generator)), self.position)
         return made
-
-    def _judged(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores, and logits of pitches, as grown as training is."""
-        score, pitch = self.critic(picture, self.position)
-        return score, pitch
-
-    def picture(self, audio: Tensor) -> Tensor:
-        """What the critic sees of sounds: (batch, sample) to (batch, 2, frame, bin)."""
-        seen: Tensor = self.pictures.picture(self.pictures.begun(audio, self.recipe.frames))
-        return seen
 
     def heard(self, audio: Tensor) -> Tensor:
         """Sounds as they are learnt: the beginning, without its offset, faded out as a made note is.
@@ -381,11 +364,7 @@ class GansynthModel(Unpaired):
         return WholePicture(self), (self.told(torch.tensor([[knob.default for knob in self.controls]])),)
 
     def watched(self, excerpt: Excerpt) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Drawn latents with the excerpt's pitches, and the pictures they make.
-
-        Of a made note nobody knows which recording is wanted, so a unit is judged by what it tells of the picture that
-        comes of it.
-        """
+        """Drawn latents with the excerpt's pitches, and the pictures they make; nobody knows which are wanted."""
         told = self.told(self.controls_of(excerpt)[:, 0])
         return (told,), WholePicture(self)(told)
 
