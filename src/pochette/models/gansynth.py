@@ -207,14 +207,7 @@ class GansynthModel(Unpaired):
     # -- playing -------------------------------------------------------------------------------------------------------
 
     def generate(self, note: Tensor) -> Tensor:
-        """Whole notes at once.
-
-        Args:
-            note: (batch, control).
-
-        Returns:
-            (batch, frames * hop of the picture); the last three of these hops are silent.
-        """
+        """Whole notes at once, their last three hops silent; see `Unpaired.generate`."""
         made = self.pictures.sound(self.network(self.told(note), self.position))
         return functional.pad(made, (0, LOST_HOPS * self.pictures.hop_samples))
 
