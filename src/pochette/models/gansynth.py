@@ -18,6 +18,7 @@ What is not in the paper, and deviations:
   rate falls to a fiftieth instead, which quiets the last weights too.
 - Only "paper" grows while it is trained (`grow`); the others train all resolutions from the start, and have a layer to
   and from pictures at the finest one only.
+- A fresh generator whispers: normally drawn pictures would be 20 dB above full scale.
 - Latents are normal, cut at 4 deviations, where knobs end. Controls rest at one fixed draw.
 - `loss` is not what training goes down, but what looks at held-out sound and comparisons ask for: the discrepancy of
   made and recorded sounds as two crowds (`sound.unpaired`). Pitches of drawn notes are as frequent as they were learnt.
@@ -56,6 +57,8 @@ RATE = 0.4
 BETAS = (0.0, 0.99)
 FARTHEST = 4.0
 """Deviations at which latents are cut."""
+WHISPERS = 0.1
+"""Of the weights to pictures, as drawn: what is left of them at first."""
 CROWD = 16
 """Sounds that are made to be compared with an excerpt, at least."""
 
@@ -91,7 +94,7 @@ class Gansynth:
     """Samples per second."""
 
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"channels": 128, "most_channels": 6, "latent": 4, "resolutions": 5, "start_bins": 2, "step_frames": 4},
+        "tiny": {"channels": 64, "most_channels": 6, "latent": 4, "resolutions": 4, "start_bins": 4, "step_frames": 4},
         "small": {},
         "paper": {"channels": 4096, "most_channels": 256, "latent": 256, "start_bins": 16, "scale": "mel",
                   "grow": True},
@@ -179,6 +182,9 @@ class GansynthModel(Unpaired):
         start, widths = (recipe.start_frames, recipe.start_bins), recipe.widths
         inputs = recipe.latent + recipe.pitches
         self.network = ProgressiveGenerator(inputs, widths, start, grows=recipe.grow)
+        with torch.no_grad():
+            for layer in self.network.to_pictures.parameters():
+                layer.mul_(WHISPERS)
         self.critic = ProgressiveCritic(recipe.pitches, widths, start, grows=recipe.grow)
         self.pitches = Pitches(recipe.lowest_note, recipe.pitches)
         self.pictures = InstantaneousFrequency(2 * recipe.bins, recipe.sample_rate_hz, recipe.scale)
