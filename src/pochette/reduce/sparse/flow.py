@@ -31,6 +31,8 @@ from pochette.reduce.trimming import PREFIX
 
 _NORMS = ("native_layer_norm", "native_group_norm", "native_batch_norm", "_native_batch_norm_legit_no_training",
           "layer_norm", "group_norm", "batch_norm", "instance_norm", "rms_norm")  # fmt: skip
+_GAINS = ("rsqrt", "reciprocal")
+"""What norms that are written out multiply by."""
 _RECURRENT = ("gru", "lstm", "rnn_tanh", "rnn_relu", "gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell")
 _PRODUCTS = ("mul", "addcmul")
 
@@ -124,6 +126,8 @@ def _straight(node: Node, given: tuple[Any, ...], ends: list[Tensor]) -> Any:
     if name in _NORMS:
         rest = [torch.zeros(value.shape, dtype=torch.float64) for value in node.outputs[1:]]
         return (given[0], *rest) if rest else given[0]
+    if name in _GAINS:
+        return torch.ones(node.output.shape, dtype=torch.float64)
     if node.elementwise and real:
         numbers = [operand for operand in operands if operand.is_floating_point()]
         found = numbers[0] if numbers else torch.zeros((), dtype=torch.float64)
