@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pochette.engine.compiled import compile_engine
 from pochette.errors import RecipeError
+from pochette.instrument.manifest import CONTROL_LIMIT, Manifest, parse, to_text
 from pochette.lab.griffin_lim import convergence_db, griffin_lim
-from pochette.models.mcnn import Mcnn, McnnModel, bounded
+from pochette.models.mcnn import MOST_POINTS, Mcnn, McnnModel, bounded
 from pochette.models.through import Through
 from pochette.reduce.trimming import trim_model
 from tests.contracts.model_checks import built
@@ -97,12 +98,24 @@ def test_the_sum_is_bounded() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"kernel": 12}, "--kernel"), ({"window_samples": 8}, "--window-samples"), ({"layers": 5}, "--window-samples")],
+    [
+        ({"kernel": 12}, "--kernel"),
+        ({"window_samples": 8}, "--window-samples"),
+        ({"layers": 5}, "--window-samples"),
+        ({"transform_samples": MOST_POINTS + 2}, "--transform-samples"),
+    ],
 )
 def test_what_cannot_be_is_refused(changes: dict[str, int], named: str) -> None:
     with pytest.raises(RecipeError, match=named) as caught:
         Mcnn.sized("tiny", **changes)
     assert caught.value.remedy
+
+
+def test_the_broadest_spectrum_that_is_allowed_is_the_broadest_that_a_file_holds() -> None:
+    controls = Mcnn(heads=1, layers=1, transform_samples=MOST_POINTS).build().controls
+    assert len(controls) == CONTROL_LIMIT
+    told = Manifest("broad", "Broad", "broad", 16000, 2, 0, controls)
+    assert parse(to_text(told), "broad").controls == controls
 
 
 @pytest.mark.parametrize("causal", [True, False])

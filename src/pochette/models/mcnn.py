@@ -46,6 +46,9 @@ LOUDEST = 1.0
 AT_REST = 0.01
 """Magnitude in every bin where nobody turns it: an even spectrum, that a knob can be heard to leave."""
 
+MOST_POINTS = 4094
+"""Of a transform: every bin is a control, and an instrument file holds no more than 2048."""
+
 
 @models.member("mcnn")
 @dataclass(frozen=True)
@@ -77,10 +80,10 @@ class Mcnn:
         check_ranges(
             self,
             heads=(1, 64),
-            layers=(1, 12),
+            layers=(1, 10),
             kernel=(3, 63),
-            transform_samples=(4, 8192),
-            window_samples=(4, 8192),
+            transform_samples=(4, MOST_POINTS),
+            window_samples=(4, MOST_POINTS),
             sample_rate_hz=(4000, 384000),
         )
         if self.kernel % 2 == 0:
