@@ -294,7 +294,7 @@ def note_with_noise(model: Model, frames: int) -> dict[str, Tensor]:
     return {name: torch.tensor(x, dtype=torch.float32)[None] for name, x in {"audio": audio, **curves}.items()}
 
 
-def check_overfits(recipe: Any, steps: int = 300, fall: float = 0.6) -> None:
+def check_overfits(recipe: Any, steps: int = 300, fall: float = 0.5) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model: Model = recipe.build()
