@@ -10,8 +10,7 @@ of the excerpts.
 Controls are read when a note begins; the nearest pitch known is played. A note comes `step_frames` hops at a time, each
 step after the work for that step alone (`layers.picture_stream`). A hop of sound is made of four windows, and of the
 turns of all before: the first step needs six frames more than it plays and what every layer hears around them, and
-later steps do the same. In steps a note costs therefore more than at once; how much, a test says. Behind the note's end
-there is silence, and steps go on costing the same.
+later steps do the same. In steps a note costs therefore more than at once; how much, a test says. Behind it is silence.
 
 What is not in the paper, and deviations:
 - No moving average of the generator is played: what is trained, trimmed and played is one network. Training's learning
