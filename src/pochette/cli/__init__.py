@@ -25,12 +25,14 @@ import tyro
 from pochette.cli.comparing import Compare
 from pochette.cli.console import Screen
 from pochette.cli.exporting import Export, Profile
+from pochette.cli.fields import with_fields
 from pochette.cli.fitting import Fit
 from pochette.cli.interruption import heeded
 from pochette.cli.knowing import Doctor, List, Version
 from pochette.cli.making import Demo, Listen, Make
 from pochette.cli.playing import Play, Render, Verify
-from pochette.cli.training import Nothing, Reduce, Train, with_fields
+from pochette.cli.reducing import Reduce
+from pochette.cli.training import Nothing, Train
 from pochette.cli.usage import overheard, usage_error
 from pochette.cli.verb import UsageError, Verb, quoted
 from pochette.errors import PochetteError, ToolError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pochette.cli.console import Answer, Screen, folder_of, number, table, words
-from pochette.cli.training import reduced
+from pochette.cli.reducing import reduced
 from pochette.cli.verb import RunPath, Verb, budgeted, check_run, command, heard, within
 from pochette.engine.precision import Precision
 

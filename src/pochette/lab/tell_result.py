@@ -118,22 +118,26 @@ def result_of(found: Findings, name: str, title: str, model: str, size: str, see
         profile_after=profiles[-1].to_json(),
         engine=_engine(found, profiles[-1]),
         verdict=_verdict(found, first.sample_rate_hz),
-        golden=tuple(
-            GoldenCheck(
-                ENGINE_TITLES[check.engine],
-                check.max_error,
-                check.seconds_of_audio,
-                check.block_samples,
-                check.passed if check.max_error is not None else None,
-                check.note,
-            )
-            for check in found.checks
-        ),
+        golden=_golden(found.checks),
         playing=_playing(found.playing),
         stages=tuple(Stage(*stage) for stage in found.stages),
         next_command=f"pochette play {name}.pochette\npochette verify {name}.pochette",
         versions={"pochette": pochette.__version__, "torch": torch.__version__, "python": platform.python_version()},
         precision=found.instrument.precision,
+    )
+
+
+def _golden(checks: list[Check]) -> tuple[GoldenCheck, ...]:
+    return tuple(
+        GoldenCheck(
+            ENGINE_TITLES[check.engine],
+            check.max_error,
+            check.seconds_of_audio,
+            check.block_samples,
+            check.passed if check.max_error is not None else None,
+            check.note,
+        )
+        for check in checks
     )
 
 

@@ -259,11 +259,24 @@ def trim(
         raise ReductionError(f"data is a {type(data).__name__}.", remedy="Give data=[(inputs, target), ...].")
     batches = [_batch(item) for item in data] if data is not None else []
     _check(module, keep, choice, batches)
+    judged = None if loss is None else _judged_by(loss)
+    return _trimmed(module, example_inputs, keep, choice, batches, judged)
+
+
+def _trimmed(
+    module: nn.Module,
+    example_inputs: tuple[Any, ...],
+    keep: float,
+    choice: Choice,
+    batches: list[Batch],
+    loss: Callable[[nn.Module, Batch], Tensor] | None,
+) -> nn.Module:
+    """What `trim` does once its request was checked."""
     copied = copy_of(module)
     structure = Structure.of(copied, example_inputs)
 
     scenes = {call_key(example_inputs): (structure.graph, structure.units)}
-    evidence = Observed(copied, structure.graph, batches, None if loss is None else _judged_by(loss), seed, scenes)
+    evidence = Observed(copied, structure.graph, batches, loss, choice.seed, scenes)
     survivors = choose(structure, evidence, choice, keep=keep)
     counts = {name: len(kept) for name, kept in survivors.items()}
     remains = structure.remains(survivors)

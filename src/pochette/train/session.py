@@ -139,14 +139,7 @@ class Session:
             RunError: the checkpoint belongs to something else, the sounds were read for another rate or hop, the disk
                 is full, or the loss is not finite.
         """
-        own, sounds = (model.sample_rate_hz, model.hop_samples), self.corpus
-        if (sounds.sample_rate_hz, sounds.hop_samples) != own:
-            raise RunError(
-                f"The sounds were read for {sounds.sample_rate_hz} Hz and hops of {sounds.hop_samples} samples; "
-                f"the model has {own[0]} Hz and {own[1]}.",
-                where=str(sounds.folder),
-                remedy="Prepare the corpus with the model's own sample_rate_hz and hop_samples.",
-            )
+        self._check_sounds(model)
         budget = Budget(self.seconds * share, None if self.steps is None else max(1, round(self.steps * share)))
         trainer = Trainer(model, self.corpus, self.held_out, self.training, budget, again=again)
         for companion in companions:
@@ -225,6 +218,17 @@ class Session:
     def early_weights(self, phase: str) -> dict[str, Tensor]:
         """Weights kept by `snapshot_at`."""
         return _model_part(load(self.path(f"{phase}-early"))[0])
+
+    def _check_sounds(self, model: Model) -> None:
+        """Refuse sounds that were read for another rate or hop than the model's."""
+        own, sounds = (model.sample_rate_hz, model.hop_samples), self.corpus
+        if (sounds.sample_rate_hz, sounds.hop_samples) != own:
+            raise RunError(
+                f"The sounds were read for {sounds.sample_rate_hz} Hz and hops of {sounds.hop_samples} samples; "
+                f"the model has {own[0]} Hz and {own[1]}.",
+                where=str(sounds.folder),
+                remedy="Prepare the corpus with the model's own sample_rate_hz and hop_samples.",
+            )
 
     def _take_over(self, name: str, trainer: Trainer) -> None:
         tensors, facts = load(self.path(name))

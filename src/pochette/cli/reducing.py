@@ -1,0 +1,208 @@
+"""Reducing as a verb of its own: one method or several, one after the other, on what a run trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tyro.conf import OmitArgPrefixes
+
+from pochette.cli.console import Answer, Screen, counting, folder_of, table, words
+from pochette.cli.training import announce, session_in
+from pochette.cli.verb import RunPath, Verb, budgeted, check_run, command
+from pochette.errors import ReductionError, RunError
+
+if TYPE_CHECKING:
+    from pochette.models.model import Model
+    from pochette.reduce.technique import Round, Technique
+    from pochette.train.session import Session
+
+EARLY_FILE = "dense-early.safetensors"
+"""What a run keeps of its weights early in training."""
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduce(Verb, Generic[R]):
+    """Make a trained model smaller: units, or single weights, go and the rest is trained again, round by round.
+
+    Stopped at any time, the same command goes on where it was. `pochette reduce --method METHOD --help` explains the
+    method's own options too.
+    """
+
+    source: RunPath
+    """Folder of a trained run."""
+    method: str = "lottery"
+    """How (pochette list methods)."""
+    then: tuple[str, ...] = ()
+    """Further methods, each with its own defaults, on what the one before it left."""
+    minutes: float = 10.0
+    """Wall time for all rounds of all methods together."""
+    steps: int | None = None
+    """Bound each method by optimiser steps instead of time."""
+    reduction: OmitArgPrefixes[R]
+    """The method's own options."""
+
+    resumes = True
+
+    def run(self, screen: Screen) -> Answer:
+        """Reduce."""
+        from pochette.families import methods
+
+        chain = [(self.method, self.reduction), *((name, methods[name]()) for name in self.then)]
+        folder, minutes, rounds, resumed = self.source, self.minutes / len(chain), list[tuple[str, Any]](), list[str]()
+        for name, method in chain:
+            own, folder, session = reduced(folder, name, method, minutes, self.steps, screen)
+            # Of a later method the first round is what the one before left.
+            mark = f"{name} " if len(chain) > 1 else ""
+            rounds += [(f"{mark}{item.name}", item) for item in own if not rounds or item.name != "dense"]
+            resumed += session.resumed
+        rows = _rows(rounds)
+        data = {
+            "run": str(folder),
+            "resumed": resumed,
+            "split": session.held_out.split_note,
+            "rounds": rows,
+            "trimmed": [item.report for _, item in rounds if item.report],
+        }
+        following = (command("export", folder, "--shell", "web"), command("profile", folder, "--board", "daisy-seed"))
+        stored = any(item.masks or item.stored_bytes for _, item in rounds)
+        # What only masks or shares values leaves parameters and operations as they are: others are shown then.
+        aside = ("parameters", "MACs per second", "network, of dense") if stored else ("weights alive", "bytes, stored")
+        headings = [heading for heading in rows[0] if heading not in aside]
+        lines: list[Any] = [table(headings, [[row[heading] for heading in headings] for row in rows])]
+        lines.append(words(f"kept in {folder_of(folder)}"))
+        if stored:
+            lines.append(words("This saves bytes where weights are stored so; no processor here is faster for it."))
+        return Answer(data, tuple(lines), following)
+
+
+def _rows(rounds: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """What is told of each round, by heading."""
+    from pochette.measure import profile_model
+
+    counted = [profile_model(item.model) for _, item in rounds]
+    whole = max(counted[0].part("model.network").cost.macs, 1)
+    return [
+        {
+            "round": name,
+            "parameters": cost.parameters,
+            "MACs per second": cost.macs_per_second,
+            "network, of dense": f"{cost.part('model.network').cost.macs / whole:.1%}",
+            "weights alive": f"{_alive(item):.2%}",
+            "bytes, stored": _stored_bytes(item),
+            "held-out loss": item.progress.history[-1][2],
+            "steps": item.progress.steps,
+            "stopped": item.progress.stopped,
+        }
+        for (name, item), cost in zip(rounds, counted, strict=True)
+    ]
+
+
+def _alive(item: Round) -> float:
+    """Share of its single weights that are not zero."""
+    from pochette.reduce.sparse.weights import effective, weights_of
+
+    acting = effective(weights_of(item.model)).values()
+    return sum(int(tensor.count_nonzero()) for tensor in acting) / sum(tensor.numel() for tensor in acting)
+
+
+def _stored_bytes(item: Round) -> int:
+    """What its matrices and filters take to store, in the smallest form."""
+    from pochette.reduce.sparse.storage import stored_bytes
+    from pochette.reduce.sparse.weights import all_alive, weights_of
+
+    return item.stored_bytes or stored_bytes(item.masks or all_alive(weights_of(item.model)))
+
+
+def reduced(
+    source: Path, name: str, method: Any, minutes: float, steps: int | None, screen: Screen
+) -> tuple[list[Any], Path, Session]:
+    """Reduce a run's model in a folder of its own inside the run, or go on where that was stopped.
+
+    Args:
+        source: folder of the run; of one that was reduced before, its last round is what is reduced further.
+        name: of the method.
+        method: with its options.
+        minutes: wall time for all rounds.
+        steps: bound them by steps instead.
+        screen: where to tell.
+
+    Returns:
+        the rounds, the folder and the session.
+
+    Raises:
+        UsageError: the budget is none.
+        RunError: there is no such run, or nothing trained in it.
+        ReductionError: the model cannot be cut so far.
+    """
+    import torch
+
+    from pochette.families import models
+    from pochette.lab.runs import corpus_of, read_run
+    from pochette.recipe import from_json, signature, to_json
+    from pochette.reduce.technique import DENSE_SHARE
+    from pochette.train.loop import Training
+
+    budgeted(minutes, steps)
+    check_run(source)
+    run = read_run(source)
+    training = Training(**run.training)
+    # The first weights that training began with: some methods rewind to them.
+    torch.manual_seed(training.seed)
+    dense: Model = from_json(models[run.model], run.recipe).build()
+    if run.reduction is not None:
+        dense = _reduced_before(source, name, method)
+    named = {"method": name, **to_json(method)}
+    folder = source / f"{name}-{signature(named)}"
+    _take_dense(source, folder)
+    dataclasses.replace(run, reduction=named).write(folder)
+    with screen.progress() as tell:
+        corpus = corpus_of(run, dense, counting(tell, "listen"))
+        session = session_in(folder, corpus, dense, training, minutes, steps, tell, 1.0 - DENSE_SHARE)
+        announce(session, tuple(path.stem for path in sorted(folder.glob("round-*.safetensors"))), screen)
+        rounds = method.apply(dense, session)
+    return rounds, folder, session
+
+
+def _reduced_before(folder: Path, name: str, method: Technique) -> Model:
+    """The model that a reduction left, for another that begins with it."""
+    from pochette.lab.runs import trained_model
+
+    if method.needs_first_weights:
+        raise ReductionError(
+            f"{name} goes back to first or early weights, and this model was reduced since.",
+            where=str(folder),
+            remedy="Reduce the run itself with it, or let it rewind the learning rate alone.",
+        )
+    return trained_model(folder)[0]
+
+
+def _take_dense(run: Path, folder: Path) -> None:
+    """Put the trained model into the reduction's own folder, where the method finds that phase finished."""
+    from pochette.lab.runs import last_phase, read_run
+
+    reduced = read_run(run).reduction is not None
+    source = run / f"{last_phase(run) if reduced else 'dense'}.safetensors"
+    if not source.is_file():
+        raise RunError(
+            "There is no trained model in this run.", where=str(run), remedy="Train it: pochette train MODEL SOUNDS."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copies = {"dense.safetensors": source} | ({} if reduced else {EARLY_FILE: run / EARLY_FILE})
+        for name, file in copies.items():
+            if file.is_file() and not (folder / name).is_file():
+                temporary = folder / f".{name}.{os.getpid()}"
+                shutil.copyfile(file, temporary)
+                os.replace(temporary, folder / name)
+    except OSError as error:
+        raise RunError(
+            f"The reduction's folder cannot be written: {error.strerror or error}.",
+            where=str(folder),
+            remedy="Free some space, or copy the run to a place that you may write to.",
+        ) from error
