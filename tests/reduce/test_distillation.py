@@ -10,7 +10,7 @@ import torch
 
 from pochette.errors import ReductionError
 from pochette.families import models
-from pochette.models.model import Unpaired
+from pochette.models.unpaired import Unpaired
 from pochette.reduce.distillation import Lesson, softened_divergence
 from pochette.reduce.trimming import trim_model
 from tests.contracts.model_checks import built, note_with_noise

@@ -23,7 +23,8 @@ from pochette.engine.source import EngineSource
 from pochette.families import metrics
 from pochette.lab import unpaired
 from pochette.lab.anchors import Resynthesiser, direct_fit, mean_spectrum
-from pochette.models.model import Excerpt, Model, Unpaired
+from pochette.models.model import Excerpt, Model
+from pochette.models.unpaired import Unpaired
 from pochette.sound.anchors import silence, white_noise
 from pochette.sound.losses import MultiScaleSpectral
 from pochette.train.loop import tensors_of

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pochette.corpus.folder import FolderCorpus, lengthened
-from pochette.models.model import Unpaired
+from pochette.models.unpaired import Unpaired
 from pochette.sound.anchors import white_noise
 from pochette.sound.unpaired import LogMelStatistics, bandwidth_of, discrepancy, distances
 

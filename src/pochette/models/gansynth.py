@@ -43,11 +43,12 @@ from pochette.layers.generator import uniform_noise
 from pochette.layers.picture_stream import PictureStream
 from pochette.layers.pitches import Pitches, hertz_of, median_pitch
 from pochette.layers.progressive import ProgressiveCritic, ProgressiveGenerator, position_of, widths_of
-from pochette.models.model import Excerpt, State, Unpaired
+from pochette.models.model import Excerpt, State
 from pochette.models.turn import Turn
+from pochette.models.unpaired import Unpaired
 from pochette.recipe import check_ranges
 from pochette.sound.instantaneous import FRONT_HOPS, LOST_HOPS, InstantaneousFrequency, Scale
-from pochette.sound.unpaired import LogMelStatistics, bandwidth_of, discrepancy
+from pochette.sound.unpaired import LogMelStatistics
 
 Size = Literal["tiny", "small", "paper"]
 
@@ -58,8 +59,6 @@ FARTHEST = 4.0
 """Deviations at which latents are cut."""
 WHISPERS = 0.1
 """Of the weights to pictures, as drawn: what is left of them at first."""
-CROWD = 16
-"""Sounds that are made to be compared with an excerpt, at least."""
 
 
 @models.member("gansynth")
@@ -331,25 +330,9 @@ class GansynthModel(Unpaired):
         latents = torch.randn(len(rows), self.recipe.latent, generator=generator).clamp(-FARTHEST, FARTHEST)
         return torch.cat([self.pitches.hertz(rows)[:, None], latents], dim=1)
 
-    def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
-        """How far made notes are from an excerpt's, as two crowds: see `sound.unpaired.discrepancy`."""
-        real = self.statistics(self.heard(excerpt["audio"]))
-        rows = self.rows_of(excerpt).repeat(-(-CROWD // len(real)))
-        made = self.statistics(self.generate(self._drawn(rows, generator)))
-        return discrepancy(made, real, bandwidth_of(real.detach()))
-
-    def controls_of(self, excerpt: Excerpt) -> Tensor:
-        """What could stand for an excerpt: its pitch, and drawn latents, always the same ones; nobody knows its own.
-
-        Args:
-            excerpt: a batch of sound.
-
-        Returns:
-            (batch, frame, control), the same in all frames.
-        """
-        frames = -(-excerpt["audio"].shape[1] // self.hop_samples)
-        note = self._drawn(self.rows_of(excerpt), torch.Generator().manual_seed(0))
-        return note[:, None].expand(-1, frames, -1)
+    def notes_like(self, excerpt: Excerpt, generator: torch.Generator | None, times: int = 1) -> Tensor:
+        """Of the excerpts' pitches; see `Unpaired.notes_like`."""
+        return self._drawn(self.rows_of(excerpt).repeat(times), generator)
 
     # -- trimming ------------------------------------------------------------------------------------------------------
 

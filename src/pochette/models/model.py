@@ -190,45 +190,6 @@ class Model(nn.Module, ABC):
         return torch.stack(curves + rest, dim=-1)
 
 
-class Unpaired(Model):
-    """A model that draws whole sounds, of which none stands for a recording: crowds are compared, not pairs."""
-
-    @abstractmethod
-    def notes(self, batch: int, generator: torch.Generator | None, class_number: Tensor | None = None) -> Tensor:
-        """What sounds are made of, drawn as in training.
-
-        Args:
-            batch: how many.
-            generator: where chance comes from.
-            class_number: (batch, frame), of a model with classes; drawn where it is not given.
-
-        Returns:
-            (batch, control).
-        """
-
-    @abstractmethod
-    def generate(self, note: Tensor) -> Tensor:
-        """Whole sounds at once.
-
-        Args:
-            note: (batch, control).
-
-        Returns:
-            (batch, sample), as long as `excerpt_frames`.
-        """
-
-    @abstractmethod
-    def heard(self, audio: Tensor) -> Tensor:
-        """Recorded sounds as they are learnt, and as made ones are to be compared with.
-
-        Args:
-            audio: (batch, sample), from the sounds' beginnings.
-
-        Returns:
-            (batch, sample), as long as `excerpt_frames`.
-        """
-
-
 class Step(nn.Module):
     """A model's streaming form: one frame a call, its state in buffers, its parameters shared with the model.
 

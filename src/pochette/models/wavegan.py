@@ -40,10 +40,11 @@ from pochette.families import models
 from pochette.layers.adversary import gradient_penalty
 from pochette.layers.generator import uniform_noise
 from pochette.layers.strided import PLACES, Critic, GeneratorNetwork
-from pochette.models.model import Excerpt, State, Unpaired
+from pochette.models.model import Excerpt, State
 from pochette.models.turn import Turn
+from pochette.models.unpaired import Unpaired
 from pochette.recipe import check_ranges
-from pochette.sound.unpaired import LogMelStatistics, bandwidth_of, discrepancy
+from pochette.sound.unpaired import LogMelStatistics
 
 Size = Literal["tiny", "small", "paper"]
 
@@ -52,8 +53,6 @@ CRITIC_UPDATES = 5
 RATE = 0.05
 """Times the training's learning rate: the published 1e-4 where training says 2e-3."""
 BETAS = (0.5, 0.9)
-CROWD = 16
-"""Sounds that are made to be compared with an excerpt, at least."""
 
 
 @models.member("wavegan")
@@ -323,26 +322,10 @@ class WaveganModel(Unpaired):
         most, each = self.recipe.shuffle, batch if self.recipe.shuffle_each else 1
         return torch.randint(-most, most + 1, (self.critic.shuffled_layers, each), generator=generator)
 
-    def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
-        """How far made sounds are from an excerpt's, as two crowds: see `sound.unpaired.discrepancy`."""
-        real = self.statistics(self.heard(excerpt["audio"]))
-        times = -(-CROWD // len(real))
+    def notes_like(self, excerpt: Excerpt, generator: torch.Generator | None, times: int = 1) -> Tensor:
+        """Of the excerpts' classes; see `Unpaired.notes_like`."""
         numbers = excerpt["class_number"].repeat(times, 1) if self.classes else None
-        made = self.statistics(self.generate(self.notes(times * len(real), generator, numbers)))
-        return discrepancy(made, real, bandwidth_of(real.detach()))
-
-    def controls_of(self, excerpt: Excerpt) -> Tensor:
-        """What could stand for an excerpt: its class, and drawn latents, always the same ones; nobody knows its own.
-
-        Args:
-            excerpt: a batch of sound.
-
-        Returns:
-            (batch, frame, control), the same in all frames.
-        """
-        frames = -(-excerpt["audio"].shape[1] // self.hop_samples)
-        note = self.notes(len(excerpt["audio"]), torch.Generator().manual_seed(0), excerpt.get("class_number"))
-        return note[:, None].expand(-1, frames, -1)
+        return self.notes(times * len(excerpt["audio"]), generator, numbers)
 
     # -- trimming ------------------------------------------------------------------------------------------------------
 

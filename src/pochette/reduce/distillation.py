@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from pochette.errors import ReductionError
-from pochette.models.model import Excerpt, Model, Unpaired
+from pochette.models.model import Excerpt, Model
 from pochette.models.turn import Losses, Turn
+from pochette.models.unpaired import Unpaired
 from pochette.reduce.said import said_of, says_classes
 from pochette.sound.losses import MultiScaleSpectral
 from pochette.train.loop import Trainer

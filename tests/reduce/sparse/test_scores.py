@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from pochette.errors import ReductionError
 from pochette.families import models, scores
-from pochette.models.model import Unpaired
+from pochette.models.unpaired import Unpaired
 from pochette.reduce.sparse import curvature
 from pochette.reduce.sparse.flow import Flow, in_many_rounds
 from pochette.reduce.sparse.selection import kept_of_all

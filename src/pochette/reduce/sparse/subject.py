@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pochette.errors import ReductionError
-from pochette.models.model import Excerpt, Model, Unpaired
+from pochette.models.model import Excerpt, Model
+from pochette.models.unpaired import Unpaired
 from pochette.reduce.said import said_of, says_classes
 from pochette.reduce.sparse.weights import without_norms
 
