@@ -1,6 +1,6 @@
 """How well a model resynthesises sounds it never heard: distances and metrics beside their anchors.
 
-Of a model that resynthesises nothing (`models.model.Unpaired`) made and recorded sounds are compared as crowds instead.
+Of a model that resynthesises nothing (`Unpaired`) made and recorded sounds are compared as crowds instead.
 """
 
 from __future__ import annotations

@@ -104,10 +104,8 @@ class Rounding:
 
     def join(self, trainer: Trainer) -> None:
         """Go along with a training; see `pochette.train.loop.Companion`."""
-        own = {id(weight.parameter) for weight in self.weights.values()}
-        for driver in trainer.drivers:
-            if own & {id(parameter) for parameter in driver.turn.parameters}:
-                self.attach(driver.optimiser)
+        for optimiser in trainer.optimisers_of(weight.parameter for weight in self.weights.values()):
+            self.attach(optimiser)
 
     def state(self) -> dict[str, Tensor]:
         """The weights behind; see `pochette.train.loop.Companion`."""

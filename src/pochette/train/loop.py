@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -164,6 +164,11 @@ class Trainer:
         rng = np.random.default_rng(1234)
         held = held_out.excerpt_batch(rng, 2 * training.batch, self.frames, model.heard_from)
         self._held = tensors_of(held)
+
+    def optimisers_of(self, parameters: Iterable[torch.nn.Parameter]) -> list[torch.optim.Optimizer]:
+        """Those that move any of some parameters: what a companion of these holds on to."""
+        asked = {id(parameter) for parameter in parameters}
+        return [d.optimiser for d in self.drivers if asked & {id(parameter) for parameter in d.turn.parameters}]
 
     def accompany(self, companion: Companion) -> None:
         """Take a companion along, before training begins or is restored."""

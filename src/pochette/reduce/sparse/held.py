@@ -152,10 +152,8 @@ class Held:
 
     def join(self, trainer: Trainer) -> None:
         """Go along with a training; see `pochette.train.loop.Companion`."""
-        moved = {id(weight.parameter) for weight in self.weights.values()}
-        for driver in trainer.drivers:
-            if moved & {id(parameter) for parameter in driver.turn.parameters}:
-                self.attach(driver.optimiser)
+        for optimiser in trainer.optimisers_of(weight.parameter for weight in self.weights.values()):
+            self.attach(optimiser)
         trainer.before_step.append(lambda t: self.begin_step(t.progress.steps, t.used))
         trainer.after_step.append(lambda t: self.end_step(t.progress.steps - 1, t.used))
 

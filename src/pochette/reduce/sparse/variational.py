@@ -144,10 +144,8 @@ class Noise:
 
     def join(self, trainer: Trainer) -> None:
         """Go along with a training; see `pochette.train.loop.Companion`."""
-        noisy = {id(parameter) for parameter in self.parameters.values()}
-        for driver in trainer.drivers:
-            if noisy & {id(parameter) for parameter in driver.turn.parameters}:
-                self.attach(driver.optimiser)
+        for optimiser in trainer.optimisers_of(self.parameters.values()):
+            self.attach(optimiser)
         trainer.before_step.append(lambda t: self.begin_step(t.progress.steps, t.used))
         trainer.after_step.append(lambda t: self.end_step())
 
