@@ -72,19 +72,29 @@ def counted(task: Task, corpus: Any) -> Outcome:
     return outcome
 
 
-def counted_training(task: Task, corpus: Any) -> Outcome:
-    """The real work, leaving the same traces."""
+def training_that_dies_once(task: Task, corpus: Any) -> Outcome:
+    """The real work, leaving the same traces; the first process that is given a cut is killed inside it."""
     _trace(task, "begun")
+    if isinstance(task.experiment, Cut) and _first("died"):
+        time.sleep(SECONDS)  # what it ended before is home by now
+        os.kill(os.getpid(), signal.SIGKILL)
     outcome = walk.perform(task, corpus)
     _trace(task, "ended")
     return outcome
 
 
+def _first(what: str) -> bool:
+    """Whether no process was here before."""
+    try:
+        (Path(os.environ[COUNTS]) / what).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def dies_once(task: Task, corpus: Any) -> Outcome:
     """The first process that is given a cut dies of it, as one that the system kills for its memory."""
-    marker = Path(os.environ[COUNTS]) / "died"
-    if isinstance(task.experiment, Cut) and not marker.exists():
-        marker.touch()
+    if isinstance(task.experiment, Cut) and _first("died"):
         os.kill(os.getpid(), signal.SIGKILL)
     return counted(task, corpus)
 
@@ -108,3 +118,11 @@ def pids(folder: Path, what: str) -> dict[str, set[int]]:
         name, pid, _ = path_.name.split("-")
         found.setdefault(name, set()).add(int(pid))
     return found
+
+
+def at_work(folder: Path, seconds: float) -> list[tuple[str, int]]:
+    """Tasks that began so long ago and have not ended, each with its process."""
+    ended = set(traces(folder, "ended"))
+    begun = (path_ for path_ in folder.glob("*.begun") if time.time() - path_.stat().st_mtime >= seconds)
+    inside = [path_.name.split("-") for path_ in begun]
+    return [(name, int(pid)) for name, pid, _ in inside if name not in ended]

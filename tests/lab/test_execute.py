@@ -32,6 +32,8 @@ from tests.lab.tasks import COUNTS, chained, dense, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 120
+KILL_AFTER_SECONDS = 0.15
+"""A task is killed so far inside that what its process ended before is home."""
 
 
 @pytest.fixture
@@ -261,25 +263,19 @@ def in_background(work: Callable[[], Ran]) -> Future[Ran]:
     return future
 
 
-def kill_in_the_middle(counts: Path, victim: int, after: int) -> str:
-    """Kill a process inside a task once so many tasks have ended; the name of that task."""
+def kill_in_the_middle(counts: Path, after: int) -> str:
+    """Kill whoever is well inside a task once so many tasks have ended; the name of that task."""
     until(lambda: len(tasks.traces(counts, "ended")) >= after)
-
-    def at_work() -> set[str]:
-        begun = {name for name, who in tasks.pids(counts, "begun").items() if victim in who}
-        return begun - set(tasks.pids(counts, "ended"))
-
-    until(at_work)
-    time.sleep(0.15)  # what it ended before is home by now
-    until(at_work)
-    (name,) = at_work()
-    os.kill(victim, signal.SIGKILL)
+    until(lambda: tasks.at_work(counts, KILL_AFTER_SECONDS))
+    name, pid = tasks.at_work(counts, KILL_AFTER_SECONDS)[0]
+    os.kill(pid, signal.SIGKILL)
     return name
 
 
 @pytest.mark.slow
 def test_a_worker_killed_half_way_loses_nothing(tmp_path: Path, counts: Path, cluster: Cluster) -> None:
-    victim, _ = cluster.worker(), cluster.worker()
+    cluster.worker()
+    cluster.worker()
     store, wanted = Store(tmp_path / "store"), sweep(4)
 
     def work() -> Ran:
@@ -288,7 +284,7 @@ def test_a_worker_killed_half_way_loses_nothing(tmp_path: Path, counts: Path, cl
             return run_toys(wanted, store, workers, tasks.counted)
 
     running = in_background(work)
-    lost = kill_in_the_middle(counts, victim.pid, len(wanted) // 2)
+    lost = kill_in_the_middle(counts, len(wanted) // 2)
     ran = running.result(PATIENCE_SECONDS)
     assert set(ran.done) == set(wanted) and not ran.failed and store.missing(wanted) == []
     assert tasks.traces(counts, "ended") == sorted(map(name_of, wanted))
@@ -372,14 +368,9 @@ def test_the_same_to_the_bit_here_in_processes_and_over_dask_with_one_killed(
 
     here = done(ThisProcess(), "here", perform)
     assert done(LocalProcesses(2), "processes", perform) == here
-    victim, _ = cluster.worker(), cluster.worker()
+    cluster.worker()
+    cluster.worker()
     dask = workers_of(cluster.address)
     until(lambda: dask.room("") == 4)
-    results: dict[str, Any] = {}
-    thread = threading.Thread(target=lambda: results.update(done(dask, "dask", tasks.counted_training)))  # type: ignore[arg-type]
-    thread.start()
-    until(lambda: any(victim.pid in who for who in tasks.pids(counts, "begun").values()))
-    kill_in_the_middle(counts, victim.pid, 1)
-    thread.join(PATIENCE_SECONDS)
-    assert results == here
-    assert tasks.traces(counts, "ended") == sorted(map(name_of, wanted))
+    assert done(dask, "dask", tasks.training_that_dies_once) == here
+    assert (counts / "died").exists() and tasks.traces(counts, "ended") == sorted(map(name_of, wanted))
