@@ -33,10 +33,12 @@ from models_judge import Verdict, judged, played  # noqa: E402
 
 from pochette.corpus.folder import FolderCorpus  # noqa: E402
 from pochette.engine.export import export  # noqa: E402
+from pochette.engine.source import EngineSource  # noqa: E402
 from pochette.engine.verify import verify  # noqa: E402
 from pochette.families import boards  # noqa: E402
 from pochette.lab.build import Ranges, build_instrument, golden_curve  # noqa: E402
 from pochette.lab.cost import time_on_host  # noqa: E402
+from pochette.lab.first_block import first_block  # noqa: E402
 from pochette.lab.fit import COUNTED_FRAMES, cost_on  # noqa: E402
 from pochette.lab.judge import Parts, divide  # noqa: E402
 from pochette.lab.shrink import shrink, weights_of  # noqa: E402
@@ -69,6 +71,7 @@ AGAIN = 0.5
 """Steps of training after the cut, as a share of those before."""
 EMULATED_SECONDS = 0.5
 """Of the golden sound, on every emulated processor."""
+FIRST_BLOCK_BOARD = "pi-4"
 FOREVER = 10**6
 
 
@@ -240,6 +243,7 @@ def _engines(name: str, small: Model, model: Model, corpus: FolderCorpus) -> dic
     checks = verify(instrument.source, instrument.wasm, *golden)
     costs: dict[str, Any] = {}
     times: dict[str, float] = {}
+    first: dict[str, Any] = {}
     for form, player in (("trimmed", small), ("dense", model)):
         source, own = export(player, name), golden_curve(player, ranges)[:COUNTED_FRAMES]
         for board in BOARDS:
@@ -247,6 +251,8 @@ def _engines(name: str, small: Model, model: Model, corpus: FolderCorpus) -> dic
             costs[f"{form} on {board}"] = {"shares": shares, "cost": cost.to_json()}
             print(f"  {form} on {board}: {max(shares.values()):.3g}", flush=True)
         times[form] = time_on_host({form: source}, own[:3], rounds=3)[form][0]
+        if player.mode == "one_shot":
+            first[form] = _first_block(source, player, own[0])
     return {
         "checks": [
             {"engine": c.engine, "passed": c.passed, "max_error": c.max_error, "seconds_of_audio": c.seconds_of_audio}
@@ -254,7 +260,15 @@ def _engines(name: str, small: Model, model: Model, corpus: FolderCorpus) -> dic
         ],
         "costs": costs,
         "host_real_time_factor": times,
+        "first_block": first,
     }
+
+
+def _first_block(source: EngineSource, player: Model, note: np.ndarray) -> dict[str, Any]:
+    """How soon a sound begins, on this machine and on a Pi."""
+    late, frames = -(-player.delay_samples // player.hop_samples), player.excerpt_frames
+    assert frames is not None, "a sound of one piece has an end"
+    return first_block(source, boards[FIRST_BLOCK_BOARD], note, frames, late_frames=late).to_json()
 
 
 def main() -> int:

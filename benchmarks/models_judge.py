@@ -18,8 +18,10 @@ from pochette.engine.export import export
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, run_frames
 from pochette.lab import bits_anchors, spectral_anchors, unpaired
+from pochette.lab.griffin_lim import inversions_db
 from pochette.lab.judge import Parts, excerpts_of
 from pochette.lab.listener import trained_listener
+from pochette.models.mcnn import McnnModel
 from pochette.models.model import Model, Unpaired
 from pochette.sound.log_spectral import LogSpectral
 
@@ -106,7 +108,11 @@ def _spectral(model: Model, parts: Parts) -> Verdict:
     }
     # An auto-encoder is played by what its encoder heard; components are the simplest one.
     to_beat = ("median spectrum",) if model.features else ("median spectrum", components)
-    return Verdict("log-spectral distance of resynthesised held-out sound", value, anchors, to_beat)
+    aside = {}
+    if isinstance(model, McnnModel):
+        found = inversions_db(model, excerpts)
+        aside = {f"spectral convergence of {who} on the same spectrograms, dB": found[who] for who in found}
+    return Verdict("log-spectral distance of resynthesised held-out sound", value, anchors, to_beat, aside)
 
 
 def played(model: Model, parts: Parts) -> list[FloatArray]:
