@@ -22,7 +22,8 @@ from pochette.lab.griffin_lim import inversions_db
 from pochette.lab.judge import Parts, excerpts_of
 from pochette.lab.listener import trained_listener
 from pochette.models.mcnn import McnnModel
-from pochette.models.model import Model, Unpaired
+from pochette.models.model import Model
+from pochette.models.unpaired import Unpaired
 from pochette.sound.log_spectral import LogSpectral
 
 COMPONENTS = 16
