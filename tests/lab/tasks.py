@@ -12,8 +12,8 @@ from typing import Any
 
 from pochette.lab import walk
 from pochette.lab.experiment import Cut, Dense, name_of, path
+from pochette.lab.networks import Outcome, Task
 from pochette.lab.store import Result
-from pochette.lab.walk import Outcome, Task
 from pochette.models.ddsp import Ddsp
 
 COUNTS = "POCHETTE_TEST_COUNTS"

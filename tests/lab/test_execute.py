@@ -21,8 +21,8 @@ from pochette.corpus.folder import FolderCorpus
 from pochette.errors import ReductionError, ToolError
 from pochette.lab.execute import Ran, describe, plan, run
 from pochette.lab.experiment import Anchor, Control, Dense, Experiment, Timing, name_of, path
+from pochette.lab.networks import Outcome, Task
 from pochette.lab.store import Store
-from pochette.lab.walk import Outcome, Task
 from pochette.lab.workers import LocalProcesses, ThisProcess, Workers, workers_of
 from pochette.models.ddsp import Ddsp
 from pochette.train.loop import Training

@@ -17,11 +17,12 @@ import pochette
 from pochette.corpus.folder import FolderCorpus
 from pochette.errors import PochetteError
 from pochette.families import models
-from pochette.lab import judge, shrink, walk
+from pochette.lab import judge, networks, shrink
 from pochette.lab.experiment import Anchor, Control, Dense, Experiment, Timing, ancestors_of, parent_of, path
+from pochette.lab.networks import Outcome, Task, fresh
 from pochette.lab.shrink import compose, cut_tensors
 from pochette.lab.store import CHECKPOINT, Result
-from pochette.lab.walk import Outcome, Task, fresh, lengthened, perform
+from pochette.lab.walk import lengthened, perform
 from pochette.models.ddsp import Ddsp
 from pochette.reduce.drawn_small import scaled_to_size
 from pochette.train.loop import Training
@@ -214,7 +215,7 @@ def test_an_interrupted_experiment_goes_on_to_the_same_bits(
 ) -> None:
     experiment = dense(TINY_STEPS, steps=10)
     whole = perform(Task(experiment), corpus)
-    monkeypatch.setattr(walk, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(networks, "SAVE_SECONDS", -1.0)
     saves = []
 
     def save_and_stop(*arguments: Any) -> None:
@@ -223,14 +224,14 @@ def test_an_interrupted_experiment_goes_on_to_the_same_bits(
         if len(saves) == 2:
             raise KeyboardInterrupt
 
-    keep = walk.save
-    monkeypatch.setattr(walk, "save", save_and_stop)
+    keep = networks.save
+    monkeypatch.setattr(networks, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         perform(Task(experiment, folder=str(tmp_path)), corpus)
     assert saves == [tmp_path / CHECKPOINT] * 2
     steps: list[int] = []
-    original = walk.Trainer.step
-    monkeypatch.setattr(walk.Trainer, "step", lambda self, used: steps.append(1) or original(self, used))
+    original = networks.Trainer.step
+    monkeypatch.setattr(networks.Trainer, "step", lambda self, used: steps.append(1) or original(self, used))
     resumed = perform(Task(experiment, folder=str(tmp_path)), corpus)
     assert len(steps) == 6  # looks, and so checkpoints, are at steps 2 and 4
     assert resumed.result.exact == whole.result.exact and resumed.weights == whole.weights

@@ -94,7 +94,7 @@ def _rows(rounds: list[tuple[str, Any]]) -> list[dict[str, Any]]:
             "MACs per second": cost.macs_per_second,
             "network, of dense": f"{cost.part('model.network').cost.macs / whole:.1%}",
             "weights alive": f"{_alive(item):.2%}",
-            "bytes, stored": _stored_bytes(item),
+            "bytes, stored": item.weight_bytes,
             "held-out loss": item.progress.history[-1][2],
             "steps": item.progress.steps,
             "stopped": item.progress.stopped,
@@ -109,14 +109,6 @@ def _alive(item: Round) -> float:
 
     acting = effective(weights_of(item.model)).values()
     return sum(int(tensor.count_nonzero()) for tensor in acting) / sum(tensor.numel() for tensor in acting)
-
-
-def _stored_bytes(item: Round) -> int:
-    """What its matrices and filters take to store, in the smallest form."""
-    from pochette.reduce.sparse.storage import stored_bytes
-    from pochette.reduce.sparse.weights import all_alive, weights_of
-
-    return item.stored_bytes or stored_bytes(item.masks or all_alive(weights_of(item.model)))
 
 
 def reduced(

@@ -21,7 +21,9 @@ from pochette.lab.experiment import (
     Control,
     Cut,
     Dense,
+    Engine,
     Experiment,
+    Reduced,
     Timing,
     ancestors_of,
     name_of,
@@ -29,8 +31,9 @@ from pochette.lab.experiment import (
     steps_of,
     tag_of,
 )
+from pochette.lab.networks import Outcome, Task
 from pochette.lab.store import Store
-from pochette.lab.walk import Outcome, Task, perform
+from pochette.lab.walk import perform
 from pochette.lab.workers import Perform, Workers
 
 Report = Callable[[float, str], None]
@@ -251,13 +254,20 @@ def describe(experiment: Experiment) -> str:
             return f"{item.model}, seed {item.training.seed}"
         if isinstance(item, Anchor):
             return f"{item.model}, mean sound"
-        if isinstance(item, Cut):
-            dense = words(ancestors_of(item)[-1])
-            verb = "removed" if item.removal == "trim" else "masked"
-            return f"{dense}, {item.removed:.4g} {verb} by {item.criterion}, {item.scope}"
-        if isinstance(item, Control):
-            return f"{words(item.parent)}, {item.kind}"
-        assert isinstance(item, Timing)
-        return f"{words(item.parent)}, timed on {item.machine}"
+        # Of a path's stops each says the whole of what is gone.
+        before = ancestors_of(item)[-1] if isinstance(item, Cut) else item.parent
+        return f"{words(before)}, {_own_words(item)}"
 
     return f"{words(experiment)} ({name_of(experiment)})"
+
+
+def _own_words(item: Cut | Control | Timing | Reduced | Engine) -> str:
+    """What an experiment adds to its parent."""
+    if isinstance(item, Cut):
+        verb = "removed" if item.removal == "trim" else "masked"
+        return f"{item.removed:.4g} {verb} by {item.criterion}, {item.scope}"
+    if isinstance(item, Control):
+        return item.kind
+    if isinstance(item, Reduced):
+        return f"{item.method} to {item.options.keep:.4g}"
+    return "engine" if isinstance(item, Engine) else f"timed on {item.machine}"

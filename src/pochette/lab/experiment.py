@@ -4,8 +4,9 @@ An experiment has at most one parent, whose result it must know and whose weight
 of many cuts is a chain:
 
     Dense --- Cut 50 % --- Cut 80 % --- Cut 95 % ...
-                 |            |
-              Control      Control, Timing
+      |          |            |
+      |       Control      Control, Timing
+      +-- Reduced --- Engine
 
 Each link is stored, resumed and computed on its own; a longer path reuses the shorter one, and whoever loses a machine
 loses one link at most. Where the sounds lie, which machine computes and which version of pochette it has are no part of
@@ -19,9 +20,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pochette.errors import RecipeError
-from pochette.families import models
+from pochette.families import methods, models
 from pochette.recipe import check_ranges, from_json, signature, to_json
 from pochette.reduce.choosing import SWITCH, Choice, Scaling, Scope
+from pochette.reduce.technique import DENSE_SHARE
 from pochette.train.loop import Training
 
 Removal = Literal["trim", "mask"]
@@ -131,8 +133,39 @@ class Timing:
     """Tag that a worker carries to be given this task: "raspberry-pi"."""
 
 
-Experiment = Dense | Anchor | Cut | Control | Timing
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Dense, Anchor, Cut, Control, Timing)}
+@dataclass(frozen=True)
+class Reduced:
+    """A model made small by a technique, within a budget of steps that its dense training is part of."""
+
+    parent: Dense
+    """The dense model that most techniques begin with, trained for `technique.DENSE_SHARE` of the budget."""
+    method: str
+    """Registered name of the technique."""
+    options: Any
+    """The technique itself, with its options."""
+    steps: int
+    """Of the optimiser: dense training and all that follows together."""
+
+    def __post_init__(self) -> None:
+        wanted = dense_steps(self.steps)
+        if self.parent.steps != wanted:
+            raise RecipeError(
+                f"Of {self.steps} steps {wanted} are dense training; the parent has {self.parent.steps}.",
+                remedy=f"Give it a parent of {wanted} steps.",
+            )
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What the generated engine of another experiment's model costs, here and on a board's emulated processor."""
+
+    parent: Dense | Reduced
+    board: str = "pi-4"
+    """Whose processor counts instructions."""
+
+
+Experiment = Dense | Anchor | Cut | Control | Timing | Reduced | Engine
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Dense, Anchor, Cut, Control, Timing, Reduced, Engine)}
 
 
 def name_of(experiment: Experiment) -> str:
@@ -184,7 +217,14 @@ def steps_of(experiment: Experiment) -> int:
         if experiment.kind == "reinit":
             return cut.steps
         return round(steps_of(root_of(cut)) * (CAP if experiment.kind == "scratch_compute" else 1.0))
-    return 1 if isinstance(experiment, Timing) else experiment.steps
+    if isinstance(experiment, Reduced):
+        return experiment.steps - experiment.parent.steps
+    return 1 if isinstance(experiment, Timing | Engine) else experiment.steps
+
+
+def dense_steps(steps: int) -> int:
+    """Of a budget that a technique is given: those that train the dense model it begins with."""
+    return max(1, round(DENSE_SHARE * steps))
 
 
 def path(dense: Dense, stops: Sequence[float], steps: int, **method: Any) -> tuple[Cut, ...]:
@@ -245,6 +285,8 @@ def from_data(data: dict[str, Any]) -> Experiment:
         values["parent"] = from_data(values["parent"])
     if "recipe" in {field.name for field in fields(kind)}:
         values["recipe"] = from_json(models[values["model"]], values.get("recipe", {}))
+    if "options" in values:
+        values["options"] = from_json(methods[values["method"]], values["options"])
     if "training" in values:
         values["training"] = from_json(Training, values["training"])
     made: Experiment = from_json(kind, values)

@@ -16,9 +16,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from pochette.lab.experiment import Experiment, from_data, name_of, to_data
 SCHEMA = 1
 EXPERIMENT, RESULT = "experiment.json", "result.json"
 WEIGHTS, CHECKPOINT, CLAIM, FAILURE = "weights.safetensors", "checkpoint.safetensors", "claim.lock", "failure.txt"
+PHASES = "phases"
+"""Folder of the checkpoints of an experiment that trains in several phases."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Result:
     """What measured the two."""
     version: str
     """Of pochette."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """What only some kinds of experiment tell, by name with its unit."""
 
     @property
     def exact(self) -> tuple[float, int, float, int, int, str]:
@@ -185,6 +190,7 @@ class Store:
         for name in (CHECKPOINT, FAILURE):
             with contextlib.suppress(OSError):
                 (work / name).unlink()
+        shutil.rmtree(work / PHASES, ignore_errors=True)
 
     def put_failure(self, experiment: Experiment, reason: str) -> Path:
         """Keep what is known of why an experiment failed; it counts as not done.

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 import torch
 from safetensors.torch import load as unpack
-from safetensors.torch import save as pack
 from torch import Tensor
 
 import pochette
@@ -24,77 +22,30 @@ from pochette.corpus.folder import FolderCorpus
 from pochette.errors import ReductionError
 from pochette.lab.anchors import Resynthesiser, mean_spectrum
 from pochette.lab.bits_anchors import codes_of, previous_code_bits
-from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment, Timing, root_of
+from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Engine, Reduced, Timing, root_of
 from pochette.lab.judge import Parts, digest, divide, excerpts_of, inference_seconds, machine, mean_error
-from pochette.lab.shrink import (
-    Kept,
-    compose,
-    cut_tensors,
-    masks,
-    shrink,
-    weights_of,
-)
+from pochette.lab.networks import Outcome, Task, Trained, fresh, judged, part, rebuilt, train
+from pochette.lab.reducing import engine_of, reduced
+from pochette.lab.shrink import compose, cut_tensors, masks, shrink, weights_of
 from pochette.lab.spectral_anchors import distance_of, median_spectrum
-from pochette.lab.store import CHECKPOINT, Result
+from pochette.lab.store import Result
 from pochette.measure import profile_model
 from pochette.models.model import Excerpt, Model
 from pochette.models.sing_ae import SingAeModel
 from pochette.models.wavenet import WavenetModel
-from pochette.recipe import to_json
 from pochette.reduce.choosing import Choice
 from pochette.reduce.drawn_small import scaled_to_size
-from pochette.reduce.sparse.held import Held
-from pochette.reduce.sparse.weights import Masks, Weight
 from pochette.reduce.witness import witness
 from pochette.sound import mulaw
 from pochette.sound.log_spectral import FFT_SAMPLES
 from pochette.sound.losses import MultiScaleSpectral
-from pochette.train.checkpoint import load, save
-from pochette.train.loop import Budget, Progress, Trainer, Training
-from pochette.train.session import rebuild
 
 EARLY = 0.1
 """Share of dense training after which the weights are kept that "weights" rewinds to."""
 FRESH = 1_000_003
 """Added to the seed where a control draws its weights anew."""
-SAVE_SECONDS = 10.0
-"""Wall time between checkpoints inside an experiment."""
 
 _ONE_AT_A_TIME = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Task:
-    """All that a worker needs for an experiment but the sounds."""
-
-    experiment: Experiment
-    results: Mapping[Experiment, Result] = field(default_factory=dict)
-    """Of all ancestors."""
-    weights: bytes = b""
-    """What the parent left."""
-    folder: str = ""
-    """Where checkpoints may be kept; empty for nowhere."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a worker gives back."""
-
-    result: Result
-    weights: bytes
-    """What descendants start from."""
-
-
-@dataclass
-class _Trained:
-    """A model on its way to a result, and what its descendants will want."""
-
-    model: Model
-    steps: int
-    seconds: float
-    weights: int
-    kept: Kept = field(default_factory=dict)
-    early: dict[str, Tensor] = field(default_factory=dict)
 
 
 def perform(task: Task, corpus: FolderCorpus) -> Outcome:
@@ -118,31 +69,35 @@ def perform(task: Task, corpus: FolderCorpus) -> Outcome:
             return _anchor(experiment, parts)
         if isinstance(experiment, Timing):
             return _timed(task, experiment)
+        if isinstance(experiment, Engine):
+            return engine_of(task, experiment)
+        if isinstance(experiment, Reduced):
+            return reduced(task, experiment, parts)
         if isinstance(experiment, Dense):
             trained = _dense(task, experiment, parts)
         elif isinstance(experiment, Cut):
             trained = _cut(task, experiment, parts)
         else:
             trained = _control(task, experiment, parts)
-        return _judged(trained, parts)
+        return judged(trained, parts)
 
 
 # -- the kinds of experiment -------------------------------------------------------------------------------------------
 
 
-def _dense(task: Task, dense: Dense, parts: Parts) -> _Trained:
+def _dense(task: Task, dense: Dense, parts: Parts) -> Trained:
     model = fresh(dense)
-    progress, early = _train(task, model, parts, dense.training, dense.steps, early=EARLY)
-    return _Trained(model, progress.steps, progress.seconds, weights_of(model), early=early)
+    progress, early = train(task, model, parts, dense.training, dense.steps, early=EARLY)
+    return Trained(model, progress.steps, progress.seconds, weights_of(model), early=early)
 
 
-def _cut(task: Task, cut: Cut, parts: Parts) -> _Trained:
+def _cut(task: Task, cut: Cut, parts: Parts) -> Trained:
     dense = root_of(cut)
     assert isinstance(dense, Dense)
     stored = unpack(task.weights)
-    before, early = _part(stored, "kept/"), _part(stored, "early/")
+    before, early = part(stored, "kept/"), part(stored, "early/")
     allowed = round((1.0 - cut.removed) * task.results[dense].weights)
-    survivors = _rebuilt(dense, cut_tensors(_part(stored, "model/"), before if cut.removal == "mask" else {}))
+    survivors = rebuilt(dense, cut_tensors(part(stored, "model/"), before if cut.removal == "mask" else {}))
     choice = cut.choice(dense.training.seed, task.results[dense].weights)
     small, newly = shrink(
         survivors, allowed, choice, witness(survivors, choice, excerpts_of(parts.looks, survivors)[0])
@@ -157,32 +112,32 @@ def _cut(task: Task, cut: Cut, parts: Parts) -> _Trained:
     elif cut.rewind == "init":
         start = fresh(dense).state_dict() if masked else cut_tensors(fresh(dense).state_dict(), kept)
     else:
-        start = _part(stored, "model/") if masked else small.state_dict()
-    model = _rebuilt(dense, start)
+        start = part(stored, "model/") if masked else small.state_dict()
+    model = rebuilt(dense, start)
     held, again = masks(model, kept) if masked else None, cut.rewind == "learning_rate"
-    progress, _ = _train(task, model, parts, dense.training, cut.steps, masked=held, again=again)
-    return _Trained(model, progress.steps, progress.seconds, weights_of(small), kept, early)
+    progress, _ = train(task, model, parts, dense.training, cut.steps, masked=held, again=again)
+    return Trained(model, progress.steps, progress.seconds, weights_of(small), kept, early)
 
 
-def _control(task: Task, control: Control, parts: Parts) -> _Trained:
+def _control(task: Task, control: Control, parts: Parts) -> Trained:
     cut, dense = control.parent, root_of(control)
     assert isinstance(dense, Dense)
     drawn = fresh(dense, FRESH)
     if control.kind == "reinit":
-        kept, steps = _part(unpack(task.weights), "kept/"), cut.steps
+        kept, steps = part(unpack(task.weights), "kept/"), cut.steps
     else:
         _, kept = shrink(drawn, task.results[cut].weights, Choice("random", seed=dense.training.seed))
         steps = dense.steps
     masked = control.kind == "reinit" and cut.removal == "mask"
     weights = drawn.state_dict()
     small = cut_tensors(weights, kept)
-    model = drawn if masked else _rebuilt(dense, scaled_to_size(small, weights))
+    model = drawn if masked else rebuilt(dense, scaled_to_size(small, weights))
     if control.kind == "scratch_compute":
         ratio = task.results[dense].macs_per_second / (profile_model(model).macs_per_second or 1.0)
         steps = lengthened(dense.steps, ratio)
-    progress, _ = _train(task, model, parts, dense.training, steps, masked=masks(model, kept) if masked else None)
-    left = weights_of(_rebuilt(dense, small))
-    return _Trained(model, progress.steps, progress.seconds, left, kept)
+    progress, _ = train(task, model, parts, dense.training, steps, masked=masks(model, kept) if masked else None)
+    left = weights_of(rebuilt(dense, small))
+    return Trained(model, progress.steps, progress.seconds, left, kept)
 
 
 def lengthened(steps: int, ratio: float) -> int:
@@ -201,7 +156,7 @@ def lengthened(steps: int, ratio: float) -> int:
 def _timed(task: Task, timing: Timing) -> Outcome:
     dense = root_of(timing)
     assert isinstance(dense, Dense)
-    model = _rebuilt(dense, _part(unpack(task.weights), "model/"))
+    model = rebuilt(dense, part(unpack(task.weights), "model/"))
     known = asdict(task.results[timing.parent])
     measured = {"inference_seconds": inference_seconds(model), "machine": machine(), "version": pochette.__version__}
     return Outcome(Result(**{**known, **measured, "steps": 0, "training_seconds": 0.0}), b"")
@@ -258,116 +213,7 @@ def _anchor_without_synthesiser(model: Model, parts: Parts) -> Outcome:
     return Outcome(Result(error, numbers, 0.0, 4 * numbers, 0, digest({}), seconds, 0.0, machine(), version), b"")
 
 
-# -- training ----------------------------------------------------------------------------------------------------------
-
-
-def fresh(dense: Dense, offset: int = 0) -> Model:
-    """The model of an experiment with its first weights.
-
-    Args:
-        dense: names recipe and seed.
-        offset: added to the seed, for other first weights.
-
-    Returns:
-        the model.
-    """
-    torch.manual_seed(dense.training.seed + offset)
-    model: Model = dense.recipe.build()
-    return model
-
-
-def _rebuilt(dense: Dense, weights: dict[str, Tensor]) -> Model:
-    """The model with these weights and the shapes they have."""
-    return rebuild({"name": dense.model, "recipe": to_json(dense.recipe)}, weights)
-
-
-def _train(
-    task: Task,
-    model: Model,
-    parts: Parts,
-    training: Training,
-    steps: int,
-    *,
-    masked: Masks | None = None,
-    early: float | None = None,
-    again: bool = False,
-) -> tuple[Progress, dict[str, Tensor]]:
-    """Train for so many steps, going on from a checkpoint if one is there; the course is the same either way.
-
-    Args:
-        task: says where checkpoints may be kept.
-        model: trained in place.
-        parts: of the corpus.
-        training: how.
-        steps: how long.
-        masked: what `shrink.masks` gave, to hold weights at zero.
-        early: share of the steps after which the weights are kept apart.
-        again: the model goes on from trained weights.
-
-    Returns:
-        where it ended, and the weights at the share `early` of the steps.
-    """
-    trainer = Trainer(model, parts.training, parts.looks, training, Budget(steps=steps), again=again)
-    if masked is not None:
-        named = dict(model.named_parameters())
-        trainer.accompany(Held({path: Weight(named[path]) for path in masked}, masked))
-    kept_early: dict[str, Tensor] = {}
-    if early is not None:
-        moment = max(1, round(early * steps))
-
-        def snapshot(*_: object) -> None:
-            if trainer.progress.steps == moment:
-                kept_early.update({path: tensor.detach().clone() for path, tensor in model.state_dict().items()})
-
-        trainer.after_step.append(snapshot)
-    checkpoint = Path(task.folder) / CHECKPOINT if task.folder else None
-    if checkpoint is not None and checkpoint.is_file():
-        tensors, facts = load(checkpoint)
-        kept_early.update(_part(tensors, "early/"))
-        progress = facts["progress"]
-        trainer.restore(tensors, Progress(**{**progress, "history": [tuple(row) for row in progress["history"]]}))
-    saved = time.monotonic()
-
-    def keep(trainer: Trainer) -> None:
-        nonlocal saved
-        if checkpoint is not None and not trainer.progress.stopped and time.monotonic() - saved > SAVE_SECONDS:
-            save(checkpoint, trainer.state() | _under("early/", kept_early), {"progress": asdict(trainer.progress)})
-            saved = time.monotonic()
-
-    trainer.fit((keep,))
-    model.eval()
-    return trainer.progress, kept_early
-
-
-def _judged(trained: _Trained, parts: Parts) -> Outcome:
-    model = trained.model.eval()
-    counted = profile_model(model)
-    weights = {path: tensor.detach() for path, tensor in model.state_dict().items()}
-    result = Result(
-        error=mean_error(model.loss, model, parts.test),
-        weights=trained.weights,
-        macs_per_second=float(counted.macs_per_second or 0.0),
-        weight_bytes=counted.weight_bytes,
-        steps=trained.steps,
-        digest=digest(weights),
-        training_seconds=trained.seconds,
-        inference_seconds=inference_seconds(model),
-        machine=machine(),
-        version=pochette.__version__,
-    )
-    stored = _under("model/", weights) | _under("kept/", trained.kept) | _under("early/", trained.early)
-    return Outcome(result, pack({path: tensor.contiguous() for path, tensor in stored.items()}))
-
-
 # -- small things ------------------------------------------------------------------------------------------------------
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import pochette
 from pochette.corpus.folder import FolderCorpus, _Store
 from pochette.corpus.processes import nameless_main, pool_of
 from pochette.errors import ToolError
-from pochette.lab.walk import Outcome, Task
+from pochette.lab.networks import Outcome, Task
 
 Perform = Callable[[Task, Any], Outcome]
 

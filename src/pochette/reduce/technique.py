@@ -10,10 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pochette.models.model import Model
-from pochette.reduce.sparse.weights import Masks
+from pochette.reduce.sparse.storage import stored_bytes
+from pochette.reduce.sparse.weights import Masks, all_alive, weights_of
 from pochette.reduce.trimming import TrimReport
 from pochette.train.loop import Progress
 from pochette.train.session import Session
@@ -54,6 +55,11 @@ class Round:
     stored_bytes: int | None = None
     """What its weights take to store, where that is not what masks or shapes say."""
 
+    @property
+    def weight_bytes(self) -> int:
+        """What its matrices and filters take to store, in the smallest form that is known of them."""
+        return self.stored_bytes or stored_bytes(self.masks or all_alive(weights_of(self.model)))
+
 
 Told = Callable[[Round], None]
 
@@ -66,6 +72,23 @@ class Technique(ABC):
     """
 
     axes: ClassVar[Axes]
+    trains_for: ClassVar[float] = 1.0
+    """Share of a session's budget that it trains for; one that begins with no dense model leaves that share alone."""
+
+    @classmethod
+    def keeping(cls, keep: float) -> Self:
+        """The technique with its defaults, leaving so much.
+
+        Args:
+            keep: share of weights, of the network's multiply-accumulates, or of bytes: what it counts by.
+
+        Returns:
+            the technique.
+
+        Raises:
+            RecipeError: it cannot leave that.
+        """
+        return cls(keep=keep)  # type: ignore[call-arg]  # nearly all have that option; others say how
 
     @property
     def needs_first_weights(self) -> bool:

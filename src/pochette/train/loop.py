@@ -175,6 +175,11 @@ class Trainer:
         self.companions.append(companion)
         companion.join(self)
 
+    @property
+    def spent(self) -> float:
+        """Share of the budget that is used up."""
+        return self.budget.used(self.progress.seconds, self.progress.steps)
+
     def fit(self, callbacks: tuple[Callback, ...] = ()) -> Progress:
         """Train until the budget is spent or the held-out loss has settled.
 
@@ -191,7 +196,7 @@ class Trainer:
         recent: list[float] = []
         began = time.monotonic() - progress.seconds
         while not progress.stopped:
-            self.used = used = self.budget.used(progress.seconds, progress.steps)
+            self.used = used = self.spent
             for callback in self.before_step:
                 callback(self)
             recent.append(self.step(used))
@@ -199,7 +204,7 @@ class Trainer:
             progress.seconds = time.monotonic() - began
             for callback in self.after_step:
                 callback(self)
-            spent = self.budget.used(progress.seconds, progress.steps) >= 1.0
+            spent = self.spent >= 1.0
             last = spent or bool(progress.stopped)  # a companion may have found what it trained for
             if last or progress.steps % training.evaluate_steps == 0:
                 self._look(float(np.mean(recent)))

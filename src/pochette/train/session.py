@@ -150,18 +150,21 @@ class Session:
         facts = {"model": describe(model), "training": asdict(self.training), "version": pochette.__version__}
         last_saved = time.monotonic()
 
+        early = self.path(f"{name}-early")
+
+        def snapshot(trainer: Trainer) -> None:
+            if snapshot_at is not None and trainer.spent >= snapshot_at and not early.exists():
+                save(early, {f"model/{k}": v for k, v in model.state_dict().items()}, facts)
+
         def keep(trainer: Trainer) -> None:
             nonlocal last_saved
-            used = budget.used(trainer.progress.seconds, trainer.progress.steps)
-            early = self.path(f"{name}-early")
-            if snapshot_at is not None and used >= snapshot_at and not early.exists():
-                save(early, {f"model/{k}": v for k, v in model.state_dict().items()}, facts)
             if trainer.progress.stopped or time.monotonic() - last_saved > SAVE_SECONDS:
                 save(path, trainer.state(), {**facts, "progress": asdict(trainer.progress)})
                 last_saved = time.monotonic()
             if self.report is not None:
                 self.report(name, trainer)
 
+        trainer.after_step.append(snapshot)
         try:
             trainer.fit((keep,))
         except KeyboardInterrupt:

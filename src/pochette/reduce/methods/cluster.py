@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pochette.errors import ReductionError
 from pochette.families import methods
@@ -32,6 +32,11 @@ class Cluster(Technique):
 
     values: int = 16
     """Of a layer: 16 are told apart by 4 bits."""
+
+    @classmethod
+    def keeping(cls, keep: float) -> Self:
+        """See `Technique.keeping`: of so many bits, as many values."""
+        return cls(values=2 ** round(32 * keep))
 
     def __post_init__(self) -> None:
         check_ranges(self, values=(2, 65536))

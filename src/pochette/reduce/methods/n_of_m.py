@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pochette.families import methods
 from pochette.models.model import Model
@@ -32,6 +32,11 @@ class NOfM(Technique):
     """Weights of each group that stay."""
     m: int = 4
     """Neighbouring inputs that are a group."""
+
+    @classmethod
+    def keeping(cls, keep: float) -> Self:
+        """See `Technique.keeping`: one of as many as that takes."""
+        return cls(n=1, m=round(1.0 / keep))
 
     def __post_init__(self) -> None:
         check_ranges(self, m=(2, 64), n=(1, self.m - 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pochette.errors import ReductionError
 from pochette.families import methods
@@ -31,6 +31,11 @@ class Quantise(Technique):
 
     bits: int = 8
     """Of each weight, 2 to 8; engines of `--precision int8` hold 8."""
+
+    @classmethod
+    def keeping(cls, keep: float) -> Self:
+        """See `Technique.keeping`: so many bits of 32."""
+        return cls(bits=round(32 * keep))
 
     def __post_init__(self) -> None:
         check_ranges(self, bits=(2, 8))

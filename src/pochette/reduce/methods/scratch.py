@@ -28,6 +28,8 @@ class Scratch(Technique):
         when="before training",
         rest="drawn anew",
     )
+    trains_for: ClassVar[float] = DENSE_SHARE
+
     keep: float = 0.1
     """Share of the network's multiply-accumulates."""
     shape: Literal["uniform", "found"] = "uniform"

@@ -67,6 +67,8 @@ def drawn(model: Model, keep: float, where: Where, seed: int) -> Masks:
 class SparseFromStart(Technique):
     """What trainings under masks that are drawn, and may move, have for options."""
 
+    trains_for: ClassVar[float] = 1.0 - DENSE_SHARE
+
     keep: float = 0.1
     """Share of the weights that live, at every moment."""
     where: Where = "erk"
@@ -122,6 +124,8 @@ class MovingMasks(SparseFromStart):
 @dataclass(frozen=True)
 class ScoredAtStart(Technique):
     """What techniques have for options that score first weights once and train what is left."""
+
+    trains_for: ClassVar[float] = 1.0 - DENSE_SHARE
 
     score: ClassVar[str]
     """Member of `pochette.families.scores`."""
