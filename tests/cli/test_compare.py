@@ -65,3 +65,42 @@ def test_a_folder_without_sounds_is_refused(verbs: Verbs, tmp_path: Path) -> Non
     (tmp_path / "empty").mkdir()
     said = verbs("compare", tmp_path / "empty", *FEW, *STEPS, "--out", tmp_path / "out")
     assert said.code == 1 and "no sound files" in said.err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_techniques_are_compared_and_never_repeated(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
+    asked = ("compare", sounds, *FEW[:-1], "--steps", "10", "--out", tmp_path / "out", "--methods")
+    said = verbs(*asked, "magnitude", "quantise", "--seeds", 0, "--json")
+    assert said.code == 0, said.all
+    told = json.loads(said.out)
+    assert (told["computed"], told["found"], told["refused"]) == (5, 0, {})  # two dense, two small, an engine
+    assert "--methods magnitude quantise" in told["next"][0] and told["next"][0].endswith("--seeds 0 1 2")
+    rows = list(csv.DictReader((tmp_path / "out" / "techniques.csv").open()))
+    assert {row["saves"] for row in rows} == {"numbers", "bits"} and all(float(row["multiplier"]) > 0 for row in rows)
+    page = (tmp_path / "out" / "techniques.html").read_text()
+    assert "stands first" in page and "pochette compare" in page
+    # One more that asks for too little: the others are there, and the reason is said.
+    more = verbs(*asked, "magnitude", "quantise", "thinet", "--keep", "0.25", "0.0625", "--seeds", 0)
+    assert more.code == 0 and "5 of them in the store already" not in more.out and "error per dense" in more.out
+    again = json.loads(verbs(*asked, "magnitude", "--seeds", 0, "--json").out)
+    assert again["computed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--methods", "magnitud"), "Did you mean magnitude"),
+        (("--methods", "rigl", "rigl"), "--methods names something twice"),
+        (("--methods", "quantise", "--keep", "0.9"), "quantise cannot keep"),
+        (("--methods", "all", "--keep", "2"), "--keep"),
+        (("--methods", "rigl", "--steps", "0"), "--steps"),
+        (("--methods", "rigl", "--seeds", "-1"), "--seeds is -1"),
+        (("--methods", "rigl", "--keep", "0.2", "0.2"), "twice"),
+    ],
+)
+def test_contests_that_cannot_be_are_refused(
+    verbs: Verbs, sounds: Path, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    said = verbs("compare", sounds, *FEW[:-1], *options, "--out", tmp_path / "out")
+    assert said.code in (1, 2) and words in " ".join(said.err.split()), said.all
+    assert not (tmp_path / "out").exists()

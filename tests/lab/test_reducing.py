@@ -15,8 +15,8 @@ from pochette.families import methods
 from pochette.lab.execute import describe
 from pochette.lab.experiment import Dense, Engine, Reduced, dense_steps, from_data, name_of, steps_of, to_data
 from pochette.lab.judge import divide
-from pochette.lab.networks import Outcome, Task, fresh, part
-from pochette.lab.reducing import COUNTED, SPENT, STATE, STORED, TIMED
+from pochette.lab.networks import SPENT, STATE, STORED, Outcome, Task, fresh, part
+from pochette.lab.reducing import COUNTED, TIMED
 from pochette.lab.walk import perform
 from pochette.models.ddsp import Ddsp
 from pochette.train.loop import Training

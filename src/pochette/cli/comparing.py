@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from pochette.lab.compare import Comparison, Point
     from pochette.lab.execute import Ran
     from pochette.lab.experiment import Experiment
+    from pochette.train.loop import Training
 
 PAGE, CSV, STORE = "comparison.html", "results.csv", "store"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Verb):
-    """Cross models, criteria, scopes, ratios and seeds; one page with intervals over seeds, and a CSV.
+    """Cross models with criteria along a path, or with whole techniques; one page with intervals, and a CSV.
 
     Every experiment is computed once and kept; stopped at any time, the same command goes on where it was, and a larger
     comparison takes over what a smaller one found.
@@ -38,6 +39,10 @@ class Compare(Verb):
     """Declared size of the models."""
     sample_rate_hz: int | None = None
     """Of all models; their own by default."""
+    methods: tuple[str, ...] = ()
+    """Compare these techniques (pochette list methods; or all) instead of criteria, on --steps steps each."""
+    keep: tuple[float, ...] = (0.25,)
+    """Shares that every technique is to leave, where --methods are compared."""
     criteria: tuple[str, ...] = ("magnitude", "random")
     """What makes a unit worth keeping (pochette list criteria); random is the control of all others."""
     scopes: tuple[Literal["local", "global", "global_then_local"], ...] = ("local",)
@@ -53,7 +58,7 @@ class Compare(Verb):
     controls: tuple[Literal["reinit", "scratch_epochs", "scratch_compute"], ...] = ()
     """Networks of each stop's size that owe nothing to the dense training, for the first criterion."""
     steps: int = 2000
-    """Of dense training."""
+    """Of dense training; where --methods are compared, of a whole run."""
     stop_steps: int = 600
     """Of training at each stop."""
     batch: int = 8
@@ -82,6 +87,8 @@ class Compare(Verb):
         from pochette.lab.workers import workers_of
         from pochette.shells.bundle import write_file
 
+        if self.methods:
+            return self._contest(screen)
         folder = self.out or Path("runs") / f"compare-{self.sounds.resolve().name}"
         check_folder(folder)
         recipes = self._recipes()
@@ -107,6 +114,36 @@ class Compare(Verb):
         write_file(folder / CSV, to_csv(rows).encode())
         write_file(folder / PAGE, page.encode(errors="replace"))
         return self._answer(folder, points, failed, ran, len(wanted))
+
+    def _contest(self, screen: Screen) -> Answer:
+        """Compare whole techniques."""
+        from pochette.cli.contesting import Asked, check, contest, names_of
+        from pochette.lab.workers import workers_of
+
+        names, recipes = names_of(self.methods), self._recipes()
+        check(names, self.keep)
+        within("--steps", self.steps, 1, math.inf)
+        for seed in self.seeds:
+            within("--seeds", seed, 0, 2**31 - 1)
+        folder = self.out or Path("runs") / f"compare-{self.sounds.resolve().name}"
+        again: list[object] = ["compare", self.sounds, "--models", *self.models, "--size", self.size]
+        again += ["--methods", *self.methods, "--keep", *self.keep, "--steps", self.steps, *self._optional()]
+        with workers_of(self.workers) as crew, screen.progress() as tell:
+            corpora = self._listen(recipes, screen, tell)
+            asked = Asked(
+                self.sounds, recipes, corpora, names, self.keep, self.seeds, self.steps, self._training(), folder,
+                tuple(again),
+            )  # fmt: skip
+            return contest(asked, crew, screen, tell)
+
+    def _optional(self) -> list[object]:
+        """Options that are said again where a comparison is to be made again."""
+        given: list[object] = []
+        if self.sample_rate_hz is not None:
+            given += ["--sample-rate-hz", self.sample_rate_hz]
+        for option in ("batch", "excerpt_seconds", "learning_rate"):
+            given += [f"--{option.replace('_', '-')}", getattr(self, option)]
+        return given if self.out is None else [*given, "--out", self.out]
 
     def _recipes(self) -> dict[str, Any]:
         """The models' recipes, and a look at every name before anything is begun."""
@@ -174,7 +211,6 @@ class Compare(Verb):
     def _comparison(self, recipes: dict[str, Any], corpora: dict[str, FolderCorpus] | None) -> Comparison:
         """What is asked for; without sounds yet, only to see whether it makes sense."""
         from pochette.lab.compare import Comparison
-        from pochette.train.loop import Training
 
         return Comparison(
             corpus="" if corpora is None else next(iter(corpora.values())).fingerprint,
@@ -190,14 +226,19 @@ class Compare(Verb):
             controls=self.controls,
             anchor=not self.no_anchor,
             machines=self.time_on,
-            training=Training(
-                batch=self.batch,
-                excerpt_seconds=self.excerpt_seconds,
-                learning_rate=self.learning_rate,
-                evaluate_steps=max(1, min(50, self.stop_steps)),
-                # A comparison gives all the same number of steps: nothing stops early because it seems to have settled.
-                patience=10**6,
-            ),
+            training=self._training(),
+        )
+
+    def _training(self) -> Training:
+        from pochette.train.loop import Training
+
+        return Training(
+            batch=self.batch,
+            excerpt_seconds=self.excerpt_seconds,
+            learning_rate=self.learning_rate,
+            evaluate_steps=max(1, min(50, self.stop_steps)),
+            # A comparison gives all the same number of steps: nothing stops early because it seems to have settled.
+            patience=10**6,
         )
 
     def _page(
@@ -219,18 +260,14 @@ class Compare(Verb):
     def _again(self, seeds: tuple[int, ...]) -> str:
         """The command that makes the comparison again, with these seeds."""
         given: list[object] = ["compare", self.sounds, "--models", *self.models, "--size", self.size]
-        if self.sample_rate_hz is not None:
-            given += ["--sample-rate-hz", self.sample_rate_hz]
         for option in ("criteria", "scopes", "removals", "stops", "controls"):
             if values := getattr(self, option):
                 given += [f"--{option}", *values]
-        for option in ("rewind", "steps", "stop_steps", "batch", "excerpt_seconds", "learning_rate"):
+        for option in ("rewind", "steps", "stop_steps"):
             given += [f"--{option.replace('_', '-')}", getattr(self, option)]
-        given += ["--seeds", *seeds]
+        given += [*self._optional(), "--seeds", *seeds]
         if self.no_anchor:
             given += ["--no-anchor"]
-        if self.out is not None:
-            given += ["--out", self.out]
         return command(*given)
 
     def _answer(self, folder: Path, points: list[Point], failed: dict[str, str], ran: Ran, wanted: int) -> Answer:

@@ -27,6 +27,8 @@ from pochette.train.session import rebuild
 
 SAVE_SECONDS = 10.0
 """Wall time between checkpoints inside an experiment."""
+SPENT, STORED, STATE = "CPU time of training, s", "weights stored, bytes", "state, bytes"
+"""Figures of networks; the first is unknown where the work was done in several sittings."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Trained:
     weights: int
     kept: Kept = field(default_factory=dict)
     early: dict[str, Tensor] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 def fresh(dense: Dense, offset: int = 0) -> Model:
@@ -122,7 +125,7 @@ def train(
 
         trainer.after_step.append(snapshot)
     checkpoint = Path(task.folder) / CHECKPOINT if task.folder else None
-    if checkpoint is not None and checkpoint.is_file():
+    if checkpoint is not None and begun(task):
         tensors, facts = load(checkpoint)
         kept_early.update(part(tensors, "early/"))
         progress = facts["progress"]
@@ -138,6 +141,11 @@ def train(
     trainer.fit((keep,))
     model.eval()
     return trainer.progress, kept_early
+
+
+def begun(task: Task) -> bool:
+    """Whether an earlier sitting left a checkpoint of this experiment."""
+    return bool(task.folder) and (Path(task.folder) / CHECKPOINT).is_file()
 
 
 def judged(trained: Trained, parts: Parts) -> Outcome:
@@ -167,6 +175,7 @@ def judged(trained: Trained, parts: Parts) -> Outcome:
         inference_seconds=inference_seconds(model),
         machine=machine(),
         version=pochette.__version__,
+        figures={STATE: float(counted.state_bytes), **trained.figures},
     )
     stored = under("model/", weights) | under("kept/", trained.kept) | under("early/", trained.early)
     return Outcome(result, pack({path: tensor.contiguous() for path, tensor in stored.items()}))

@@ -24,7 +24,7 @@ from pochette.families import boards
 from pochette.lab.cost import time_on_host
 from pochette.lab.experiment import Dense, Engine, Reduced, root_of
 from pochette.lab.judge import Parts, digest, inference_seconds, machine, mean_error
-from pochette.lab.networks import Outcome, Task, fresh, part, rebuilt, under
+from pochette.lab.networks import SPENT, STATE, STORED, Outcome, Task, fresh, part, rebuilt, under
 from pochette.lab.shrink import weights_of
 from pochette.lab.store import PHASES, Result
 from pochette.measure import profile_model
@@ -37,8 +37,6 @@ from pochette.train.session import Session, describe
 COUNTED_FRAMES = 8
 """Of the engine at rest, on the emulated processor."""
 TIMED_ROUNDS = 5
-STORED, STATE, SPENT = "weights stored, bytes", "state, bytes", "CPU time after dense training, s"
-"""Figures of a reduced model; the last is unknown where the work was done in several sittings."""
 TIMED, COUNTED = "engine, CPU s per s of sound", "engine, instructions per s of sound"
 """Figures of an engine; the second is unknown where the board has no emulator."""
 

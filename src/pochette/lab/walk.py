@@ -24,7 +24,19 @@ from pochette.lab.anchors import Resynthesiser, mean_spectrum
 from pochette.lab.bits_anchors import codes_of, previous_code_bits
 from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Engine, Reduced, Timing, root_of
 from pochette.lab.judge import Parts, digest, divide, excerpts_of, inference_seconds, machine, mean_error
-from pochette.lab.networks import Outcome, Task, Trained, fresh, judged, part, rebuilt, train
+from pochette.lab.networks import (
+    SPENT,
+    STORED,
+    Outcome,
+    Task,
+    Trained,
+    begun,
+    fresh,
+    judged,
+    part,
+    rebuilt,
+    train,
+)
 from pochette.lab.reducing import engine_of, reduced
 from pochette.lab.shrink import compose, cut_tensors, masks, shrink, weights_of
 from pochette.lab.spectral_anchors import distance_of, median_spectrum
@@ -35,6 +47,9 @@ from pochette.models.sing_ae import SingAeModel
 from pochette.models.wavenet import WavenetModel
 from pochette.reduce.choosing import Choice
 from pochette.reduce.drawn_small import scaled_to_size
+from pochette.reduce.sparse.storage import stored_bytes
+from pochette.reduce.sparse.weights import all_alive
+from pochette.reduce.sparse.weights import weights_of as single_weights
 from pochette.reduce.witness import witness
 from pochette.sound import mulaw
 from pochette.sound.log_spectral import FFT_SAMPLES
@@ -86,9 +101,13 @@ def perform(task: Task, corpus: FolderCorpus) -> Outcome:
 
 
 def _dense(task: Task, dense: Dense, parts: Parts) -> Trained:
-    model = fresh(dense)
+    model, whole = fresh(dense), not begun(task)
+    began = time.process_time()
     progress, early = train(task, model, parts, dense.training, dense.steps, early=EARLY)
-    return Trained(model, progress.steps, progress.seconds, weights_of(model), early=early)
+    figures = {STORED: float(stored_bytes(all_alive(single_weights(model))))}
+    if whole:
+        figures[SPENT] = time.process_time() - began
+    return Trained(model, progress.steps, progress.seconds, weights_of(model), early=early, figures=figures)
 
 
 def _cut(task: Task, cut: Cut, parts: Parts) -> Trained:

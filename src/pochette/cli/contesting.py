@@ -1,0 +1,189 @@
+"""Comparing whole techniques: what `pochette compare --methods` does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pochette.cli.console import Answer, Screen, folder_of, table, words
+from pochette.cli.verb import UsageError, check_folder, command
+
+if TYPE_CHECKING:
+    from pochette.corpus.folder import FolderCorpus
+    from pochette.lab.contest import Contest, Row
+    from pochette.lab.execute import Ran
+    from pochette.lab.experiment import Experiment
+    from pochette.lab.store import Store
+    from pochette.train.loop import Training
+
+PAGE, CSV, STORE, REFUSED = "techniques.html", "techniques.csv", "store", "refused.json"
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a contest takes from the command line."""
+
+    sounds: Path
+    recipes: Mapping[str, Any]
+    corpora: Mapping[str, FolderCorpus]
+    methods: tuple[str, ...]
+    keep: tuple[float, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    training: Training
+    folder: Path
+    again: tuple[object, ...]
+    """The command line that asks for the same again, but for its seeds."""
+
+
+def names_of(methods_asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of techniques, "all" being every one.
+
+    Args:
+        methods_asked: as given.
+
+    Returns:
+        names.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        UsageError: one is named twice.
+    """
+    from pochette.families import methods
+
+    names = tuple(methods.names()) if methods_asked == (ALL,) else methods_asked
+    for name in names:
+        methods[name]
+    if len(set(names)) < len(names):
+        raise UsageError("--methods names something twice.", remedy="Name each technique once.")
+    return names
+
+
+def check(names: tuple[str, ...], keep: tuple[float, ...]) -> None:
+    """Refuse shares that a technique cannot keep, before any sound is listened to.
+
+    Args:
+        names: of techniques.
+        keep: shares.
+
+    Raises:
+        UsageError: there is such a share.
+    """
+    from pochette.lab.contest import able
+
+    for name, reason in able(names, keep).items():
+        raise UsageError(f"{name} cannot keep what --keep asks for: {reason}", remedy="Leave it out, or ask for 0.25.")
+
+
+def contest(asked: Asked, crew: Any, screen: Screen, tell: Any) -> Answer:
+    """Compute what is missing of a contest, and write its page and its CSV.
+
+    Args:
+        asked: what is wanted.
+        crew: who computes.
+        screen: where to tell.
+        tell: of progress.
+
+    Returns:
+        the answer of the verb.
+    """
+    from pochette.lab.contest import Contest, Entry, engines, rows_of, to_csv
+    from pochette.lab.execute import run
+    from pochette.lab.experiment import root_of
+    from pochette.lab.store import Store
+    from pochette.shells.bundle import write_file
+
+    check_folder(asked.folder)
+    entries = {
+        name: Entry(recipe, asked.corpora[name].fingerprint, asked.steps, asked.training)
+        for name, recipe in asked.recipes.items()
+    }
+    crossed = Contest(entries, asked.methods, asked.keep, asked.seeds)
+    store, networks = Store(asked.folder / STORE), crossed.experiments()
+    missing = len(store.missing(networks))
+    screen.say(f"{len(networks)} networks, {len(networks) - missing} of them in the store already.")
+
+    def computed(wanted: list[Experiment]) -> Ran:
+        return run(
+            wanted, store, lambda e: asked.corpora[root_of(e).model], crew,
+            report=lambda share, line: tell("compare", share, line),
+        )  # fmt: skip
+
+    ran = computed(networks)
+    measured = computed(list(engines(store.results(networks))))
+    results = store.results([*networks, *engines(store.results(networks))])
+    rows = rows_of(results)
+    refused = _refused(asked.folder, {**ran.failed, **measured.failed}, {e for e in networks if store.has(e)})
+    write_file(asked.folder / CSV, to_csv(rows).encode())
+    write_file(asked.folder / PAGE, _page(asked, crossed, rows, store, refused).encode(errors="replace"))
+    return _answer(asked, rows, refused, len(ran.done) + len(measured.done), len(ran.reused))
+
+
+def _refused(folder: Path, failed: Mapping[Experiment, str], there: set[Experiment]) -> dict[str, dict[str, str]]:
+    """Why something has no result, by model and technique, kept beside the store."""
+    from pochette.lab.experiment import Engine, Reduced
+
+    found: dict[str, dict[str, str]] = {}
+    for experiment, reason in failed.items():
+        own = experiment.parent if isinstance(experiment, Engine) else experiment
+        if isinstance(own, Reduced) and (own not in there or isinstance(experiment, Engine)):
+            of = "engine of " if isinstance(experiment, Engine) else ""
+            found.setdefault(own.parent.model, {})[f"{of}{own.method} to {own.options.keep:.4g}"] = reason
+    temporary = folder / f".{REFUSED}.{os.getpid()}"
+    temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, folder / REFUSED)
+    return found
+
+
+def _page(asked: Asked, crossed: Contest, rows: list[Row], store: Store, refused: dict[str, dict[str, str]]) -> str:
+    from pochette.lab.contest_report import Told, page
+    from pochette.lab.networks import SPENT
+
+    results = store.results(store.experiments()).values()
+    corpus = next(iter(asked.corpora.values()))
+    name = asked.sounds.resolve().name
+    return page(
+        rows,
+        Told(
+            title=name,
+            sounds=f"Trained on {len(corpus)} sounds of the folder {name}, {corpus.seconds:.0f} s in all.",
+            command=command(*asked.again, "--seeds", *asked.seeds),
+            budgets={model: entry.steps for model, entry in crossed.entries.items()},
+            machines=sorted({result.machine for result in results}),
+            hours=sum(result.figures.get(SPENT, result.training_seconds) for result in results) / 3600.0,
+            refused=refused,
+            wanted=len(asked.methods) * len(asked.keep) * len(asked.seeds) * len(asked.recipes),
+        ),
+    )
+
+
+def _answer(asked: Asked, rows: list[Row], refused: dict[str, dict[str, str]], computed: int, found: int) -> Answer:
+    from pochette.lab.contest import points_of
+    from pochette.lab.contest_report import SAVES, sentences
+
+    points = points_of(rows)
+    headings = ("model", "technique", "kept", "where", "error per dense", "numbers", "operations", "bytes", "seeds")
+    lines = [
+        (p.model, p.method, f"{p.keep:.1%}", SAVES[p.saves][0], p.multiplier.mean, f"{p.weights.mean:.1%}",
+         f"{p.operations.mean:.1%}", f"{p.stored_bytes.mean:.1%}", p.multiplier.seeds)
+        for p in points
+    ]  # fmt: skip
+    said = [words(sentence) for sentence in sentences(rows)]
+    said += [words(f"no result: {model}, {name}: {why}") for model, own in refused.items() for name, why in own.items()]
+    said.append(words(f"page and CSV in {folder_of(asked.folder)}"))
+    data = {
+        "page": str(asked.folder / PAGE),
+        "csv": str(asked.folder / CSV),
+        "computed": computed,
+        "found": found,
+        "refused": refused,
+        "points": points,
+    }
+    others = (seed for seed in range(10**9) if seed not in asked.seeds)
+    more = (*asked.seeds, *(next(others) for _ in range(max(2, 3 - len(asked.seeds)))))
+    return Answer(data, (table(headings, lines), *said), (command(*asked.again, "--seeds", *more),))

@@ -1,0 +1,190 @@
+"""Contests: what is crossed and measured, who is on the front, who wins, and what the page says of it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pochette.errors import RecipeError
+from pochette.families import methods, models
+from pochette.lab.compare import Spread
+from pochette.lab.contest import (
+    Contest,
+    Entry,
+    Point,
+    Row,
+    able,
+    engines,
+    front,
+    in_budget,
+    kind_of,
+    points_of,
+    rows_of,
+    to_csv,
+)
+from pochette.lab.contest_report import Told, page, sentences
+from pochette.lab.experiment import Dense, Engine, Experiment, Reduced
+from pochette.lab.networks import SPENT, STATE, STORED
+from pochette.lab.reducing import COUNTED, TIMED
+from pochette.lab.standings import standings
+from pochette.lab.store import Result
+from pochette.models.ddsp import Ddsp
+from pochette.train.loop import Training
+from tests.lab.tasks import result
+
+ENTRY = Entry(Ddsp.sized("tiny"), "0123456789ab", 100, Training())
+CONTEST = Contest({"ddsp": ENTRY}, ("lottery", "magnitude", "quantise", "rigl"), seeds=(0, 1))
+
+
+def network(error: float, weights: int = 1000, macs: float = 1e6, stored: float = 4000.0) -> Result:
+    return result(error, weights, macs_per_second=macs, steps=60, figures={STORED: stored, STATE: 100.0, SPENT: 12.0})
+
+
+def results(contest: Contest) -> dict[Experiment, Result]:
+    """Made-up results: the lottery halves the work, others what is stored."""
+    made: dict[Experiment, Result] = {}
+    for experiment in contest.experiments():
+        if isinstance(experiment, Dense):
+            made[experiment] = replace(network(2.0), steps=100)
+        elif isinstance(experiment, Reduced):
+            units = experiment.method == "lottery"
+            zero = experiment.method in ("magnitude", "rigl")
+            error = {"lottery": 2.2, "magnitude": 2.1, "quantise": 2.0, "rigl": 2.4}[experiment.method]
+            made[experiment] = network(
+                error + 0.01 * experiment.parent.training.seed, 250 if units or zero else 1000,
+                5e5 if units else 1e6, 1000.0,
+            )  # fmt: skip
+    return made
+
+
+def test_every_network_once_beside_its_dense_model() -> None:
+    crossed = CONTEST.experiments()
+    assert len(crossed) == len(set(crossed)) == 2 * (1 + 4 * 2)
+    reduced = [e for e in crossed if isinstance(e, Reduced)]
+    assert {e.parent.steps for e in reduced} == {40} and {e.steps for e in reduced} == {100}
+    assert {round(e.options.keep, 4) for e in reduced} == {0.25, 0.0625}
+    first = [getattr(e, "parent", e).training.seed for e in crossed]
+    assert first == sorted(first)  # a whole seed before the next
+
+
+@pytest.mark.parametrize("changes", [{"methods": ()}, {"keeps": (0.25, 0.25)}, {"seeds": ()}, {"entries": {}}])
+def test_nothing_and_things_twice_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=next(iter(changes))):
+        replace(CONTEST, **changes).experiments()
+
+
+@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("keep", [1 / 4, 1 / 16])
+def test_every_technique_can_be_asked_for_the_usual_ratios(name: str, keep: float) -> None:
+    assert methods[name].keeping(keep).keep == pytest.approx(keep)
+
+
+def test_who_cannot_keep_so_much_says_so() -> None:
+    assert set(able(("quantise", "lottery"), (1 / 4, 0.9))) == {"quantise"}
+
+
+def test_periods_suit_the_budget() -> None:
+    assert in_budget(methods["rigl"](), 400).every == 20
+    assert in_budget(methods["lottery"](), 400) == methods["lottery"]()
+
+
+def test_engines_are_measured_where_shapes_differ() -> None:
+    wanted = engines(results(CONTEST))
+    assert len(wanted) == len(set(wanted)) == 2 + 4
+    assert all(isinstance(e.parent, Dense) or e.parent.method == "lottery" for e in wanted)
+
+
+def test_rows_are_said_beside_the_dense_model_of_the_whole_budget() -> None:
+    found = results(CONTEST)
+    cut = CONTEST.asked("ddsp", "lottery", 0.25, 1)
+    timed = {Engine(CONTEST.whole("ddsp", 1)): 0.4, Engine(cut): 0.1}
+    for engine, seconds in timed.items():
+        found[engine] = result(figures={TIMED: seconds, COUNTED: 1e6 * seconds})
+    rows = {(r.method, r.keep, r.seed): r for r in rows_of(found)}
+    assert len(rows) == 16
+    own = rows["lottery", 0.25, 1]
+    assert own.multiplier == pytest.approx(2.21 / 2.0) and own.saves == "work" and own.operations == 0.5
+    assert own.engine_time == pytest.approx(0.25) and own.engine_instructions == pytest.approx(0.25)
+    assert own.step_time == pytest.approx((12.0 / 60) / (12.0 / 100)) and own.stored_bytes == 0.25
+    assert rows["lottery", 0.25, 0].engine_time is None  # not measured
+    assert rows["magnitude", 0.25, 0].engine_time == 1.0 and rows["magnitude", 0.25, 0].saves == "numbers"
+    assert rows["quantise", 0.25, 0].saves == "bits"
+    assert to_csv(list(rows.values())).count("\n") == 17
+
+
+def test_kinds_of_models() -> None:
+    said = {name: kind_of(models[name].sized("tiny").build()) for name in ("ddsp", "wavenet", "sing-ae", "wavegan")}
+    assert said == {
+        "ddsp": "played by features of sound", "wavenet": "sample by sample", "sing-ae": "auto-encoders",
+        "wavegan": "adversarial",
+    }  # fmt: skip
+
+
+def point(cost: float, error: float) -> Point:
+    figure = {name: Spread(cost, cost, cost, 1) for name in ("weights", "operations", "stored_bytes", "state_bytes")}
+    nothing = dict.fromkeys(("engine_time", "engine_instructions", "step_time"))
+    return Point("m", "k", f"{cost}-{error}", "work", 0.25, Spread(error, error, error, 1), **figure, **nothing)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fronts_against_brute_force(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    drawn = [point(*pair) for pair in rng.integers(1, 7, size=(12, 2)).astype(float).tolist()]
+    found = {(p.operations.mean, p.multiplier.mean) for p in front(drawn, "operations")}
+    places = {(p.operations.mean, p.multiplier.mean) for p in drawn}
+    brute = {p for p in places if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in places)}
+    assert found == brute
+    assert front(drawn, "engine_time") == []
+
+
+def row(method: str, multiplier: float, model: str = "m", seed: int = 0) -> Row:
+    return Row(model, "k", method, "work", 0.25, seed, multiplier, multiplier, *([0.5] * 4), None, None, None, 1, "x")
+
+
+def test_ranks_by_hand() -> None:
+    """Three blocks; the third has no c."""
+    rows = [row("a", 1.0), row("b", 2.0), row("c", 3.0), row("a", 2.0, seed=1), row("b", 1.0, seed=1),
+            row("c", 4.0, seed=1), row("a", 1.0, "n"), row("b", 1.5, "n")]  # fmt: skip
+    found = {item.method: item for item in standings(rows, "work", 0.25)}
+    assert list(found) == ["a", "b", "c"]
+    assert all(item.beaten is not None for item in found.values())
+    assert found["a"].beaten.mean == pytest.approx((1.0 + 0.5 + 1.0) / 3)
+    assert found["b"].beaten.mean == pytest.approx((0.5 + 1.0 + 0.0) / 3)
+    assert found["c"].beaten.mean == 0.0 and found["c"].beaten.seeds == 2
+    assert found["a"].behind is None and found["c"].behind is not None
+    assert found["c"].behind.mean == pytest.approx((3.0 * 2.0) ** 0.5)
+    assert standings(rows, "bits", 0.25) == [] == standings(rows, "work", 0.5)
+
+
+def test_a_tie_is_half_a_win_and_few_blocks_tell_nobody_apart() -> None:
+    tie = standings([row("a", 1.0), row("b", 1.0)], "work", 0.25)
+    assert [item.beaten.mean for item in tie] == [0.5, 0.5]
+    apart = [row(m, e, seed=s) for (m, e), s in itertools.product((("a", 1.0), ("b", 1.5)), range(3))]
+    assert standings(apart, "work", 0.25)[1].told_apart
+    assert not standings(apart[:2] + apart[3:5], "work", 0.25)[1].told_apart
+    crossing = [row("a", 1.0), row("b", 1.1), row("a", 1.2, seed=1), row("b", 1.1, seed=1), row("a", 1, seed=2),
+                row("b", 1.1, seed=2)]  # fmt: skip
+    assert not standings(crossing, "work", 0.25)[1].told_apart
+
+
+def told(rows: list[Row], refused: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    return page(rows, Told("T <b>", "S", "C", {"ddsp": 100}, ("M",), 1.5, refused or {}, 99))
+
+
+def test_the_page_stands_alone_and_says_what_is_missing() -> None:
+    rows = rows_of(results(CONTEST))
+    html = told(rows, {"ddsp": {"thinet to 0.25": "<i>no</i>"}})
+    assert "T &lt;b&gt;" in html and "&lt;i&gt;no" in html and "<script" not in html
+    assert not re.search(r'(src|href)="(?!data:|#)', html)
+    assert "83 networks are not there" in html and html.count("<svg") == 4
+    assert told(rows) == told(rows)
+    lines = sentences(rows)
+    assert any("quantise stands first" in line and "nobody else was asked" in line for line in lines)
+    assert any("magnitude stands first" in line and "tell it apart from nobody" in line for line in lines)
+    assert len(points_of(rows)) == 8
