@@ -1,0 +1,222 @@
+"""How properties of networks go with what one wants to predict: rank correlations within models, honestly many.
+
+Everything is ranked within its group (a model) before groups are brought together, since models differ in everything at
+once: across them nearly any two numbers go together. Probabilities are those of permutations within groups, intervals
+those of drawing experiments anew within groups (bootstrap, percentiles), and probabilities of many relations are
+corrected for their number by Benjamini and Hochberg's false discovery rate (1995). A partial correlation is that of
+what is left of both ranks once those of a third number, size, were taken off by least squares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Array = npt.NDArray[np.float64]
+PERMUTATIONS, RESAMPLES = 2000, 1000
+CONFIDENCE = 0.95
+FEWEST = 4
+"""Experiments of a group, below which it says nothing."""
+LEVEL = 0.05
+"""False discovery rate below which a relation counts as found."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One experiment as the study sees it."""
+
+    group: str
+    """Its model."""
+    size: float
+    """What partial correlations hold fixed."""
+    properties: Mapping[str, float]
+    outcomes: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One property and one outcome."""
+
+    name: str
+    """Of the property."""
+    outcome: str
+    experiments: int
+    groups: int
+    correlation: float
+    """Spearman's, within groups: -1 to 1."""
+    low: float
+    high: float
+    probability: float
+    """Of a correlation as large where there is none, by permutation."""
+    corrected: float
+    """The same, for as many relations as were looked at."""
+    partial: float
+    """Correlation with size held fixed; not a number where size says all of the property."""
+    partial_probability: float
+    partial_corrected: float
+
+    @property
+    def found(self) -> bool:
+        """Whether it is there at all."""
+        return self.corrected < LEVEL
+
+    @property
+    def beyond_size(self) -> bool:
+        """Whether it is there beyond what size says."""
+        return self.partial_corrected < LEVEL
+
+
+def relations(observations: Sequence[Observation], seed: int = 0) -> list[Relation]:
+    """Every property with every outcome, strongest first.
+
+    Args:
+        observations: experiments; one that lacks a property or an outcome is left out of that relation alone.
+        seed: of permutations and resamplings.
+
+    Returns:
+        relations that have at least `FEWEST` experiments in some group, and where neither side is the same everywhere.
+    """
+    properties = sorted({name for item in observations for name in item.properties})
+    outcomes = sorted({name for item in observations for name in item.outcomes})
+    found = []
+    for outcome in outcomes:
+        for name in properties:
+            relation = _relation(observations, name, outcome, seed)
+            if relation is not None:
+                found.append(relation)
+    corrected = false_discovery([item.probability for item in found])
+    partly = false_discovery([item.partial_probability for item in found])
+    found = [
+        replace(item, corrected=own, partial_corrected=partial)
+        for item, own, partial in zip(found, corrected, partly, strict=True)
+    ]
+    return sorted(found, key=lambda item: (-abs(item.correlation), item.name, item.outcome))
+
+
+def _relation(observations: Sequence[Observation], name: str, outcome: str, seed: int) -> Relation | None:
+    groups: dict[str, list[tuple[float, float, float]]] = {}
+    for item in observations:
+        values = item.properties.get(name), item.outcomes.get(outcome)
+        if values[0] is not None and values[1] is not None and all(map(math.isfinite, values)):  # type: ignore[arg-type]
+            groups.setdefault(item.group, []).append((values[0], values[1], item.size))
+    blocks = [np.array(rows).T for rows in groups.values() if len(rows) >= FEWEST]
+    # Where one side does not vary there is nothing that could go together.
+    blocks = [block for block in blocks if np.ptp(block[0]) > 0 and np.ptp(block[1]) > 0]
+    if not blocks:
+        return None
+    rng = np.random.default_rng(seed)
+    whole = correlation([(block[0], block[1]) for block in blocks])
+    low, high = _interval(blocks, rng)
+    partial = partial_correlation(blocks)
+    return Relation(
+        name,
+        outcome,
+        sum(block.shape[1] for block in blocks),
+        len(blocks),
+        whole,
+        low,
+        high,
+        _probability(blocks, whole, correlation_of, rng),
+        math.nan,
+        partial,
+        _probability(blocks, partial, partial_correlation, rng) if math.isfinite(partial) else 1.0,
+        math.nan,
+    )
+
+
+def ranks(values: Array) -> Array:
+    """Ranks from -1 to 1 with mean zero; equal values share theirs."""
+    ranked: Array = stats.rankdata(values) - (len(values) + 1) / 2
+    return ranked / max(float(np.abs(ranked).max()), 1e-300)
+
+
+def correlation(pairs: Sequence[tuple[Array, Array]]) -> float:
+    """Correlation of ranks that were taken within each group.
+
+    Args:
+        pairs: the two numbers of each group's experiments.
+
+    Returns:
+        Spearman's correlation, where there is one group; -1 to 1.
+    """
+    x, y = (np.concatenate([_scaled(ranks(pair[side])) for pair in pairs]) for side in (0, 1))
+    return _cosine(x, y)
+
+
+def correlation_of(blocks: Sequence[Array]) -> float:
+    """The same, of blocks whose first two rows are the two numbers."""
+    return correlation([(block[0], block[1]) for block in blocks])
+
+
+def partial_correlation(blocks: Sequence[Array]) -> float:
+    """Correlation of what is left of two ranks once a third's were taken off, within each group.
+
+    Args:
+        blocks: of each group: (3, experiment), the third number being held fixed.
+
+    Returns:
+        -1 to 1; not a number where the third says all of one of the others.
+    """
+    left: tuple[list[Array], list[Array]] = ([], [])
+    for block in blocks:
+        held = _scaled(ranks(block[2]))
+        for side in (0, 1):
+            own = _scaled(ranks(block[side]))
+            left[side].append(own - held * float(own @ held) if held.any() else own)
+    x, y = np.concatenate(left[0]), np.concatenate(left[1])
+    if min(float(x @ x), float(y @ y)) < 1e-9 * len(blocks):
+        return math.nan
+    return _cosine(x, y)
+
+
+def _scaled(values: Array) -> Array:
+    """Of length 1, so that every group counts the same; nothing where there is nothing."""
+    length = float(np.sqrt(values @ values))
+    return values / length if length else values
+
+
+def _cosine(x: Array, y: Array) -> float:
+    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+
+
+def _interval(blocks: Sequence[Array], rng: np.random.Generator) -> tuple[float, float]:
+    drawn = []
+    for _ in range(RESAMPLES):
+        again = [block[:, rng.integers(0, block.shape[1], block.shape[1])] for block in blocks]
+        again = [block for block in again if np.ptp(block[0]) > 0 and np.ptp(block[1]) > 0]
+        if again:
+            drawn.append(correlation_of(again))
+    outside = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.quantile(drawn, [outside, 1.0 - outside])
+    return float(low), float(high)
+
+
+def _probability(
+    blocks: Sequence[Array], found: float, statistic: Callable[[Sequence[Array]], float], rng: np.random.Generator
+) -> float:
+    """Share of permutations within groups that go together as much; never nothing (Phipson & Smyth 2010)."""
+    as_much = 0
+    for _ in range(PERMUTATIONS):
+        shuffled = [np.stack([rng.permutation(block[0]), *block[1:]]) for block in blocks]
+        drawn = statistic(shuffled)
+        as_much += bool(abs(drawn) >= abs(found) - 1e-12)
+    return (as_much + 1) / (PERMUTATIONS + 1)
+
+
+def false_discovery(probabilities: Sequence[float]) -> list[float]:
+    """Benjamini and Hochberg's correction: the false discovery rate at which each would just be called found.
+
+    Args:
+        probabilities: one a test.
+
+    Returns:
+        corrected ones, in the same order.
+    """
+    if not probabilities:
+        return []
+    return [float(value) for value in stats.false_discovery_control(probabilities)]
