@@ -152,6 +152,8 @@ class Trainer:
         self.progress = Progress()
         self.used = 0.0
         """Share of the budget that was used when the step began that is or was taken last."""
+        self.loss = math.nan
+        """Of the step that was taken last, at the weights before it."""
         self.before_step: list[Callback] = []
         """Called before every step."""
         self.after_step: list[Callback] = []
@@ -169,6 +171,10 @@ class Trainer:
         """Those that move any of some parameters: what a companion of these holds on to."""
         asked = {id(parameter) for parameter in parameters}
         return [d.optimiser for d in self.drivers if asked & {id(parameter) for parameter in d.turn.parameters}]
+
+    def gradient_norm(self) -> float:
+        """Norm of the gradient of the step that was taken last, before it was clipped, over all turns together."""
+        return math.hypot(*(driver.norm for driver in self.drivers))
 
     def accompany(self, companion: Companion) -> None:
         """Take a companion along, before training begins or is restored."""
@@ -199,7 +205,8 @@ class Trainer:
             self.used = used = self.spent
             for callback in self.before_step:
                 callback(self)
-            recent.append(self.step(used))
+            self.loss = self.step(used)
+            recent.append(self.loss)
             progress.steps += 1
             progress.seconds = time.monotonic() - began
             for callback in self.after_step:
@@ -328,6 +335,8 @@ class _Driver:
         self.optimiser = torch.optim.Adam(turn.parameters, lr=rate, betas=turn.betas)
         moved = {id(parameter) for parameter in turn.parameters}
         self.others = [parameter for parameter in model.parameters() if id(parameter) not in moved]
+        self.norm = 0.0
+        """Of the gradient that it went down last, before it was clipped."""
 
     def take(self, excerpt: Excerpt, generator: torch.Generator, used: float, step: int) -> float:
         """Step down every loss of the turn; the mean of them before their steps."""
@@ -349,6 +358,7 @@ class _Driver:
         if not torch.isfinite(norm):
             # Before the step: the weights, and what the next callback saves of them, stay good.
             raise self._astray("gradient", norm, step)
+        self.norm = norm.item()
         self.optimiser.step()
         return loss.item()
 

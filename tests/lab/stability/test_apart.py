@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from pochette.lab.stability.apart import apart, instability, shuffled_masks, to_order, to_pruning
 from pochette.lab.stability.interpolation import line
 from pochette.reduce.sparse.held import Held
-from pochette.reduce.sparse.weights import Masks, all_alive, effective, weights_of
+from pochette.reduce.sparse.weights import Masks, all_alive, weights_of
 from tests.digits import BATCH, RATE, STEPS, digits, network, wrong
 
 
@@ -114,7 +115,7 @@ def permuted(module: nn.Module, seed: int) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     layers = [part for part in twin if isinstance(part, nn.Linear)]  # type: ignore[attr-defined]
     with torch.no_grad():
-        for before, after in zip(layers[:-1], layers[1:], strict=True):
+        for before, after in pairwise(layers):
             order = torch.randperm(before.out_features, generator=generator)
             before.weight.copy_(before.weight[order])
             before.bias.copy_(before.bias[order])
