@@ -63,20 +63,24 @@ def trained(module: nn.Module, masks: Masks, seed: int, steps: int = STEPS) -> f
 
 
 @cache
-def ticket(seed: int) -> tuple[float, Masks]:
-    """Accuracy of the dense network, and the mask after all rounds, each from the first weights."""
+def ticket(seed: int, rounds: int = ROUNDS) -> tuple[float, Masks]:
+    """Accuracy of the dense network, and the mask after all rounds, each from the first weights.
+
+    Fewer rounds take more each, and end at as many weights.
+    """
+    rate, slower = (share ** (ROUNDS / rounds) for share in (0.8, 0.9))
     dense, masks = 0.0, all_alive(weights_of(network(seed)))
     sizes = {path: mask.numel() for path, mask in masks.items()}
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         module = network(seed)
         accuracy = trained(module, masks, seed)
         dense = dense or accuracy
-        if number == ROUNDS:
+        if number == rounds:
             break
         living = {path: int(mask.sum()) for path, mask in masks.items()}
         *others, last = sizes
-        kept = (0.8 * sum(living[path] for path in others) + 0.9 * living[last]) / sum(sizes.values())
-        shares = slower_at_the_output(sizes, masks, kept, 0.5)
+        kept = (rate * sum(living[path] for path in others) + slower * living[last]) / sum(sizes.values())
+        shares = slower_at_the_output(sizes, masks, kept, (1.0 - slower) / (1.0 - rate))
         counts = {path: round(shares[path] * sizes[path]) for path in sizes}
         worth = {path: acting.abs() for path, acting in effective(weights_of(module)).items()}
         masks = kept_in_each(worth, masks, counts)

@@ -13,7 +13,8 @@ from pochette.lab.stability.apart import apart, instability, shuffled_masks, to_
 from pochette.lab.stability.interpolation import line
 from pochette.reduce.sparse.held import Held
 from pochette.reduce.sparse.weights import Masks, all_alive, weights_of
-from tests.digits import BATCH, RATE, STEPS, digits, network, wrong
+from tests.digits import network, wrong
+from tests.lab.stability.learning import Learning
 
 
 def test_distance_and_angle() -> None:
@@ -87,26 +88,6 @@ def test_shuffled_masks_keep_every_layer_s_count() -> None:
 
 
 # -- digits ------------------------------------------------------------------------------------------------------------
-
-
-class Learning:
-    """Digits by Adam, from a network; masks and order as told."""
-
-    def __init__(self, start: nn.Module, steps: int = STEPS) -> None:
-        self.start, self.steps = start, steps
-
-    def __call__(self, masks: Masks | None, order: int) -> nn.Module:
-        module = copy.deepcopy(self.start)
-        stepper = torch.optim.Adam(module.parameters(), RATE)
-        Held(weights_of(module), masks or all_alive(weights_of(module))).attach(stepper)
-        x, y = digits()["train"]
-        generator = torch.Generator().manual_seed(1000 + order)
-        for _ in range(self.steps):
-            rows = torch.randint(len(x), (BATCH,), generator=generator)
-            stepper.zero_grad()
-            nn.functional.cross_entropy(module(x[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
-            stepper.step()
-        return module
 
 
 def permuted(module: nn.Module, seed: int) -> nn.Module:
