@@ -110,7 +110,7 @@ def points(module: nn.Module) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_order_leaves_digits_in_one_valley_and_starts_and_permutations_do_not(seed: int) -> None:
     torch.set_num_threads(1)
     ends: list[nn.Module] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
@@ -124,33 +123,28 @@ def test_offsets_and_norms_are_left_alone_and_normed_weights_act_as_told() -> No
 
 
 @pytest.mark.slow
-def test_signs_carry_the_ticket_on_digits() -> None:
-    """In a small perceptron; of deep networks the paper says the opposite, and nothing here promises it."""
+def test_signs_carry_the_ticket_on_digits_and_pruning_turns_it_less_than_chance_would() -> None:
+    """In a small perceptron; of deep networks the paper says the opposite of signs, and nothing here promises it."""
     torch.set_num_threads(1)
-    _, masks = ticket(0)
+    _, masks = ticket(0, rounds=6)
     first = effective(weights_of(network(0)))
     disturbed = ablations(first, effective(weights_of(network(10))), masks, seed=0)
 
-    def accuracy(name: str, seed: int = 0) -> float:
+    def accuracy(name: str) -> float:
         module = network(0)
         put(module, disturbed[name])
-        return trained(module, masks, seed)
+        return trained(module, masks, 0)
 
     signs = [accuracy(name) for name in ("as it was", "signs kept", "signs alone", "shuffled in layer, signs kept")]
     others = [accuracy(name) for name in ("magnitudes kept", "drawn anew")]
     assert min(signs) > max(others), (signs, others)
     assert max(signs) - min(signs) < 0.02
-
-
-@pytest.mark.slow
-def test_a_ticket_on_digits_is_more_stable_to_pruning_than_chance() -> None:
-    torch.set_num_threads(1)
-    _, masks = ticket(0)
+    # Stability to pruning, by the angle: a ticket's weights are larger than others', which distances count.
     train = Learning(network(0))
-    whole = copy.deepcopy(train(None, 0))
+    whole = train(None, 0)
 
     def once_whole(given: Masks | None, order: int) -> nn.Module:
         return whole if given is None else train(given, order)
 
-    ours, chance = (to_pruning(once_whole, chosen) for chosen in (masks, shuffled_masks(masks, 1)))
-    assert ours.angle_degrees < chance.angle_degrees, (ours, chance)
+    ours, chance = (to_pruning(once_whole, chosen).angle_degrees for chosen in (masks, shuffled_masks(masks, 1)))
+    assert ours < chance / 2.0, (ours, chance)

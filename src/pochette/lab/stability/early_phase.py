@@ -79,7 +79,7 @@ def shuffled(
     moved = {path: weights[path] * mask for path, mask in masks.items()}
     if within == "network":
         alive = torch.cat([moved[path][mask] for path, mask in masks.items()])
-        parts = _shuffled(alive, generator).split([int(mask.sum()) for mask in masks.values()])
+        parts = torch.split(_shuffled(alive, generator), [int(mask.sum()) for mask in masks.values()])
         for (path, mask), part in zip(masks.items(), parts, strict=True):
             moved[path][mask] = part
     else:

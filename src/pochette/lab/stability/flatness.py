@@ -3,9 +3,10 @@
 The largest and the smallest eigenvalue of the Hessian are found by Lanczos iteration, its trace by Hutchinson's draws;
 both ask only for products of the Hessian with vectors, each a gradient of a gradient. Where a loss takes logarithms of
 spectra, as most of ours do, bins of nearly nothing bend it steeply downwards: the smallest eigenvalue, and with it the
-trace, may be far below zero and say more of the loss than of the network. None of them is a property of the function alone: two
-networks that say the same, one layer doubled and the next halved, differ in all (Dinh et al. 2017). They compare
-networks of one shape that were trained alike.
+trace, may be far below zero and say more of the loss than of the network.
+
+None of them is a property of the function alone: two networks that say the same, one layer doubled and the next halved,
+differ in all (Dinh et al. 2017). They compare networks of one shape that were trained alike.
 """
 
 from __future__ import annotations

@@ -70,11 +70,14 @@ def stability_of(
 
     Returns:
         `curvature_largest`, `_smallest`, `_trace`, `_trace_error`: of the training loss;
-        `noise_area`, `bits_area`: change of the sound per octave, in dB (of models that draw their samples, of the loss);
-        `barrier_over_mean`, `barrier_over_line`: between the branches, in test loss, and `ends_error`, `ends_apart`, their
-        mean error and its difference, to read the barrier by; `barrier_db_...` the same in dB of log-spectral distance
-        to the recordings, of models that resynthesise; `branches_distance`, `branches_angle_degrees`;
-        `cost_steps`, `cost_products`, `cost_seconds`: steps of training, products with the Hessian, processor time.
+        `noise_area`, `bits_area`: change of the sound in dB, mean over octaves of disturbance; of models that draw
+        their samples that of the loss;
+        `barrier_over_mean`, `_over_line`: between the branches, in test loss; `ends_error`, `ends_apart`: the mean of
+        the branches' own errors and how these differ, what to read the barrier by;
+        `barrier_db_over_mean`, `_over_line`: in dB of log-spectral distance to the recordings, of models that
+        resynthesise;
+        `branches_distance`, `branches_angle_degrees`: of their weights;
+        `cost_steps`, `cost_products`, `cost_seconds`: of training, with the Hessian, of processor time.
 
     Raises:
         RunError: something is not finite.
