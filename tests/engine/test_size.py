@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pochette.boards.target import CORTEX_M7
 from pochette.engine.build import OPTIMISATION, WARNINGS
+from pochette.engine.compiled import compile_engine
 from pochette.engine.export import export
 from pochette.engine.firmware import MPS2_AN500, compile_firmware, firmware_size
 from pochette.engine.precision import Precision
@@ -66,3 +68,10 @@ def test_small_models_compile_soon(name: str, tmp_path: Path) -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert spent < COMPILE_SECONDS
+
+
+def test_rows_of_one_layer_are_one_loop() -> None:
+    """Sixty-four times the same product, written out, kept a compiler busy for a quarter of an hour."""
+    torch.manual_seed(0)
+    texts = [compile_engine(nn.Linear(21, 7), (torch.zeros(1, rows, 21),)).sources["net.c"] for rows in (64, 128)]
+    assert abs(len(texts[1]) - len(texts[0])) < 30

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -77,6 +78,26 @@ class Writer(Memory):
             given = ", ".join([*letters, *steps, *map(str, sizes)])
             self.functions[name] = f"PC_KERNEL void {name}({takes})\n{{\n    {kernel}({given});\n}}"
         self.line(f"{name}({', '.join([*pointers, *map(str, loose)])});")
+
+    @contextmanager
+    def each(self, count: int, *walks: tuple[str, int]) -> Iterator[list[str]]:
+        """Write what follows once for every row, as a loop where there are several.
+
+        A compiler that is given row by row takes minutes over what it has seen before.
+
+        Args:
+            count: of rows.
+            *walks: address of the first row, and floats from row to row.
+
+        Yields:
+            the addresses of the row that is at hand.
+        """
+        if count == 1:
+            yield [address for address, _ in walks]
+            return
+        self.line(f"for (int row = 0; row < {count}; row++) {{")
+        yield [f"{address} + row * {step}" if step != 1 else f"{address} + row" for address, step in walks]
+        self.line("}")
 
     def assign(self, target: View, source: View, shape: Sequence[int]) -> None:
         """Write a copy between memory of any strides."""

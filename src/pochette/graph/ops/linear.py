@@ -40,15 +40,17 @@ class Linear(Product):
         outputs, inputs = weight.shape if len(weight.shape) > 1 else (1, *weight.shape)
         emitter.need("pc_linear.h")
         offset = emitter.padded(bias, outputs)
+        rows = prod(x.shape[:-1])
+        walks = (emitter.ref(node.output), outputs), (emitter.ref(x), inputs)
         if emitter.reduced.gains(weight, emitter):
             matrix = emitter.reduced.store(weight, emitter)
-            for row in range(prod(x.shape[:-1])):
-                matrix.multiply(emitter.ref(node.output, row * outputs), offset, emitter.ref(x, row * inputs), emitter)
+            with emitter.each(rows, *walks) as (out, given):
+                matrix.multiply(out, offset, given, emitter)
             return
         few = outputs < _FEW_ROWS and inputs >= _MANY_COLUMNS
         packed, block = (emitter.ref(weight), 0) if few else emitter.packed_blocks(weight)
-        for row in range(prod(x.shape[:-1])):
-            pointers = (emitter.ref(node.output, row * outputs), packed, offset, emitter.ref(x, row * inputs))
+        with emitter.each(rows, *walks) as (out, given):
+            pointers = (out, packed, offset, given)
             if few:
                 emitter.call("pc_dots", 1, pointers, (inputs, outputs))
             else:
