@@ -221,9 +221,10 @@ class Export(Restored, Verb):
             path, instrument = self._build(out, screen)
         written = shell(instrument, out)
         rounding = instrument.provenance.get("rounding")
-        parts = [words(f"{folder_of(path)}: the instrument"), words(f"{folder_of(Path(written))}: {self.shell}")]
+        parts: list[Any] = [words(f"{folder_of(path)}: the instrument"), words(f"{folder_of(Path(written))}: {self.shell}")]
         if isinstance(rounding, dict):
             parts.insert(0, words(f"{instrument.precision}: {_rounding(rounding)}"))
+            parts.insert(0, table(_MATRIX, _matrices(rounding)))
         data = {"instrument": str(path), "shell": self.shell, "written": str(written)}
         return Answer(
             {**data, "precision": instrument.precision, "rounding": rounding},
@@ -275,6 +276,17 @@ class Export(Restored, Verb):
 
 def _obtained(energy: Energy | None) -> str:
     return "nothing measures or estimates it here" if energy is None else energy.obtained
+
+
+_MATRIX = ("matrix", "stored as", "its signal to rounding, dB", "that of what is made with it, dB", "why in floats")
+
+
+def _matrices(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """A row for each matrix of an engine of fewer bits; nothing where an older file does not tell."""
+    return [
+        (line["weight"], line["precision"], line["weight_snr_db"], line["output_snr_db"], line["reason"])
+        for line in found.get("layers", [])
+    ]
 
 
 def _rounding(found: dict[str, Any]) -> str:

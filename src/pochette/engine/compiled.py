@@ -6,7 +6,6 @@ import ctypes
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,9 +48,10 @@ class Engine:
             core.state_bytes,
             core.scratch_bytes,
         )
-        self.precision_report = core.precision_report
-        self.twin = Twin(graph, core.rounded, core.whole)
+        self.twin = Twin(graph, core.rounded, core.whole, core.precision_report)
         """The same in torch, rounded alike: what the C is held against."""
+        self.precision_report = core.precision_report
+        """How every matrix is kept."""
         self.sources = library_files(name, graph, core, strict=strict)
 
     @cached_property
@@ -137,9 +137,10 @@ def compile_engine(
     graph = capture(step_module, example_inputs)
     inputs, outputs = call_names(graph)
     core = write_core(graph, inputs, outputs, roomy=board == "host", precision=precision)
+    engine = Engine(name, graph, core, strict=strict)
     if samples:
-        core = replace(core, precision_report=with_outputs(core.precision_report, core.rounded, step_module, samples))
-    return Engine(name, graph, core, strict=strict)
+        engine.precision_report = with_outputs(engine.twin, samples)
+    return engine
 
 
 def call_names(graph: Graph) -> tuple[tuple[str, ...], tuple[str, ...]]:

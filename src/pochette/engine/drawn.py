@@ -44,7 +44,8 @@ def write_drawn(model: Autoregressive, face: Face, precision: Precision) -> tupl
         # Controls are clamped before they are held, so nothing but numbers comes in.
         core = write_core(graph, *call_names(graph), parted=True, sane=True, precision=precision)
         files |= library_files(f"{face.name}_{part.name}", graph, core, strict=False)
-        twins.append(PartTwin(Twin(graph, core.rounded, core.whole), part.every_samples, part.heard_samples))
+        twin = Twin(graph, core.rounded, core.whole, core.precision_report)
+        twins.append(PartTwin(twin, part.every_samples, part.heard_samples))
     heard = heard_at_rest(model)
     return face.engine(_frame(face, parts, heard.tolist()), files, precision), DrawnTwin(twins, heard)
 

@@ -55,7 +55,7 @@ def export_with_twin(model: Model, name: str, precision: Precision) -> tuple[Eng
     step = Step(model)
     graph = capture(step, step.example_inputs())
     core = _core(graph, precision)
-    return _engine(core, face, precision), Twin(graph, core.rounded, core.whole)
+    return _engine(core, face, precision), Twin(graph, core.rounded, core.whole, core.precision_report)
 
 
 def identifier(name: str) -> str:

@@ -51,8 +51,8 @@ class LayerPrecision:
     weight_snr_db: float
     """Power of the weights over that of their rounding; infinite where nothing is rounded."""
     output_snr_db: float | None = None
-    """The same of the layer's output over sample inputs, all stored matrices before it rounded too; None where there
-    were no samples, or the layer's output could not be watched."""
+    """The same of what is made with it, over sample inputs, everything before it rounded too; None where there were
+    none."""
     reason: str = ""
     """Why it stays in floats, where fewer bits were asked for."""
 
@@ -121,8 +121,19 @@ def snr_db(exact: npt.ArrayLike, rounded_one: npt.ArrayLike) -> float:
         10 log10 of the ratio of powers; infinite where they are equal.
     """
     first, second = np.asarray(exact, np.float64), np.asarray(rounded_one, np.float64)
-    noise = float(np.sum((first - second) ** 2))
-    signal = float(np.sum(first**2))
+    return decibels(float(np.sum(first**2)), float(np.sum((first - second) ** 2)))
+
+
+def decibels(signal: float, noise: float) -> float:
+    """A ratio of powers in decibels.
+
+    Args:
+        signal: power.
+        noise: power.
+
+    Returns:
+        infinite where there is no noise, whatever the signal.
+    """
     if not noise:
         return float("inf")
     return 10 * float(np.log10(signal / noise)) if signal else float("-inf")

@@ -307,11 +307,12 @@ class Reduced:
             a line a matrix, filters among them; vectors are floats always and are not told of.
         """
         lines: dict[str, LayerPrecision] = {}
-        reason = "" if self.precision == "float32" else "no kernel for it"
-        other: tuple[Precision, float, str] = ("float32", float("inf"), reason)
         for node in graph.nodes:
             if all(value.kind in ("parameter", "constant") for value in node.inputs()):
                 continue
+            name = node.op.split(".")[1]
+            reason = "" if self.precision == "float32" else f"read by {name}, which has no kernel of fewer bits"
+            other: tuple[Precision, float, str] = ("float32", float("inf"), reason)
             for value in node.inputs():
                 if value.kind not in ("parameter", "constant") or len(value.shape) < 2 or value.path in lines:
                     continue

@@ -2,72 +2,72 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from pochette.engine.packing import FloatArray
-from pochette.engine.precision import LayerPrecision, snr_db
+from pochette.engine.precision import LayerPrecision, decibels
+from pochette.engine.twin import Call, Playing, Twin
 
 
-def with_outputs(
-    report: Sequence[LayerPrecision],
-    stored: Mapping[str, FloatArray],
-    module: nn.Module,
-    samples: Sequence[tuple[Any, ...]],
-) -> tuple[LayerPrecision, ...]:
-    """Tell of each layer that reads a stored matrix how exact its output is.
+def with_outputs(twin: Twin, calls: Sequence[Call]) -> tuple[LayerPrecision, ...]:
+    """Tell of each matrix of an engine how exact that is which is made with it.
 
-    The module and its copy with rounded matrices make the same calls; what the rounding of vectors adds in an int8
-    engine is not in it, some 30 dB below.
+    The step in floats and the engine's twin make the same calls, each with its own state; what differs is what an
+    engine differs by: matrices and, where they meet whole numbers, vectors too are rounded.
 
     Args:
-        report: of the engine.
-        stored: path of each tensor in fewer bits to what it is once it is stored.
-        module: it was made from; neither it nor its state is changed.
-        samples: inputs of calls that follow each other.
+        twin: of the engine.
+        calls: inputs that follow each other, from the state at capture.
 
     Returns:
-        the report with the outputs' signal-to-noise ratios.
+        its report with the signal-to-noise ratios.
     """
-    exact, rounded = copy.deepcopy(module).eval(), copy.deepcopy(module).eval()
-    for line in (line for line in report if line.weight in stored):
-        try:
-            weight = rounded.get_parameter(line.weight)
-        except AttributeError:
-            continue  # computed of others once and for all, as by weight normalisation
-        with torch.no_grad():
-            weight.copy_(torch.from_numpy(stored[line.weight]))
-    layers = dict.fromkeys(line.layer for line in report)
-    heard, wrong = _outputs(exact, layers, samples), _outputs(rounded, layers, samples)
-    noise = {layer: snr_db(torch.cat(heard[layer]), torch.cat(wrong[layer])) for layer in heard}
-    return tuple(replace(line, output_snr_db=noise.get(line.layer)) for line in report)
+    made = _made_with(twin, {line.weight for line in twin.report})
+    ratios = ratios_db(twin.floats(rounded=False), twin, frozenset(made.values()), calls)
+    return tuple(replace(line, output_snr_db=ratios.get(made.get(line.weight, ""))) for line in twin.report)
 
 
-def _outputs(
-    module: nn.Module, layers: dict[str, None], samples: Sequence[tuple[Any, ...]]
-) -> dict[str, list[Tensor]]:  # fmt: skip
-    """What some submodules give over calls, by path; those that are not called are left out."""
-    found: dict[str, list[Tensor]] = {}
+def layers_of(engine: Playing, controls: FloatArray) -> tuple[LayerPrecision, ...]:
+    """How exact the layers of a playable model's engine are over a curve; see `with_outputs`.
 
-    def keep(layer: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            first = output[0] if isinstance(output, (tuple, list)) else output
-            if isinstance(first, Tensor):
-                found.setdefault(layer, []).append(first.detach().flatten().clone())
+    Args:
+        engine: its twin.
+        controls: (frame, control).
 
-        return hook
+    Returns:
+        a line a matrix, part by part.
+    """
+    return tuple(line for twin, calls in engine.calls(controls) for line in with_outputs(twin, calls))
 
-    for layer in layers:
-        try:
-            module.get_submodule(layer).register_forward_hook(keep(layer))
-        except AttributeError:
-            continue
-    with torch.no_grad():
-        for inputs in samples:
-            module(*inputs)
+
+def ratios_db(exact: Twin, other: Twin, values: frozenset[str], calls: Sequence[Call]) -> dict[str, float]:
+    """How far values within a graph are from what they would be, both steps called alike from the state at capture.
+
+    Args:
+        exact: what they would be.
+        other: what they are.
+        values: their names.
+        calls: inputs that follow each other.
+
+    Returns:
+        by name, the signal-to-noise ratio in decibels over all calls: infinite where nothing differs.
+    """
+    signal, noise = (dict.fromkeys(values, 0.0) for _ in range(2))
+    exact, other = (twin.fresh() for twin in (exact, other))
+    for call in calls:
+        wanted, got = (twin.look(call, values).watched for twin in (exact, other))
+        for name, tensor in wanted.items():
+            signal[name] += float(tensor.double().square().sum())
+            noise[name] += float((tensor.double() - got[name].double()).square().sum())
+    return {name: decibels(signal[name], noise[name]) for name in values}
+
+
+def _made_with(twin: Twin, weights: set[str]) -> Mapping[str, str]:
+    """Name of the first value that is made with each matrix."""
+    found: dict[str, str] = {}
+    for node in twin.graph.nodes:
+        for value in node.inputs():
+            if value.path in weights:
+                found.setdefault(value.path, node.outputs[0].name)
     return found

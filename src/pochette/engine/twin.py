@@ -11,7 +11,8 @@ holds for floats holds for these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
@@ -20,10 +21,13 @@ import torch
 from torch import Tensor
 
 from pochette.engine.packing import FloatArray
-from pochette.engine.precision import NO_FRACTION, VECTOR_LIMIT, VECTOR_SILENCE, vector_levels
+from pochette.engine.precision import NO_FRACTION, VECTOR_LIMIT, VECTOR_SILENCE, LayerPrecision, vector_levels
 from pochette.graph.graph import Graph, Node, Value
 from pochette.graph.operator import description_of
-from pochette.graph.run import run
+from pochette.graph.run import Outcome, run
+
+Call = tuple[Tensor, ...]
+"""What one call of a graph is given."""
 
 
 class Twin:
@@ -33,18 +37,48 @@ class Twin:
         graph: that the engine was written of.
         rounded: path of each matrix in fewer bits to what it is once it is stored.
         whole: those of them that are whole numbers with scales.
+        report: how the engine keeps every matrix.
     """
 
-    def __init__(self, graph: Graph, rounded: Mapping[str, FloatArray], whole: frozenset[str]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        rounded: Mapping[str, FloatArray],
+        whole: frozenset[str],
+        report: tuple[LayerPrecision, ...] = (),
+    ) -> None:
         # What was computed of constants when the engine was written stands among the tensors now.
         computed = [node for node in graph.nodes if any(value.kind == "computed" for value in node.outputs)]
         self.graph = replace(graph, nodes=computed)
-        self.rounded, self.whole = frozenset(rounded), whole
+        self.rounded, self.whole, self.report = frozenset(rounded), whole, report
         # The module's own buffers go on changing.
         states = {value.path: graph.tensors[value.path].clone() for value in graph.of_kind("state")}
         kept = {path: torch.from_numpy(array) for path, array in rounded.items()}
         self._start = {**graph.tensors, **states, **kept}
+        self._exact = {path: graph.tensors[path] for path in rounded}
         self.reset()
+
+    def fresh(self) -> Twin:
+        """The same, with a state of its own: that at capture."""
+        other = copy.copy(self)
+        other.reset()
+        return other
+
+    def floats(self, *, rounded: bool) -> Twin:
+        """The same step computed in floats alone, from the state at capture.
+
+        Args:
+            rounded: whether its matrices are what the engine holds, or what they were before they were rounded.
+
+        Returns:
+            another twin.
+        """
+        other = copy.copy(self)
+        other.whole = frozenset()
+        if not rounded:
+            other.rounded, other._start = frozenset(), {**self._start, **self._exact}
+        other.reset()
+        return other
 
     def reset(self) -> None:
         """Set the state back to that at capture."""
@@ -60,9 +94,26 @@ class Twin:
         Returns:
             one for each output.
         """
-        made = run(self.graph, inputs, self._tensors, instead=self._instead)
+        return self.look(inputs).outputs
+
+    @torch.no_grad()
+    def look(self, inputs: Call, watch: frozenset[str] = frozenset()) -> Outcome:
+        """One call, looked into.
+
+        Args:
+            inputs: one for each input, of the shapes at capture.
+            watch: names of the graph's values to keep.
+
+        Returns:
+            outputs, and what was watched.
+        """
+        made = run(self.graph, inputs, self._tensors, instead=self._instead, watch=watch)
         self._tensors.update({path: tensor.clone() for path, tensor in made.mutations.items()})
-        return made.outputs
+        return made
+
+    def calls(self, controls: FloatArray) -> list[tuple[Twin, list[Call]]]:
+        """See `Playing.calls`."""
+        return [(self, [(row,) for row in torch.from_numpy(controls)[:, None]])]
 
     def play(self, controls: FloatArray) -> FloatArray:
         """The sound of a playable model's step, from where it stands.
@@ -73,7 +124,7 @@ class Twin:
         Returns:
             (frame * hop,).
         """
-        frames = [self.process(row)[0].reshape(-1) for row in torch.from_numpy(controls)[:, None]]
+        frames = [self.process(*call)[0].reshape(-1) for _, calls in self.calls(controls) for call in calls]
         audio: FloatArray = torch.cat(frames).numpy()
         return audio
 
@@ -119,23 +170,42 @@ class DrawnTwin:
 
     def play(self, controls: FloatArray) -> FloatArray:
         """See `Twin.play`."""
-        samples = [sample for row in torch.from_numpy(controls)[:, None] for sample in self._frame(row)]
+        return self._play(controls, lambda part, call: None)
+
+    def floats(self, *, rounded: bool) -> DrawnTwin:
+        """See `Twin.floats`."""
+        return DrawnTwin([replace(part, twin=part.twin.floats(rounded=rounded)) for part in self.parts], self.rest)
+
+    def calls(self, controls: FloatArray) -> list[tuple[Twin, list[Call]]]:
+        """See `Playing.calls`; what parts hear is what the step draws in floats."""
+        exact = self.floats(rounded=False)
+        found: dict[PartTwin, list[Call]] = {part: [] for part in exact.parts}
+        exact._play(controls, lambda part, call: found[part].append(call))
+        return [(part.twin, calls) for part, calls in zip(self.parts, found.values(), strict=True)]
+
+    def _play(self, controls: FloatArray, told: Callable[[PartTwin, Call], None]) -> FloatArray:
+        samples = [sample for row in torch.from_numpy(controls)[:, None] for sample in self._frame(row, told)]
         audio: FloatArray = torch.cat(samples).numpy()
         return audio
 
-    def _frame(self, controls: Tensor) -> list[Tensor]:
+    def _frame(self, controls: Tensor, told: Callable[[PartTwin, Call], None]) -> list[Tensor]:
         """A frame's samples, (1,) each."""
+
+        def made(part: PartTwin, *call: Tensor) -> tuple[Tensor, ...]:
+            told(part, call)
+            return part.twin.process(*call)
+
         hold, *tiers, draw = self.parts
-        held, said, samples = hold.twin.process(controls), {}, []
+        held, said, samples = made(hold, controls), {}, []
         for n in range(hold.every_samples):
             above: tuple[Tensor, ...] = ()
             for part, following in pairwise((*tiers, draw)):
                 if n % part.every_samples == 0:
                     heard = self._heard[None, len(self._heard) - part.heard_samples :]
-                    (made,) = part.twin.process(*held, *above, heard)
-                    said[part] = made.view(1, part.every_samples // following.every_samples, -1)
+                    (spoken,) = made(part, *held, *above, heard)
+                    said[part] = spoken.view(1, part.every_samples // following.every_samples, -1)
                 above = (said[part][:, n % part.every_samples // following.every_samples],)
-            samples.append(draw.twin.process(*held, *above)[0].reshape(-1))
+            samples.append(made(draw, *held, *above)[0].reshape(-1))
             self._heard = torch.cat([self._heard, samples[-1]])[1:]
         return samples
 
@@ -151,6 +221,12 @@ class Playing(Protocol):
 
     def play(self, controls: FloatArray) -> FloatArray:
         """(frame, control) to (frame * hop,), from where it stands."""
+
+    def floats(self, *, rounded: bool) -> Playing:
+        """See `Twin.floats`."""
+
+    def calls(self, controls: FloatArray) -> list[tuple[Twin, list[Call]]]:
+        """Each captured graph, and the calls that are made of it where a curve (frame, control) is played in floats."""
 
 
 def coarse(x: Tensor) -> Tensor:

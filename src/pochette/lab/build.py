@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import pochette
 from pochette.corpus.folder import FolderCorpus
 from pochette.engine.build import compile_wasm
 from pochette.engine.export import export_with_twin, identifier
-from pochette.engine.precision import Precision, snr_db
+from pochette.engine.precision import LayerPrecision, Precision, snr_db
+from pochette.engine.rounding import layers_of
 from pochette.engine.runner import FloatArray
 from pochette.instrument import Instrument
 from pochette.measure import profile_model
@@ -21,8 +23,8 @@ from pochette.models.model import Model
 from pochette.train.session import describe
 
 GOLDEN_SECONDS = 10.0
-
-
+LAYERS_FRAMES = 500
+"""Of the golden curve, over which each layer of an engine of fewer bits is held against the network's."""
 SHORT_GOLDEN_SECONDS = 0.1
 """Of golden sound for models that hear themselves."""
 
@@ -91,7 +93,7 @@ def build_instrument(
 
     The golden sound is the model's own. Where matrices are stored in fewer bits it is that of the engine's twin
     (`engine.twin`), so that every build is held against what it should say, as closely as ever; how far the twin is
-    from the model is told in the provenance.
+    from the model is told in the provenance, layer by layer too.
 
     Args:
         model: trained.
@@ -114,6 +116,7 @@ def build_instrument(
     controls = golden_curve(model, ranges)
     counted, own = profile_model(model), _played(model, controls)
     golden = own if precision == "float32" else twin.play(controls)
+    layers = () if precision == "float32" else layers_of(twin, controls[:LAYERS_FRAMES])
     return Instrument(
         name=name,
         source=source,
@@ -133,16 +136,28 @@ def build_instrument(
             "parameters": counted.parameters,
             "operations_per_second": round(counted.macs_per_second or 0),
             "loudness_range_db": list(ranges.loudness_db),
-            **({} if precision == "float32" else {"rounding": _rounding(own, golden, len(twin.rounded))}),
+            **({} if precision == "float32" else {"rounding": _rounding(own, golden, layers)}),
         },
     )
 
 
-def _rounding(own: FloatArray, golden: FloatArray, matrices: int) -> dict[str, float | None]:
-    """How many matrices have fewer bits and what that did to the golden sound; a ratio that is not finite is None."""
-    decibels = snr_db(own, golden)
+def _rounding(own: FloatArray, golden: FloatArray, layers: Sequence[LayerPrecision]) -> dict[str, Any]:
+    """How many matrices have fewer bits and what that did to the golden sound, and how each of them fared."""
     return {
-        "matrices": matrices,
+        "matrices": sum(line.precision != "float32" for line in layers),
         "golden_largest_difference": float(np.abs(own - golden).max()),
-        "golden_snr_db": round(decibels, 1) if np.isfinite(decibels) else None,
+        "golden_snr_db": _finite_db(snr_db(own, golden)),
+        "layers": [
+            {
+                **asdict(line),
+                "weight_snr_db": _finite_db(line.weight_snr_db),
+                "output_snr_db": _finite_db(line.output_snr_db),
+            }
+            for line in layers
+        ],
     }
+
+
+def _finite_db(decibels: float | None) -> float | None:
+    """A ratio to a tenth of a decibel; None where nothing is rounded, or nothing sounds."""
+    return round(decibels, 1) if decibels is not None and np.isfinite(decibels) else None

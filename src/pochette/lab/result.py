@@ -192,6 +192,8 @@ class MakeResult:
     """Of the programs that took part, by name."""
     precision: str = "float32"
     """In which the engine's large matrices are stored."""
+    matrices: tuple[dict[str, Any], ...] = ()
+    """How each of them fared, where they are stored in fewer bits: `engine.precision.LayerPrecision` as data."""
 
     def distance(self, row: str) -> float | None:
         """Distance to the held-out sounds of one anchor; None if it is absent."""

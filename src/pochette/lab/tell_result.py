@@ -124,6 +124,7 @@ def result_of(found: Findings, name: str, title: str, model: str, size: str, see
         next_command=f"pochette play {name}.pochette\npochette verify {name}.pochette",
         versions={"pochette": pochette.__version__, "torch": torch.__version__, "python": platform.python_version()},
         precision=found.instrument.precision,
+        matrices=tuple(found.instrument.provenance.get("rounding", {}).get("layers", ())),
     )
 
 
