@@ -10,7 +10,9 @@ from pochette.engine.precision import LayerPrecision, decibels
 from pochette.engine.twin import Call, Playing, Twin
 
 
-def with_outputs(twin: Twin, calls: Sequence[Call]) -> tuple[LayerPrecision, ...]:
+def with_outputs(
+    twin: Twin, calls: Sequence[Call], *, vectors_alone: bool = False, follow: bool = False
+) -> tuple[LayerPrecision, ...]:
     """Tell of each matrix of an engine how exact that is which is made with it.
 
     The step in floats and the engine's twin make the same calls, each with its own state; what differs is what an
@@ -19,17 +21,23 @@ def with_outputs(twin: Twin, calls: Sequence[Call]) -> tuple[LayerPrecision, ...
     Args:
         twin: of the engine.
         calls: inputs that follow each other, from the state at capture.
+        vectors_alone: whether the step in floats holds the engine's rounded matrices, so that only vectors differ.
+        follow: whether the twin begins every call with the state of floats; see `layers_of`.
 
     Returns:
         its report with the signal-to-noise ratios.
     """
     made = _made_with(twin, {line.weight for line in twin.report})
-    ratios = ratios_db(twin.floats(rounded=False), twin, frozenset(made.values()), calls)
+    exact = twin.floats(rounded=vectors_alone)
+    ratios = _ratios_db(exact, twin.fresh(), frozenset(made.values()), calls, follow=follow)
     return tuple(replace(line, output_snr_db=ratios.get(made.get(line.weight, ""))) for line in twin.report)
 
 
 def layers_of(engine: Playing, controls: FloatArray) -> tuple[LayerPrecision, ...]:
     """How exact the layers of a playable model's engine are over a curve; see `with_outputs`.
+
+    A step that hears what it drew draws another sample some day if anything is rounded otherwise, and what follows is
+    another sound, not noise. Its twin therefore begins every sample with what floats remember.
 
     Args:
         engine: its twin.
@@ -38,24 +46,18 @@ def layers_of(engine: Playing, controls: FloatArray) -> tuple[LayerPrecision, ..
     Returns:
         a line a matrix, part by part.
     """
-    return tuple(line for twin, calls in engine.calls(controls) for line in with_outputs(twin, calls))
+    follow, parts = engine.feeds_back, engine.calls(controls)
+    return tuple(line for twin, calls in parts for line in with_outputs(twin, calls, follow=follow))
 
 
-def ratios_db(exact: Twin, other: Twin, values: frozenset[str], calls: Sequence[Call]) -> dict[str, float]:
-    """How far values within a graph are from what they would be, both steps called alike from the state at capture.
-
-    Args:
-        exact: what they would be.
-        other: what they are.
-        values: their names.
-        calls: inputs that follow each other.
-
-    Returns:
-        by name, the signal-to-noise ratio in decibels over all calls: infinite where nothing differs.
-    """
+def _ratios_db(
+    exact: Twin, other: Twin, values: frozenset[str], calls: Sequence[Call], *, follow: bool
+) -> dict[str, float]:
+    """How far values within a graph are from what they would be, by name, over all calls."""
     signal, noise = (dict.fromkeys(values, 0.0) for _ in range(2))
-    exact, other = (twin.fresh() for twin in (exact, other))
     for call in calls:
+        if follow:
+            other.remember(exact)
         wanted, got = (twin.look(call, values).watched for twin in (exact, other))
         for name, tensor in wanted.items():
             signal[name] += float(tensor.double().square().sum())

@@ -40,6 +40,8 @@ class Twin:
         report: how the engine keeps every matrix.
     """
 
+    feeds_back = False
+
     def __init__(
         self,
         graph: Graph,
@@ -83,6 +85,10 @@ class Twin:
     def reset(self) -> None:
         """Set the state back to that at capture."""
         self._tensors = dict(self._start)
+
+    def remember(self, other: Twin) -> None:
+        """Take over the state of another twin of the same graph."""
+        self._tensors.update({value.path: other._tensors[value.path] for value in self.graph.of_kind("state")})
 
     @torch.no_grad()
     def process(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -157,6 +163,8 @@ class DrawnTwin:
         heard: samples that parts hear before the first one is made, (sample,).
     """
 
+    feeds_back = True
+
     def __init__(self, parts: Sequence[PartTwin], heard: Tensor) -> None:
         self.parts, self.rest = tuple(parts), heard
         self.rounded = frozenset[str]().union(*(part.twin.rounded for part in parts))
@@ -215,6 +223,8 @@ class Playing(Protocol):
 
     rounded: frozenset[str]
     """Paths of the matrices in fewer bits."""
+    feeds_back: bool
+    """Whether it hears what it drew."""
 
     def reset(self) -> None:
         """Set the state back to that at capture."""
