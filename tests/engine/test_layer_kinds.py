@@ -225,30 +225,6 @@ def test_a_quiet_phrase_of_a_model_is_that_of_floats_that_hold_the_same_matrices
     assert QUIET_SNR_DB < snr_db(exact, twin.play(spoken(model))) < float("inf")
 
 
-class OfCodes(nn.Module):
-    """A network of codes, which engines are given as floats."""
-
-    def __init__(self, form: nn.Module) -> None:
-        super().__init__()
-        self.form = form
-
-    def forward(self, codes: Tensor, *conditioning: Tensor) -> Tensor:
-        made: Tensor = self.form(codes.long(), *conditioning)
-        return made
-
-
-def test_a_quiet_sound_heard_sample_by_sample_is_heard_as_in_floats() -> None:
-    """WaveNet as training sees it, given a quiet sound: no layer is below the bound, first to last."""
-    torch.manual_seed(0)
-    model = models["wavenet"].sized("tiny", residual_channels=32, gate_channels=32, skip_channels=32).build().eval()
-    form, (previous, *conditioning) = model.trim_form()
-    _, heard = model.targets(QUIET * (2 * torch.rand(previous.shape) - 1))
-    engine = compile_engine(OfCodes(form), (previous.float(), *conditioning), precision="int8")
-    report = with_outputs(engine.twin, [(heard.float(), *conditioning)], vectors_alone=True)
-    assert sum(line.precision == "int8" for line in report) > 4
-    assert min(line.output_snr_db for line in report if line.output_snr_db is not None) > QUIET_SNR_DB
-
-
 def test_the_layers_of_a_step_that_hears_itself_are_told_of() -> None:
     """A sample drawn otherwise is no noise: the last layers are as exact as the first."""
     torch.manual_seed(0)
@@ -258,3 +234,6 @@ def test_the_layers_of_a_step_that_hears_itself_are_told_of() -> None:
     ratios = [line.output_snr_db for line in told if line.precision == "int8"]
     assert len(ratios) > 4 and all(ratio is not None and ratio > 25 for ratio in ratios), ratios
     assert all(line.reason for line in told if line.precision == "float32")
+    for part, given in twin.calls(spoken(model)[:3]):
+        for line in with_outputs(part, given, vectors_alone=True, follow=True):
+            assert line.output_snr_db is not None and line.output_snr_db > QUIET_SNR_DB, line
