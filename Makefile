@@ -37,6 +37,7 @@ bench: $(READY_DEV)
 	$(BIN)/python benchmarks/bearing.py --counts --fits
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/models_page.py
+	$(BIN)/python benchmarks/precision.py --measure
 	$(BIN)/python benchmarks/lottery.py
 	$(BIN)/python benchmarks/lottery_page.py --facts
 

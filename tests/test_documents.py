@@ -19,7 +19,7 @@ def test_the_readme_code_runs() -> None:
         exec(compile(block, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("script", ["publish.py", "bearing.py"])
+@pytest.mark.parametrize("script", ["publish.py", "bearing.py", "precision.py"])
 def test_the_figures_are_the_stored_ones(script: str) -> None:
     if not list((ROOT / "benchmarks" / "results").glob("*.json")):
         pytest.skip("no stored results: make bench")

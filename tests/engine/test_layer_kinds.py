@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
@@ -158,7 +157,9 @@ def test_numpy_makes_the_same_bits() -> None:
     engine.reset()
     reference = InNumpy(module)
     for call in calls():
-        for kind, got, wanted in zip(KINDS, engine.process(*arrays(call)), reference.process(*arrays(call)), strict=True):
+        for kind, got, wanted in zip(
+            KINDS, engine.process(*arrays(call)), reference.process(*arrays(call)), strict=True
+        ):
             assert np.array_equal(got, wanted), kind
 
 

@@ -221,7 +221,10 @@ class Export(Restored, Verb):
             path, instrument = self._build(out, screen)
         written = shell(instrument, out)
         rounding = instrument.provenance.get("rounding")
-        parts: list[Any] = [words(f"{folder_of(path)}: the instrument"), words(f"{folder_of(Path(written))}: {self.shell}")]
+        parts: list[Any] = [
+            words(f"{folder_of(path)}: the instrument"),
+            words(f"{folder_of(Path(written))}: {self.shell}"),
+        ]
         if isinstance(rounding, dict):
             parts.insert(0, words(f"{instrument.precision}: {_rounding(rounding)}"))
             parts.insert(0, table(_MATRIX, _matrices(rounding)))

@@ -86,6 +86,10 @@ class Twin:
         """Set the state back to that at capture."""
         self._tensors = dict(self._start)
 
+    def stored(self) -> dict[str, Tensor]:
+        """What the engine holds in place of each matrix in fewer bits, by path."""
+        return {path: self._start[path] for path in self.rounded}
+
     def remember(self, other: Twin) -> None:
         """Take over the state of another twin of the same graph."""
         self._tensors.update({value.path: other._tensors[value.path] for value in self.graph.of_kind("state")})
