@@ -5,8 +5,8 @@
     python benchmarks/precision.py                    rewrite docs/engine.md from what is stored
     python benchmarks/precision.py --check            exit 1 if the page differs from what is stored
 
-The models are those of `models.py`, taken from their checkpoints under build/models, or trained where there is none. The
-engines of models that are played by controls are compiled, played along held-out sounds and judged as `models_judge`
+The models are those of `models.py`, taken from their checkpoints under build/models, or trained where there is none.
+The engines of models that are played by controls are compiled, played along held-out sounds and judged as `models_judge`
 judges models. A model that tells the probability of samples is judged by its bits, its matrices being those that the
 engine holds; vectors, which an int8 engine rounds too, are floats there, and how little that matters is told apart.
 """
@@ -40,7 +40,7 @@ from pochette.engine.build import compile_host_library  # noqa: E402
 from pochette.engine.export import export_with_twin  # noqa: E402
 from pochette.engine.native import NativeRunner  # noqa: E402
 from pochette.engine.packing import FloatArray  # noqa: E402
-from pochette.engine.precision import BITS, LayerPrecision, Precision, snr_db  # noqa: E402
+from pochette.engine.precision import BITS, LayerPrecision, snr_db  # noqa: E402
 from pochette.engine.rounding import layers_of, with_outputs  # noqa: E402
 from pochette.engine.runner import run_frames  # noqa: E402
 from pochette.engine.source import EngineSource  # noqa: E402
@@ -214,15 +214,16 @@ def _dates(found: Mapping[str, Any]) -> str:
 
 def _table(found: Mapping[str, Any]) -> list[str]:
     rows = [
-        "| trained model, held-out metric | stored in | metric | of float's | quiet passages | matrices | M7 instructions a second |",
+        "| trained model, held-out metric | stored in | metric | of float's | quiet passages | matrices "
+        "| M7 instructions a second |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, data in found.items():
         for precision, own in data["precisions"].items():
             quiet = "" if own["quiet_snr_db"] is None else f"{own['quiet_snr_db']:.0f} dB"
             rows.append(
-                f"| {name}, {data['metric']} | {precision} | {own['value']:.4f} | {own['ratio_to_float']:.4f} | {quiet} "
-                f"| {own['matrix_bytes'] / 1000:.1f} KB | {own['instructions_per_second'] / 1e6:.1f} M |"
+                f"| {name}, {data['metric']} | {precision} | {own['value']:.4f} | {own['ratio_to_float']:.4f} "
+                f"| {quiet} | {own['matrix_bytes'] / 1000:.1f} KB | {own['instructions_per_second'] / 1e6:.1f} M |"
             )
     return rows
 
@@ -233,8 +234,8 @@ def _layers(lines: Sequence[Mapping[str, Any]]) -> str:
     weights, outputs = ([line[f"{of}_snr_db"] for line in whole] for of in ("weight", "output"))
     worst = min(whole, key=lambda line: line["output_snr_db"])
     said = (
-        f"{len(whole)} matrices, signal to rounding {min(weights):.1f} to {max(weights):.1f} dB, of what is made with them "
-        f"{min(outputs):.1f} to {max(outputs):.1f} dB, least at `{worst['weight']}`"
+        f"{len(whole)} matrices, signal to rounding {min(weights):.1f} to {max(weights):.1f} dB, of what is made with "
+        f"them {min(outputs):.1f} to {max(outputs):.1f} dB, least at `{worst['weight']}`"
     )
     reasons: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:

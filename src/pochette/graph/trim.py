@@ -12,6 +12,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from pochette.errors import RunError
 from pochette.graph.graph import Graph
 from pochette.graph.rewrite import Remains, cut_tensors
+from pochette.layers.factored import factor_as_stored
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def resize(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a module the shapes, and the values, of stored weights.
 
-    This is how a trimmed model is loaded: its recipe builds the untrimmed module, its file says what is left of it.
+    This is how a trimmed model is loaded: its recipe builds the untrimmed module, its file says what is left of it, and
+    by its names which layers became two.
 
     Args:
         module: changed in place.
@@ -82,6 +84,7 @@ def resize(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         RunError: the names are not the module's.
     """
+    factor_as_stored(module, tensors)
     own = module.state_dict()
     if set(own) != set(tensors):
         odd = sorted(set(own) ^ set(tensors))
