@@ -6,8 +6,8 @@
     python benchmarks/precision.py --check            exit 1 if the page differs from what is stored
 
 The models are those of `models.py`, taken from their checkpoints under build/models, or trained where there is none.
-The engines of models that are played by controls are compiled, played along held-out sounds and judged as `models_judge`
-judges models. A model that tells the probability of samples is judged by its bits, its matrices being those that the
+The engines of models that are played by controls are compiled, played along held-out sounds and judged as
+`models_judge` judges models. A model that tells the probability of samples is judged by its bits, its matrices being those that the
 engine holds; vectors, which an int8 engine rounds too, are floats there, and how little that matters is told apart.
 """
 

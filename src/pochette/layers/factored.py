@@ -1,7 +1,7 @@
 """Layers of low rank: one matrix as the product of two narrow ones, which are multiplied one after the other.
 
-A weight W, (output, input), of rank r is `wide` (output, r) times `narrow` (r, input): r (input + output) multiplications
-in place of input x output, which is less where r < input x output / (input + output).
+A weight W, (output, input), of rank r is `wide` (output, r) times `narrow` (r, input): r (input + output)
+multiplications in place of input x output, which is less where r < input x output / (input + output).
 
 A model on disk is told to hold such layers by the names of its tensors: `PATH.narrow.weight` where its recipe has
 `PATH.weight`.
@@ -31,6 +31,16 @@ class Factored(nn.Module):
     def __init__(self, inputs: int, outputs: int, rank: int, *, bias: bool = True) -> None:
         super().__init__()
         self.narrow, self.wide = nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs, bias=bias)
+
+    @property
+    def weight(self) -> Tensor:
+        """The matrix that both are, (output, input), for code that reads a layer's numbers."""
+        return self.wide.weight @ self.narrow.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """What is added to the outputs."""
+        return self.wide.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., input) to (..., output)."""
@@ -66,7 +76,7 @@ class FactoredConv(nn.Module):
 
 
 class FactoredGru(nn.Module):
-    """A GRU of one layer whose matrices are of low rank, all gates of a matrix jointly, so that they share what is read.
+    """A GRU of one layer whose matrices are of low rank, all gates of a matrix jointly: they share what is read.
 
     Its equations are those of `torch.nn.GRU`, written as operators: a step is eight of them beside the products. A
     matrix that was not to be factored is one linear layer.
@@ -116,9 +126,10 @@ def factored_gru(gru: nn.GRU, ranks: tuple[int | None, int | None]) -> FactoredG
     Returns:
         the layer; its numbers are yet to be given.
     """
-    rows, parts = 3 * gru.hidden_size, []
+    rows, parts = 3 * gru.hidden_size, list[nn.Module]()
     for columns, rank in zip((gru.input_size, gru.hidden_size), ranks, strict=True):
-        parts.append(nn.Linear(columns, rows, gru.bias) if rank is None else Factored(columns, rows, rank, bias=gru.bias))
+        one = nn.Linear(columns, rows, gru.bias) if rank is None else Factored(columns, rows, rank, bias=gru.bias)
+        parts.append(one)
     return FactoredGru(parts[0], parts[1])
 
 

@@ -112,7 +112,7 @@ def _called_alone(model: Model) -> set[str]:
     else:
         step = Step(model)
         forms.append((step, step.example_inputs()))
-    good, bad = set(), set()
+    good, bad = set[str](), set[str]()
     for form, inputs in forms:
         for node in capture(form, inputs).nodes:
             for value in node.inputs():
@@ -147,7 +147,7 @@ def ranks_within(spectra: Mapping[str, Spectrum], most: int) -> dict[str, int | 
     if not spectra or not fits(ranks(1.0)):
         raise ReductionError(
             "No ranks are low enough: the matrices that can be factored would have to have less than 1.",
-            remedy="Keep more, or remove units first: pochette reduce RUN --method magnitude --then low_rank.",
+            remedy="Keep more, or remove units first: pochette reduce RUN --method lottery --then low_rank.",
         )
     low, high = 0.0, 1.0
     for _ in range(60):
@@ -177,9 +177,7 @@ def factor(model: Model, spectra: Mapping[str, Spectrum], ranks: Mapping[str, in
         put_layer(model, owner, made)
 
 
-def _gru(
-    layer: nn.GRU, owner: str, spectra: Mapping[str, Spectrum], ranks: Mapping[str, int | None]
-) -> nn.Module:
+def _gru(layer: nn.GRU, owner: str, spectra: Mapping[str, Spectrum], ranks: Mapping[str, int | None]) -> nn.Module:
     of_input, of_state = (ranks.get(f"{owner}.{name}") for name in GRU_PARTS)
     made = factored_gru(layer, (of_input, of_state))
     for name, part in GRU_PARTS.items():
@@ -190,15 +188,16 @@ def _gru(
             _fill(own, spectrum.factors(rank), bias)
             continue
         with torch.no_grad():
-            own.weight.copy_(spectrum.matrix)  # type: ignore[operator, union-attr]
+            own.weight.copy_(spectrum.matrix)  # type: ignore[operator]
             if bias is not None:
-                own.bias.copy_(bias)  # type: ignore[operator, union-attr]
+                own.bias.copy_(bias)  # type: ignore[operator]
     return made
 
 
 @torch.no_grad()
 def _fill(made: nn.Module, factors: tuple[Tensor, Tensor], bias: Tensor | None) -> None:
-    for layer, factor_ in zip((made.wide, made.narrow), factors, strict=True):
-        layer.weight.copy_(factor_.reshape(layer.weight.shape))  # type: ignore[operator, union-attr]
+    own = dict(made.named_parameters())
+    for name, numbers in zip(("wide.weight", "narrow.weight"), factors, strict=True):
+        own[name].copy_(numbers.reshape(own[name].shape))
     if bias is not None:
-        made.wide.bias.copy_(bias)  # type: ignore[operator, union-attr]
+        own["wide.bias"].copy_(bias)

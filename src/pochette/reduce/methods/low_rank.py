@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pochette.errors import ReductionError
 from pochette.families import methods
 from pochette.measure import profile_model
 from pochette.models.model import Model
@@ -20,7 +21,7 @@ from pochette.train.session import Session
 @methods.member("low_rank")
 @dataclass(frozen=True)
 class LowRank(Technique):
-    """Train, make linear layers, convolutions and GRUs two products each, train on (Denil et al. 2013; Xue et al. 2013).
+    """Train, make linear layers, convolutions and GRUs two products each, train on (Denil et al. 2013).
 
     Of a convolution over time the matrix is (input and tap) by output. All gates of a GRU's matrix are factored
     jointly: they read the same vector, which is made narrow once for all of them.
@@ -47,6 +48,12 @@ class LowRank(Technique):
         before = profile_model(model)
         model = copy.deepcopy(model)
         spectra, kept = spectra_of(model)
+        if not spectra:
+            raise ReductionError(
+                f"No matrix of this network can be factored: {'; '.join(sorted(set(kept.values())))}.",
+                where=next(iter(kept), ""),
+                remedy="Remove units instead: pochette reduce RUN --method lottery.",
+            )
         whole = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() >= 2)
         fixed = whole - sum(spectrum.matrix.numel() for spectrum in spectra.values())
         ranks = ranks_within(spectra, math.floor(self.keep * whole) - fixed)
