@@ -21,6 +21,7 @@ from pochette.graph.copying import copy_of
 from pochette.graph.graph import Graph, Value
 from pochette.graph.run import run
 from pochette.graph.units import Place, UnitFamily, Units, units_of
+from pochette.measure.moments import rows_at
 from pochette.reduce.comparing import call_key
 from pochette.reduce.sparse.subject import Subject
 from pochette.reduce.structure import sources
@@ -177,7 +178,7 @@ class Observed:
         parts = []
         for number, batch in enumerate(self.batches):
             target = self._target(batch)
-            parts.append(_rows(target.double(), 1, batch.items, self._moments(number)))
+            parts.append(rows_at(target.double(), 1, batch.items, self._moments(number)))
         return np.concatenate(parts)
 
     def _target(self, batch: Batch) -> Tensor:
@@ -251,33 +252,8 @@ class Observed:
             real = tensor.abs() if tensor.is_complex() else tensor
             if axis == real.dim():  # numbers of codes: one feature
                 real = real[..., None]
-            rows = _rows(real.double(), axis, batch.items, self._moments(number))
+            rows = rows_at(real.double(), axis, batch.items, self._moments(number))
             self._watched[number, value.name, axis] = rows
-
-
-def _rows(tensor: Tensor, axis: int, items: int, moments: int) -> FloatArray:
-    """Rows at evenly spread moments, the same share of the way for fast and slow signals.
-
-    Args:
-        tensor: any that holds a batch.
-        axis: of it, that becomes the features.
-        items: in the batch.
-        moments: of each item.
-
-    Returns:
-        (item and moment, feature).
-    """
-    rest = [number for number in range(tensor.dim()) if number != axis]
-    first = next((number for number in rest if tensor.shape[number] == items), None)
-    if first is not None:
-        rest.remove(first)
-        rest.insert(0, first)
-    rows = tensor.permute(*rest, axis).reshape(-1, tensor.shape[axis])
-    # Where the batch is no axis of its own it is merged with others, it leading; or all items share the value.
-    rows = rows.reshape(items, -1, rows.shape[-1]) if len(rows) % items == 0 else rows.expand(items, *rows.shape)
-    at = ((torch.arange(moments) + 0.5) / moments * rows.shape[1]).long()
-    sampled: FloatArray = rows[:, at].reshape(-1, rows.shape[-1]).numpy()
-    return sampled
 
 
 def _same_family(units: Units, family: UnitFamily) -> UnitFamily:

@@ -22,6 +22,7 @@ from pochette.errors import ReductionError
 from pochette.graph.capture import capture
 from pochette.graph.graph import Node, Value, call_of, function_of
 from pochette.graph.run import run
+from pochette.graph.straight import NORMS, PRODUCTS, RECURRENT, recurrent
 from pochette.models.model import Model
 from pochette.reduce.sparse.rounds import left_of
 from pochette.reduce.sparse.schedules import remaining
@@ -29,12 +30,8 @@ from pochette.reduce.sparse.selection import kept_of_all
 from pochette.reduce.sparse.weights import Masks, without_norms
 from pochette.reduce.trimming import PREFIX
 
-_NORMS = ("native_layer_norm", "native_group_norm", "native_batch_norm", "_native_batch_norm_legit_no_training",
-          "layer_norm", "group_norm", "batch_norm", "instance_norm", "rms_norm")  # fmt: skip
 _GAINS = ("rsqrt", "reciprocal")
 """What norms that are written out multiply by."""
-_RECURRENT = ("gru", "lstm", "rnn_tanh", "rnn_relu", "gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell")
-_PRODUCTS = ("mul", "addcmul")
 
 
 class Flow:
@@ -123,7 +120,7 @@ def _straight(node: Node, given: tuple[Any, ...], ends: list[Tensor]) -> Any:
         ends += [operand for operand in operands if operand.is_floating_point() and operand.requires_grad]
         made = [torch.zeros(value.shape, dtype=_wide(value.dtype)) for value in node.outputs]
         return made[0] if len(made) == 1 else tuple(made)
-    if name in _NORMS:
+    if name in NORMS:
         rest = [torch.zeros(value.shape, dtype=torch.float64) for value in node.outputs[1:]]
         return (given[0], *rest) if rest else given[0]
     if name in _GAINS:
@@ -132,47 +129,12 @@ def _straight(node: Node, given: tuple[Any, ...], ends: list[Tensor]) -> Any:
         numbers = [operand for operand in operands if operand.is_floating_point()]
         found = numbers[0] if numbers else torch.zeros((), dtype=torch.float64)
         for number in numbers[1:]:
-            found = found * number if name in _PRODUCTS else found + number
+            found = found * number if name in PRODUCTS else found + number
         return found.expand(node.output.shape).contiguous()
-    if name in _RECURRENT:
-        return _cell(node, given) if name.endswith("_cell") else _layers(node, given)
+    if name in RECURRENT:
+        return recurrent(node, given)
     args, names = call_of(node.op, given)
     return tree_map(_widened, function_of(node.op)(*args, **names))
-
-
-def _cell(node: Node, given: tuple[Any, ...]) -> Any:
-    """One step of a recurrent layer whose gates add up."""
-    x, state, from_input, from_hidden = given[:4]
-    hidden = state if isinstance(state, Tensor) else state[0]
-    made = _step(x, hidden, from_input, from_hidden)
-    return made if len(node.outputs) == 1 else (made, made)
-
-
-def _step(x: Tensor, hidden: Tensor, from_input: Tensor, from_hidden: Tensor) -> Tensor:
-    met = x @ from_input.T + hidden @ from_hidden.T
-    gates: Tensor = met.view(*met.shape[:-1], -1, hidden.shape[-1]).sum(-2)
-    return gates
-
-
-def _layers(node: Node, given: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    """A stack of recurrent layers whose gates add up."""
-    x, state, weights, biased, layers, _, _, both_ways, batch_first = given[:9]
-    hidden = state if isinstance(state, Tensor) else state[0]
-    each, directions, last = 4 if biased else 2, 2 if both_ways else 1, []
-    x = x.transpose(0, 1) if batch_first else x
-    for layer in range(layers):
-        ways = []
-        for way in range(directions):
-            place = layer * directions + way
-            now, made = hidden[place], []
-            for step in x.flip(0) if way else x:
-                now = _step(step, now, *weights[each * place : each * place + 2])
-                made.append(now)
-            ways.append(torch.stack(made[::-1] if way else made))
-            last.append(now)
-        x = torch.cat(ways, dim=-1)
-    ended = torch.stack(last)
-    return (x.transpose(0, 1) if batch_first else x, *([ended] * (len(node.outputs) - 1)))
 
 
 def _widened(made: Any) -> Any:
@@ -182,10 +144,10 @@ def _widened(made: Any) -> Any:
 def _mixes(node: Node, learnt: set[int]) -> bool:
     """Whether a node multiplies two signals, or computes functions that cannot be taken out."""
     name = node.op.split(".")[1]
-    if name in _RECURRENT:
+    if name in RECURRENT:
         return True
     signals = [arg for arg in node.args if isinstance(arg, Value) and id(arg) not in learnt and arg.kind == "computed"]
-    return name in _PRODUCTS and len(signals) > 1
+    return name in PRODUCTS and len(signals) > 1
 
 
 def in_many_rounds(flow: Flow, alive: Masks, keep: float, rounds: int) -> Masks:
