@@ -8,6 +8,7 @@ from pochette.recipe import Family
 
 if TYPE_CHECKING:
     from pochette.boards.board import Board
+    from pochette.measure.analysis import Analysis
 
 models: Family[Any] = Family("models", "pochette.models")
 """Recipe classes of generative models (frozen dataclasses whose `build()` gives the `Model`)."""
@@ -21,6 +22,9 @@ criteria: Family[Any] = Family("criteria", "pochette.reduce.criteria")
 scores: Family[Any] = Family("scores", "pochette.reduce.sparse.scores")
 """Scores of single weights: a network in, one score per weight out."""
 
+analyses: Family[type[Analysis]] = Family("analyses", "pochette.measure.analyses")
+"""Ways to read a network: its topology, and the information in it."""
+
 boards: Family[Board] = Family("boards", "pochette.boards")
 """Machines that an engine is made for."""
 
@@ -31,6 +35,6 @@ metrics: Family[Any] = Family("metrics", "pochette.sound.metrics")
 """Distances between a sound and its reference."""
 
 FAMILIES: dict[str, Family[Any]] = {
-    family.name: family for family in (models, methods, criteria, scores, boards, shells, metrics)
+    family.name: family for family in (models, methods, criteria, scores, analyses, boards, shells, metrics)
 }
 """All families by their plural name."""

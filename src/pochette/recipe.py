@@ -21,6 +21,8 @@ from typing import Any, Generic, TypeVar
 from pochette.errors import RecipeError, UnknownNameError
 
 T = TypeVar("T")
+_SINGULAR = {"criteria": "criterion", "analyses": "analysis"}
+"""Of names of families that do more than take an s."""
 
 
 class Family(Generic[T]):
@@ -120,7 +122,7 @@ class Family(Generic[T]):
             return self._members[name]
         near = difflib.get_close_matches(name, self._members, n=2)
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
-        noun = self.name.removesuffix("s") if self.name != "criteria" else "criterion"
+        noun = _SINGULAR.get(self.name) or self.name.removesuffix("s")
         raise UnknownNameError(
             f"There is no {noun} called {name!r}.",
             remedy=f"{hint}Known {self.name}: {', '.join(self.names())}.",

@@ -13,13 +13,14 @@ from pochette.cli.console import Answer, Screen, number, table, words
 from pochette.cli.verb import Verb, command
 from pochette.families import FAMILIES
 
-Kind = Literal["models", "methods", "criteria", "scores", "boards", "shells", "metrics"]
+Kind = Literal["models", "methods", "criteria", "scores", "analyses", "boards", "shells", "metrics"]
 
 _NEXT: dict[str, str] = {
     "models": "pochette profile MODEL --board BOARD",
     "methods": "pochette reduce RUN --method METHOD",
     "criteria": "pochette reduce RUN --criterion CRITERION",
     "scores": "pochette reduce RUN --method magnitude --score SCORE",
+    "analyses": "pochette analyse RUN",
     "boards": "pochette make SOUNDS --board BOARD",
     "shells": "pochette export RUN --shell SHELL",
     "metrics": "pochette make SOUNDS",
@@ -32,7 +33,7 @@ _ASIDE = ("help", "title", "emulated", "sources", "figures", "scored", "rest")
 
 @dataclass(frozen=True, kw_only=True)
 class List(Verb):
-    """What there is to choose from: models, methods, criteria, scores, boards, shells or metrics, one line each."""
+    """What there is to choose from: models, methods, criteria, scores, analyses, boards, shells or metrics, one line each."""
 
     kind: Positional[Kind]
     """Which family."""

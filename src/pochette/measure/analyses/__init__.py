@@ -1,0 +1,1 @@
+"""Ways to read a network, one a file: see `pochette.measure.analysis`."""
