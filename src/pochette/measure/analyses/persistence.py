@@ -30,7 +30,7 @@ class Persistence:
 
 
 def neural_persistence(edges: FloatArray, largest: float | None = None) -> Persistence:
-    """The persistence of a bipartite graph filtered by weight (Rieck et al. 2019, definition 4 and theorem 1).
+    """The persistence of a bipartite graph filtered by weight (Rieck et al. 2019, section 3 and algorithm 1).
 
     All vertices stand there from the beginning, at 1; edges come in the order of falling |w| / max |w|. Each edge that
     joins two components ends one of them, at its own weight: these are the edges of a maximum spanning tree, so the
