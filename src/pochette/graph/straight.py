@@ -39,7 +39,7 @@ def _cell(node: Node, given: tuple[Any, ...]) -> Any:
 
 def _step(x: Tensor, hidden: Tensor, from_input: Tensor, from_hidden: Tensor) -> Tensor:
     met = x @ from_input.T + hidden @ from_hidden.T
-    gates: Tensor = met.view(*met.shape[:-1], -1, hidden.shape[-1]).sum(-2)
+    gates: Tensor = met.reshape(*met.shape[:-1], -1, hidden.shape[-1]).sum(-2)
     return gates
 
 

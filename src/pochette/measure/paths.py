@@ -2,7 +2,8 @@
 
 A weight that is not zero can still be without effect: nothing reaches what it reads, or nothing reads what it makes.
 Ways are followed through the captured graph operator by operator: through everything that works element by element,
-through either factor of a product, and in a recurrent layer through as many steps as it takes. Offsets are no inputs.
+through either factor of a product, and in a recurrent layer through as many steps as it takes. Offsets are no inputs;
+noise, or another constant that a layer reads as its data, is one.
 An operator that mixes what it is given (a transform, a statistic, an operator of pochette's own) is taken to lead from
 all to all, so no weight is called useless that is not.
 """
@@ -71,20 +72,23 @@ def reach_of_weights(graph: Graph, layers: Sequence[Layer]) -> Reach:
 
     Returns:
         which they are. State of a streaming network is an input as far as inputs reach it, and an output as far as it
-        reaches outputs, in as many calls as that takes.
+        reaches outputs, in as many calls as that takes; state that no input ever reaches, a clock, is an input itself.
     """
     walk = _Walk(graph, layers)
     floating = [path for path in graph.mutations if graph.stored[path].dtype.is_floating_point]
     given = {path: torch.zeros(graph.stored[path].shape, dtype=torch.float64) for path in floating}
     asked = {path: torch.zeros_like(state) for path, state in given.items()}
-    for _ in range(STATE_ROUNDS):
+    for turn in range(STATE_ROUNDS):
         found = walk(given, asked, binary=True)
         reached = {path: ((given[path] + found.after[path]) != 0).double() for path in floating}
         wanted = {path: ((asked[path] + found.state_slopes[path]) != 0).double() for path in floating}
         settled = all(torch.equal(reached[p], given[p]) and torch.equal(wanted[p], asked[p]) for p in floating)
         given, asked = reached, wanted
         if settled:
-            break
+            clocks = [path for path in floating if not given[path].any()]
+            if not clocks or turn == STATE_ROUNDS - 1:
+                break
+            given |= {path: torch.ones_like(given[path]) for path in clocks}
     effective = {}
     for layer in layers:
         slope = sum(layer.as_rows(found.slopes[id(value)]) for value in layer.values)
@@ -130,7 +134,6 @@ class _Walk:
         self.coupling: Coupling = propagate(graph)
         self.known = learnt_values(graph, self.coupling)
         self.weights = {id(value): value for layer in layers for value in layer.values}
-        self.steps = 0
 
     def __call__(self, given: dict[str, Tensor], asked: dict[str, Tensor], *, binary: bool) -> _Walked:
         """Follow all ways once.
@@ -140,6 +143,7 @@ class _Walk:
             asked: state that reaches outputs.
             binary: whether it is only asked who reaches whom; else ways are counted.
         """
+        self.asked: dict[int, Tensor] = {}
         self.leaves = {key: (self.known[key] != 0).double().requires_grad_() for key in self.weights}
         states = {path: state.clone().requires_grad_() for path, state in given.items()}
         tensors = {path: self._stored(path, states) for path in self.graph.stored}
@@ -147,6 +151,9 @@ class _Walk:
             torch.ones(v.shape, dtype=_wide(v.dtype)).requires_grad_(_wide(v.dtype).is_floating_point)
             for v in self.graph.inputs
         ]
+        for value, tensor in zip(self.graph.inputs, inputs, strict=True):
+            if not tensor.requires_grad:  # codes
+                self.asked[id(value)] = torch.ones(value.shape, dtype=torch.float64, requires_grad=True)
         made = run(self.graph, inputs, tensors, instead=lambda node, args: self._perform(node, args, binary))
         ends = [_real(end).sum() for end in made.outputs if end.dtype.is_floating_point or end.is_complex()]
         after = {path: _real(made.mutations[path]) for path in states}
@@ -183,25 +190,53 @@ class _Walk:
 
     def _made(self, node: Node, given: tuple[Any, ...], binary: bool) -> Any:
         name = node.op.split(".")[1].lstrip("_")
-        signals = [tensor for value, tensor in _pairs(node.args, given) if self._signal(value)]
-        if not signals:
+        self._ask(node, given)
+        signals = [self.asked.get(id(v), tensor) for v, tensor in _pairs(node.args, given) if self._signal(v)]
+        if not signals and any(id(value) not in self.known for value in node.inputs()):
+            # A clock, or noise that is a function of one: nobody sets it, but what hears it is not idle.
+            return _shaped(node, lambda value: torch.ones(value.shape, dtype=_wide(value.dtype)))
+        if not signals and not self._hears_what_is_fixed(node):
             return _shaped(node, lambda value: torch.zeros(value.shape, dtype=_wide(value.dtype)))
+        if name in ("embedding", "look_up", "one_hot"):
+            return self._looked_up(node, given)
         if not node.op.startswith("aten.") or name.startswith(_MIXING) or any(_odd(value) for value in node.inputs()):
             return _from_all(node, signals)
         if name.startswith(_HANDED_ON):
             rest = [torch.zeros(value.shape, dtype=torch.float64) for value in node.outputs[1:]]
             return (given[0], *rest) if rest else given[0]
-        if name in ("embedding", "one_hot"):
-            return self._looked_up(node, given)
-        if node.elementwise and node.output.dtype.is_floating_point:
+        if (node.elementwise or name == "where") and node.output.dtype.is_floating_point:
             return self._elementwise(node, given, name)
         if name in RECURRENT:
             return self._recurrent(node, given, binary)
-        args, names = call_of(node.op, tuple(self._args(node.args, given)))
+        # A view needs the strides that the captured value had.
+        plain = tree_map(lambda arg: arg.contiguous() if isinstance(arg, Tensor) else arg, self._args(node.args, given))
+        args, names = call_of(node.op, tuple(plain))
         return tree_map(_widened, function_of(node.op)(*args, **names))
 
     def _signal(self, value: Value) -> bool:
-        return id(value) not in self.known and (value.dtype.is_floating_point or value.dtype.is_complex or _code(value))
+        if id(value) in self.known:
+            return False
+        return value.dtype.is_floating_point or value.dtype.is_complex or _code(value) or id(value) in self.asked
+
+    def _hears_what_is_fixed(self, node: Node) -> bool:
+        """Whether a layer reads noise, or another constant, as if it were an input."""
+        values = [value for value in node.inputs() if len(value.shape) > 1]
+        fixed = any(id(value) in self.known and not self.coupling.learnt(value) for value in values)
+        return fixed and any(id(value) in self.leaves for value in values)
+
+    def _ask(self, node: Node, given: tuple[Any, ...]) -> None:
+        """Note what a comparison, or a number of a code, depends on: whoever asks it hears that."""
+        if node.output.dtype.is_floating_point or node.output.dtype.is_complex:
+            return
+        pairs = [(v, self.asked.get(id(v), t)) for v, t in _pairs(node.args, given) if id(v) not in self.known]
+        numbers = [tensor for _, tensor in pairs if tensor.is_floating_point()]
+        if not numbers:
+            return
+        if node.elementwise or node.op.startswith("aten.where"):
+            found = torch.stack(list(torch.broadcast_tensors(*numbers))).sum(dim=0)
+        else:  # moved about, or mixed
+            found = torch.stack([number.sum() for number in numbers]).sum()
+        self.asked[id(node.output)] = found.expand(node.output.shape)
 
     def _args(self, args: Sequence[Any], given: Sequence[Any]) -> list[Any]:
         """What a linear operator is given: signals, weights, fixed matrices as they join, and no offsets."""
@@ -222,8 +257,9 @@ class _Walk:
         """Signals join; what they are multiplied with stops them where it is zero."""
         total = torch.zeros((), dtype=torch.float64)
         for value, tensor in _pairs(node.args, given):
-            if self._signal(value) and tensor.dtype.is_floating_point:
-                total = total + tensor
+            heard = self.asked.get(id(value), tensor)
+            if self._signal(value) and heard.is_floating_point():
+                total = total + heard
         for value, tensor in _pairs(node.args, given):
             if not self._signal(value) and name in _GAIN_LIKE and value.dtype.is_floating_point:
                 total = total * (self.leaves.get(id(value), tensor) if id(value) in self.leaves else tensor != 0)
@@ -233,8 +269,10 @@ class _Walk:
         """Any code may be asked for: every row of a table is met."""
         if node.op.startswith("aten.one_hot"):
             return torch.ones(node.output.shape, dtype=_wide(node.output.dtype))
-        rows: Tensor = given[0].sum(dim=0)
-        return rows.expand(node.output.shape).contiguous()
+        table = next(t for v, t in _pairs(node.args, given) if v.dtype.is_floating_point)
+        rows: Tensor = table.sum(dim=0) if table.requires_grad else (table != 0).any(dim=0).double()
+        codes = [self.asked[id(value)].sum() for value in node.inputs() if id(value) in self.asked]
+        return (rows * (torch.stack(codes).sum() if codes else 1.0)).expand(node.output.shape).contiguous()
 
     def _recurrent(self, node: Node, given: tuple[Any, ...], binary: bool) -> Any:
         """A layer after so many more steps that whatever can reach something has reached it."""
