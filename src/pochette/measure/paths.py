@@ -93,7 +93,9 @@ def reach_of_weights(graph: Graph, layers: Sequence[Layer]) -> Reach:
     for layer in layers:
         slope = sum(layer.as_rows(found.slopes[id(value)]) for value in layer.values)
         assert isinstance(slope, Tensor)
-        effective[layer.name] = (slope.numpy() != 0) & (layer.weights != 0)
+        # A tap that hears only what was before so short a call is as much on the way as the taps beside it.
+        on_the_way = ((slope.numpy() != 0) & (layer.weights != 0)).any(axis=2, keepdims=True)
+        effective[layer.name] = on_the_way & (layer.weights != 0)
     return Reach(effective, settled)
 
 
@@ -134,6 +136,13 @@ class _Walk:
         self.coupling: Coupling = propagate(graph)
         self.known = learnt_values(graph, self.coupling)
         self.weights = {id(value): value for layer in layers for value in layer.values}
+        used = set(self.weights)
+        for node in graph.nodes:
+            # What a layer makes of noise alone is a signal, though it depends on no input.
+            if any(id(value) in used for value in node.inputs()) and id(node.output) not in self.weights:
+                used.update(id(value) for value in node.outputs)
+                for value in node.outputs:
+                    self.known.pop(id(value), None)
 
     def __call__(self, given: dict[str, Tensor], asked: dict[str, Tensor], *, binary: bool) -> _Walked:
         """Follow all ways once.

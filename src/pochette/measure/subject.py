@@ -91,10 +91,12 @@ class Subject:
         layers = layers_of(graph)
         if not watch:
             return cls(graph, layers, limit=limit, seed=seed)
-        heard, first = _watched(graph, layers, inputs, limit.samples)
-        wanted = None
-        if target is not None:
-            wanted = rows_at(target.detach().double(), 1, len(target), _moments(len(target), limit.samples))
+        items = next((len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim()), 1)
+        moments = max(1, limit.samples // items)
+        if target is not None and target.shape[-1] > 1:
+            moments = min(moments, target.shape[-1])  # more would repeat rows
+        heard, first = _watched(graph, layers, inputs, items, moments)
+        wanted = None if target is None else rows_at(target.detach().double(), 1, items, moments)
         return cls(graph, layers, heard, first, wanted, limit, seed)
 
     @classmethod
@@ -168,12 +170,8 @@ def sampled(values: FloatArray, most: int, seed: int) -> FloatArray:
     return values[np.sort(np.random.default_rng(seed).permutation(len(values))[:most])]
 
 
-def _moments(items: int, samples: int) -> int:
-    return max(1, samples // items)
-
-
 def _watched(
-    graph: Graph, layers: tuple[Layer, ...], inputs: tuple[Any, ...], samples: int
+    graph: Graph, layers: tuple[Layer, ...], inputs: tuple[Any, ...], items: int, moments: int
 ) -> tuple[dict[str, FloatArray], FloatArray | None]:
     """What layers hear that hear others, and what the first hear."""
     coupling = propagate(graph)
@@ -184,8 +182,6 @@ def _watched(
     with torch.no_grad():
         seen = run(graph, given, watch=names).watched
     seen.update((value.name, tensor) for value, tensor in zip(graph.inputs, given, strict=True))
-    items = next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()), 1)
-    moments = _moments(items, samples)
 
     def rows(value: Value, axis: int) -> FloatArray:
         tensor = seen[value.name]
