@@ -45,7 +45,8 @@ def test_every_analysis_reads_every_model_or_says_why_not(name: str) -> None:
     for key, analysis in analyses.items():
         found = found_by(analysis, subject)
         if isinstance(found, PochetteError):
-            assert found.remedy and (analysis.reads == "activations" and not subject.heard or "gudhi" in found.what), key
+            unheard = analysis.reads == "activations" and not subject.heard
+            assert found.remedy and (unheard or "gudhi" in found.what or "enough different" in found.what), key
             continue
         assert found.numbers and all(torch.isfinite(torch.tensor(list(found.flat().values()))).tolist()), key
         known = {layer.name for layer in subject.layers}

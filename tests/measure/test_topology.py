@@ -92,9 +92,10 @@ def test_homology_of_a_circle() -> None:
     assert np.sqrt(3) - 1e-9 <= loops[0, 1] <= 2 * np.sin(np.pi * 14 / 40) + 1e-9
 
 
+@pytest.mark.slow
 def test_homology_of_a_torus() -> None:
     pytest.importorskip("gudhi", reason="the package gudhi, extra [topology], is not installed")
-    one, two = (axis.ravel() for axis in np.meshgrid(*[2 * np.pi * np.arange(8) / 8] * 2))
+    one, two = (axis.ravel() for axis in np.meshgrid(*[2 * np.pi * np.arange(10) / 10] * 2))
     torus = np.stack([np.cos(one), np.sin(one), np.cos(two), np.sin(two)], axis=1)
     _, loops, hollows = diagrams(torus, 2)
     lives = np.sort(loops[:, 1] - loops[:, 0])[::-1]

@@ -43,6 +43,7 @@ class Subject:
     """A network to be analysed."""
 
     graph: Graph
+    """Of a short call."""
     layers: tuple[Layer, ...]
     heard: Mapping[str, FloatArray] = field(default_factory=dict, repr=False)
     """(sample, unit) what each layer reads that reads what others made, by that layer's name, in order."""
@@ -82,20 +83,22 @@ class Subject:
             MeasureError: the module has no layers.
             ExportError: it cannot be captured.
         """
-        form, inputs = module, example_inputs
+        form, inputs, short = module, example_inputs, example_inputs
         if isinstance(module, Model):
-            form, inputs = module.trim_form()
-            inputs = example_inputs or inputs
-        graph = capture(form, inputs)
+            form, short = module.trim_form()
+            inputs = example_inputs or short
+        # Structure is read from a short call, as ways through it are followed moment by moment.
+        graph = capture(form, short)
         limit = limit or Limit()
         layers = layers_of(graph)
         if not watch:
             return cls(graph, layers, limit=limit, seed=seed)
+        long = graph if inputs is short else capture(form, inputs)
         items = next((len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim()), 1)
         moments = max(1, limit.samples // items)
         if target is not None and target.shape[-1] > 1:
             moments = min(moments, target.shape[-1])  # more would repeat rows
-        heard, first = _watched(graph, layers, inputs, items, moments)
+        heard, first = _watched(long, layers if long is graph else layers_of(long), inputs, items, moments)
         wanted = None if target is None else rows_at(target.detach().double(), 1, items, moments)
         return cls(graph, layers, heard, first, wanted, limit, seed)
 

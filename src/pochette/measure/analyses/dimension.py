@@ -36,7 +36,9 @@ def two_nn(points: FloatArray, discarded: float = 0.1) -> float:
     Raises:
         MeasureError: there are too few different points.
     """
-    places = np.unique(points, axis=0)
+    # What differs by rounding alone is one place: such pairs would say that there is no dimension large enough.
+    size = float(np.abs(points - points.mean(axis=0)).max(initial=0.0)) or 1.0
+    places = np.unique(np.round(points / size, 6), axis=0)
     if len(places) < LEAST:
         raise MeasureError(
             f"{len(places)} different points have no dimension that could be estimated; {LEAST} are needed.",
@@ -75,5 +77,11 @@ class IntrinsicDimension(Analysis):
                 continue
             layers[name] = {"dimension": found, "share": found / values.shape[1]}
         known = [row["dimension"] for row in layers.values() if row]
-        numbers = {"dimension": mean_of(layers, "dimension"), "largest": max(known)} if known else {}
+        if not known:
+            raise MeasureError(
+                "No layer hears enough different things for its dimension to be estimated.",
+                where=notes[0],
+                remedy="Watch the network on more sound, or on sound that changes.",
+            )
+        numbers = {"dimension": mean_of(layers, "dimension"), "largest": max(known)}
         return Finding(numbers, layers, notes=tuple(notes))
