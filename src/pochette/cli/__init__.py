@@ -22,6 +22,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from pochette.cli.analysing import Analyse
 from pochette.cli.comparing import Compare
 from pochette.cli.console import Screen
 from pochette.cli.exporting import Export, Profile
@@ -46,6 +47,7 @@ VERBS: dict[str, Any] = {
     "reduce": Reduce[Nothing],
     "fit": Fit,
     "compare": Compare,
+    "analyse": Analyse,
     "export": Export,
     "render": Render,
     "play": Play,
@@ -66,7 +68,7 @@ EXTRAS = {
     "jinja2": "train", "matplotlib": "train", "sklearn": "train",
     "ziglang": "compile", "unicorn": "compile", "elftools": "compile", "capstone": "compile",
     "sounddevice": "play", "rtmidi": "play",
-    "distributed": "cluster", "dask": "cluster",
+    "distributed": "cluster", "dask": "cluster", "gudhi": "topology",
 }  # fmt: skip
 """Packages that the light player does without, and the extra that brings each."""
 

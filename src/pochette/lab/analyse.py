@@ -1,0 +1,112 @@
+"""All analyses of all rounds of a run, as plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pochette.errors import PochetteError, ReductionError, RunError, SoundError
+from pochette.families import analyses
+from pochette.lab.heard import held_out_part
+from pochette.lab.runs import Run, last_phase, read_run
+from pochette.measure.subject import Limit, Subject
+from pochette.models.model import Excerpt, Model
+from pochette.train.loop import tensors_of
+from pochette.train.session import load_model
+
+FRAMES, SOUNDS = 250, 4
+"""Of held-out sound, where the model leaves it open."""
+
+Told = Callable[[str, float, str], None]
+
+
+def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None) -> dict[str, Any]:
+    """Read every round of a run by every analysis.
+
+    Args:
+        folder: of the run.
+        limit: how much may be looked at.
+        told: hears of the progress: what, the share done, and what of it.
+
+    Returns:
+        "rounds": name of a round to name of an analysis to its finding, or to "left_out", why it does not apply;
+        "layers": name of a round to its layers and their sizes; "notes": what holds for all.
+
+    Raises:
+        RunError: nothing was trained there, or a checkpoint is damaged.
+    """
+    run, last = read_run(folder), last_phase(folder)
+    names = [name for name in rounds_of(folder) if name] or [last]
+    found: dict[str, Any] = {"run": str(folder), "model": run.model, "rounds": {}, "layers": {}, "notes": []}
+    for number, name in enumerate(names):
+        model = load_model(folder / f"{name}.safetensors")[0]
+        subject, why = _subject(run, model, limit or Limit())
+        if why and why not in found["notes"]:
+            found["notes"].append(why)
+        found["layers"][name] = {layer.name: list(layer.weights.shape) for layer in subject.layers}
+        found["rounds"][name] = {}
+        members = list(analyses.items())
+        for place, (key, analysis) in enumerate(members):
+            if told is not None:
+                told("analysing", (number + place / len(members)) / len(names), f"{name}: {key}")
+            try:
+                found["rounds"][name][key] = asdict(analysis().find(subject))
+            except PochetteError as error:
+                found["rounds"][name][key] = {"left_out": f"{error.what} {error.remedy}"}
+    if told is not None:
+        told("analysing", 1.0, f"{len(names)} rounds")
+    return found
+
+
+def rounds_of(folder: Path) -> list[str]:
+    """Names of the rounds of which a run holds a checkpoint, the dense one first."""
+    numbers = [path.stem.removeprefix("round-") for path in folder.glob("round-*.safetensors")]
+    later = [f"round-{number}" for number in sorted(int(number) for number in numbers if number.isdecimal())]
+    return [name for name in ("dense", *later) if (folder / f"{name}.safetensors").is_file()]
+
+
+def write(found: dict[str, Any], page: str, out: Path) -> tuple[Path, Path]:
+    """Keep findings as a page and as JSON.
+
+    Args:
+        found: see `analysed`.
+        page: HTML.
+        out: folder, made if missing.
+
+    Returns:
+        both files.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    html, data = out / "analysis.html", out / "analysis.json"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        data.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        html.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            f"The analysis cannot be written: {error.strerror or error}.",
+            where=str(out),
+            remedy="Free some space, or choose another folder with --out.",
+        ) from error
+    return html, data
+
+
+def _subject(run: Run, model: Model, limit: Limit) -> tuple[Subject, str]:
+    """A model watched on held-out sound, or its weights alone and why."""
+    try:
+        return Subject.hearing(model, _excerpt(run, model), limit=limit), ""
+    except (SoundError, RunError, ReductionError) as error:
+        return Subject.of(model, limit=limit), f"No sound was played to it: {error.what}"
+
+
+def _excerpt(run: Run, model: Model) -> Excerpt:
+    frames = model.excerpt_frames or FRAMES
+    held_out = held_out_part(run, model)
+    return tensors_of(held_out.excerpt_batch(np.random.default_rng(4321), SOUNDS, frames, model.heard_from))

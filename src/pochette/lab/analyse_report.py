@@ -1,0 +1,144 @@
+"""The page of an analysis: tables of every round, a figure of each analysis, and the network as a row of layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from pochette.families import analyses
+from pochette.lab.report import _policy, _text, words
+from pochette.lab.report.figures import _STYLE, BRASS, SOFT, WINE, _canvas, _svg
+
+SHOWN = 8
+"""Layers whose points one figure shows at most, spread over the network."""
+
+
+def page(found: dict[str, Any], title: str) -> str:
+    """The report.
+
+    Args:
+        found: see `pochette.lab.analyse.analysed`.
+        title: of the page.
+
+    Returns:
+        HTML, in one file, with nothing that is fetched from elsewhere.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = words.number
+    style = _text("report.css")
+    return environment.from_string(_text("analysis.html.j2")).render(
+        policy=_policy(style, ""),
+        style=Markup(style),
+        title=title,
+        found=found,
+        graph=layer_graph(found),
+        parts=[_part(name, found) for name in analyses.names()],
+    )
+
+
+def layer_graph(found: dict[str, Any]) -> Markup:
+    """The layers of the last round as boxes, tall as they are wide and filled as far as their weights have an effect.
+
+    Args:
+        found: see `page`.
+
+    Returns:
+        SVG.
+    """
+    last = list(found["rounds"])[-1]
+    layers: dict[str, list[int]] = found["layers"][last]
+    rows = found["rounds"][last].get("connectivity", {}).get("layers", {})
+    most = max(shape[0] for shape in layers.values())
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "layers"}):
+        figure, axes = _canvas(2.6)
+        for place, (name, shape) in enumerate(layers.items()):
+            tall = shape[0] / most
+            dense = rows.get(name, {}).get("effective_density", 1.0)
+            axes.bar(place, tall, bottom=-tall / 2, width=0.7, color="none", edgecolor=SOFT, lw=0.8)
+            axes.bar(place, tall * dense, bottom=-tall / 2, width=0.7, color=BRASS)
+        axes.set_xlabel(f"layers of {last}, first to last")
+        axes.set_ylabel("rows")
+        axes.set_yticks([-0.5, 0.5], ["", str(most)])
+        return _svg(figure, f"The layers of {last}: rows, and the share of their weights that has an effect")
+
+
+def _part(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """What the page shows of one analysis."""
+    own = {round_name: every[name] for round_name, every in found["rounds"].items()}
+    there = {round_name: finding for round_name, finding in own.items() if "left_out" not in finding}
+    last = list(there)[-1] if there else ""
+    layers = there[last]["layers"] if there else {}
+    return {
+        "name": name,
+        "help": analyses.help(name),
+        "source": analyses[name].source,
+        "words": analyses[name].words,
+        "left_out": [f"{key}: {finding['left_out']}" for key, finding in own.items() if "left_out" in finding],
+        "numbers": list(dict.fromkeys(number for finding in there.values() for number in finding["numbers"])),
+        "rounds": [(key, finding["numbers"]) for key, finding in there.items()],
+        "last": last,
+        "layers": list(layers.items()),
+        "layer_numbers": list(dict.fromkeys(number for row in layers.values() for number in row)),
+        "figure": _figure(name, last, there[last]["points"]) if there else None,
+        "notes": there[last]["notes"] if there else (),
+    }
+
+
+def _figure(name: str, last: str, points: dict[str, list[tuple[float, ...]]]) -> Markup | None:
+    drawing = {"diagram": _diagram, "spectrum": _spectrum, "histogram": _histogram, "plane": _plane}
+    kind = analyses[name].figure
+    drawn = {layer: np.array(rows) for layer, rows in points.items() if len(rows)}
+    if kind == "" or not drawn:
+        return None
+    few = list(drawn)[:: max(1, -(-len(drawn) // SHOWN))]
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure, axes = _canvas()
+        drawing[kind](axes, drawn if kind == "plane" else {layer: drawn[layer] for layer in few})
+        return _svg(figure, f"{name} of {last}")
+
+
+def _diagram(axes: Axes, points: dict[str, np.ndarray]) -> None:
+    """Births against deaths; where all are born at once, lifetimes in order."""
+    every = np.concatenate(list(points.values()))
+    if np.ptp(every[:, 0]) == 0:
+        for rows in points.values():
+            axes.plot(np.linspace(0, 1, len(rows)), np.sort(rows[:, 1])[::-1], color=BRASS, lw=1)
+        axes.set_xlabel("components, the first that ends to the last")
+        axes.set_ylabel("weight at which it ends")
+        return
+    axes.plot([0, every.max()], [0, every.max()], color=SOFT, lw=0.8)
+    for rows in points.values():
+        born = rows[:, 0] > 0
+        axes.plot(rows[~born, 0], rows[~born, 1], "o", ms=2, color=BRASS)
+        axes.plot(rows[born, 0], rows[born, 1], "^", ms=3, color=WINE)
+    axes.set_xlabel("birth (circles: clusters, triangles: loops)")
+    axes.set_ylabel("death")
+
+
+def _spectrum(axes: Axes, points: dict[str, np.ndarray]) -> None:
+    for rows in points.values():
+        axes.plot(np.linspace(0, 1, len(rows)), rows[:, 0] / max(float(rows.max()), 1e-300), color=BRASS, lw=1)
+    axes.set_xlabel("place among singular values")
+    axes.set_ylabel("over the largest")
+
+
+def _histogram(axes: Axes, points: dict[str, np.ndarray]) -> None:
+    values = np.concatenate([rows[:, 0] for rows in points.values()])
+    axes.hist(values, bins=24, color=BRASS)
+    axes.set_xlabel("value of a unit")
+    axes.set_ylabel("units")
+
+
+def _plane(axes: Axes, points: dict[str, np.ndarray]) -> None:
+    every = np.concatenate(list(points.values()))
+    axes.plot(every[:, 0], every[:, 1], color=BRASS, lw=1, marker="o", ms=4)
+    axes.plot(every[-1:, 0], every[-1:, 1], "o", mfc="none", mec=WINE, ms=10)
+    axes.set_xlabel("I(X; T), nats")
+    axes.set_ylabel("I(T; Y), nats")

@@ -1,0 +1,36 @@
+"""`pochette analyse`: every round of a run, as a page that stands alone and as data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pochette.cli import main
+from tests.corpora import write_notes
+
+
+@pytest.mark.slow
+def test_a_run_is_analysed(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCHETTE_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    sounds = write_notes(tmp_path / "notes")
+    told = ["--steps", "2", "--hidden", "12", "--stack-width", "8", "--partials", "6", "--noise-bands", "9"]
+    assert main(["train", "ddsp", str(sounds), "--size", "tiny", "--out", str(run), *told]) == 0
+    capsys.readouterr()
+    assert main(["analyse", str(run), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["rounds"]) == ["dense"] and found["next"]
+    dense = found["rounds"]["dense"]
+    assert dense["connectivity"]["numbers"]["effective_density"] == 1.0
+    assert dense["information-plane"]["numbers"]["input_nats"] >= 0
+    assert json.loads((run / "analysis.json").read_text())["rounds"] == found["rounds"]
+    page = (run / "analysis.html").read_text()
+    assert page.count("<svg") >= 5 and "http-equiv" in page
+    assert "src=" not in page and "<link rel=\"stylesheet" not in page and "<script" not in page
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyse", str(tmp_path), "--json"]) == 1
+    assert "pochette train" in capsys.readouterr().out
