@@ -28,7 +28,7 @@ def test_a_run_is_analysed(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     assert json.loads((run / "analysis.json").read_text())["rounds"] == found["rounds"]
     page = (run / "analysis.html").read_text()
     assert page.count("<svg") >= 5 and "http-equiv" in page
-    assert "src=" not in page and "<link rel=\"stylesheet" not in page and "<script" not in page
+    assert "src=" not in page and '<link rel="stylesheet' not in page and "<script" not in page
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,9 @@ def manifold(name: str, points: int = 2000) -> np.ndarray:
     return rng.standard_normal((points, inner)) @ np.linalg.qr(rng.standard_normal((20, inner)))[0].T
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("line", 1), ("sphere", 2), ("torus", 2), ("gaussian 3", 3), ("gaussian 5", 5)])
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("line", 1), ("sphere", 2), ("torus", 2), ("gaussian 3", 3), ("gaussian 5", 5)]
+)
 def test_dimension_of_known_manifolds(name: str, wanted: int) -> None:
     assert two_nn(manifold(name)) == pytest.approx(wanted, rel=0.1)
 

@@ -152,7 +152,9 @@ def _swapped(order: np.ndarray, graph: np.ndarray, rng: np.random.Generator) -> 
 def test_spectrum_is_that_of_singular_values() -> None:
     edges = np.abs(np.random.default_rng(1).standard_normal((6, 9)))
     wanted = np.linalg.svd(edges, compute_uv=False)
-    assert spectrum_of(edges).values == pytest.approx(wanted) and spectrum_of(edges.T).second == pytest.approx(wanted[1])
+    assert spectrum_of(edges).values == pytest.approx(wanted) and spectrum_of(edges.T).second == pytest.approx(
+        wanted[1]
+    )
 
 
 def test_effective_degrees_by_hand() -> None:

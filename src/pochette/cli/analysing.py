@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pochette.cli.console import Answer, Screen, folder_of, number, table, words
 from pochette.cli.verb import RunPath, Verb, check_folder, check_run, command
@@ -35,7 +36,9 @@ class Analyse(Verb):
             for name in dict.fromkeys(n for every in rounds.values() for n in every[key].get("numbers", {}))
         ]
         notes = tuple(words(note) for note in found["notes"])
-        parts = (table(("analysis", "", *rounds), rows), *notes, words(f"{folder_of(html)}: the whole, layer by layer"))
-        return Answer(
-            {**found, "page": str(html), "data": str(data)}, parts, (command("reduce", self.run_folder),)
+        parts: tuple[Any, ...] = (
+            table(("analysis", "", *rounds), rows),
+            *notes,
+            words(f"{folder_of(html)}: the whole, layer by layer"),
         )
+        return Answer({**found, "page": str(html), "data": str(data)}, parts, (command("reduce", self.run_folder),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -20,7 +21,7 @@ class Finding:
     """Of the network as a whole."""
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
     """The same of each layer; a layer of which something cannot be said lacks that number."""
-    points: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+    points: Mapping[str, Sequence[tuple[float, ...]]] = field(default_factory=dict)
     """Of each layer what a figure is drawn of."""
     notes: tuple[str, ...] = ()
     """What was sampled and not read whole, and what could not be said; whole sentences."""

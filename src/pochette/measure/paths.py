@@ -58,7 +58,7 @@ class _Whether(torch.autograd.Function):
         return (x != 0).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
         """1 where it reaches an output."""
         return (slope != 0).to(slope.dtype)
 
@@ -151,6 +151,9 @@ class _Walk:
             given: state that inputs reach.
             asked: state that reaches outputs.
             binary: whether it is only asked who reaches whom; else ways are counted.
+
+        Returns:
+            what was met on the way.
         """
         self.asked: dict[int, Tensor] = {}
         self.leaves = {key: (self.known[key] != 0).double().requires_grad_() for key in self.weights}
@@ -197,7 +200,7 @@ class _Walk:
         made = self._made(node, given, binary)
         return tree_map(_whether, made) if binary else made
 
-    def _made(self, node: Node, given: tuple[Any, ...], binary: bool) -> Any:
+    def _made(self, node: Node, given: tuple[Any, ...], binary: bool) -> Any:  # noqa: PLR0911  (a table of cases)
         name = node.op.split(".")[1].lstrip("_")
         self._ask(node, given)
         signals = [self.asked.get(id(v), tensor) for v, tensor in _pairs(node.args, given) if self._signal(v)]
@@ -242,7 +245,7 @@ class _Walk:
         if not numbers:
             return
         if node.elementwise or node.op.startswith("aten.where"):
-            found = torch.stack(list(torch.broadcast_tensors(*numbers))).sum(dim=0)
+            found = sum(numbers[1:], numbers[0])
         else:  # moved about, or mixed
             found = torch.stack([number.sum() for number in numbers]).sum()
         self.asked[id(node.output)] = found.expand(node.output.shape)
@@ -289,7 +292,9 @@ class _Walk:
         if not binary or node.op.split(".")[1].endswith("_cell"):
             return recurrent(node, given)
         x, state, weights, batch_first = given[0], given[1], given[2], given[8]
-        steps = max(_steps(matrix) for matrix in weights if matrix.dim() == 2 and matrix.shape[0] % matrix.shape[1] == 0)
+        steps = max(
+            _steps(matrix) for matrix in weights if matrix.dim() == 2 and matrix.shape[0] % matrix.shape[1] == 0
+        )
         time = 1 if batch_first else 0
         before = x.narrow(time, 0, 1).repeat_interleave(steps, dim=time)
         after = x.narrow(time, x.shape[time] - 1, 1).repeat_interleave(steps, dim=time) if given[7] else before[:0]

@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A weight and the bipartite graph that it is: columns, what it reads, on one side, rows, what it makes, on the other.
+    """A weight and the bipartite graph that it is: columns, what it reads, on one side; rows, what it makes, opposite.
 
     The rows of a recurrent layer are those of its gates, one under the other; those of a table of codes are what it
     gives, its columns the codes.

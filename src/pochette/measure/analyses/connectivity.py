@@ -68,7 +68,7 @@ class Connectivity(Analysis):
         for layer in subject.layers:
             alive = reach.effective[layer.name]
             counts = np.array([layer.weights.size, np.count_nonzero(layer.weights), np.count_nonzero(alive)], float)
-            found = joined(layer.spread(alive.any(axis=2).astype(np.float64)) > 0)
+            found = joined(layer.spread(np.asarray(alive.any(axis=2), np.float64)) > 0)
             layers[layer.name] = {
                 "density": counts[1] / counts[0],
                 "effective_density": counts[2] / counts[0],

@@ -89,7 +89,9 @@ class ActivationHomology(Analysis):
 
     def find(self, subject: Subject) -> Finding:
         """See `Analysis.find`."""
-        layers, points, notes = {}, {}, []
+        layers: dict[str, dict[str, float]] = {}
+        points: dict[str, list[tuple[float, ...]]] = {}
+        notes = []
         for name, values in subject.activations().items():
             most = subject.limit.points
             cloud = landmarks(np.unique(values, axis=0), most, subject.seed)

@@ -93,5 +93,7 @@ class InformationPlane(Analysis):
                 layers[name]["target_nats"] = found.target_nats
             points[name] = [(found.input_nats, found.target_nats or 0.0)]
         known = {number for row in layers.values() for number in row}
-        note = f"{COMPONENTS} principal components of input, layer and target; noise of {NOISE} deviations on the layer."
+        note = (
+            f"{COMPONENTS} principal components of input, layer and target; noise of {NOISE} deviations on the layer."
+        )
         return Finding({name: mean_of(layers, name) for name in sorted(known)}, layers, points, (note,))

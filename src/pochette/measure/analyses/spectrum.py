@@ -17,8 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Singular values of a bipartite graph's biadjacency matrix: its adjacency's eigenvalues are these and their
-    negatives."""
+    """Singular values of a bipartite graph's matrix; its adjacency has these eigenvalues and their negatives."""
 
     first: float
     second: float
@@ -42,8 +41,8 @@ def spectrum_of(edges: FloatArray) -> Spectrum:
     """The spectrum of a bipartite graph and the Ramanujan bound.
 
     A (d_l, d_r)-biregular graph has first = sqrt(d_l d_r), and is a Ramanujan graph if every other singular value is at
-    most sqrt(d_l - 1) + sqrt(d_r - 1) (Feng & Li 1996). Variant: a graph that is not regular is held against the bound of
-    its mean degrees, over the units that have an edge, as in Pal et al. 2022; for such graphs it is a yardstick, not a
+    most sqrt(d_l - 1) + sqrt(d_r - 1) (Feng & Li 1996). Variant: a graph that is not regular is held against the
+    bound of its mean degrees, over the units that have an edge, as in Pal et al. 2022; for such graphs it is a yardstick, not a
     theorem.
 
     Args:
