@@ -34,8 +34,8 @@ class Degrees:
 def degrees_of(edges: FloatArray) -> Degrees:
     """Degrees of the rows of a bipartite graph.
 
-    The effective degree is the participation ratio (sum w)^2 / sum w^2 of the magnitudes (an inverse Simpson index): d of
-    d equal weights, near 1 if one weight outweighs all others.
+    The effective degree is the participation ratio (sum w)^2 / sum w^2 of the magnitudes (an inverse Simpson index): d
+    of d equal weights, near 1 if one weight outweighs all others.
 
     Args:
         edges: (row, column) magnitudes, 0 for no edge; give the transpose for the other side.

@@ -21,9 +21,9 @@ LEAST = 20
 def two_nn(points: FloatArray, discarded: float = 0.1) -> float:
     """Intrinsic dimension from the two nearest neighbours (TwoNN, Facco et al. 2017).
 
-    Where density is even over the second neighbour's distance, mu = r2 / r1 is distributed as F(mu) = 1 - mu^-d, so that
-    the points (ln mu, -ln(1 - F)), F the empirical i / N, lie on a line through the origin of slope d, which is fitted by least
-    squares. As published, the tenth with the largest mu is left out; the variant by maximum likelihood,
+    Where density is even over the second neighbour's distance, mu = r2 / r1 is distributed as F(mu) = 1 - mu^-d, so
+    that the points (ln mu, -ln(1 - F)), F the empirical i / N, lie on a line through the origin of slope d, which is
+    fitted by least squares. As published, the tenth with the largest mu is left out; the variant by maximum likelihood,
     N / sum ln mu, is not what is computed here.
 
     Args:

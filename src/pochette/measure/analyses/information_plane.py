@@ -38,8 +38,8 @@ def plane_point(
     """A layer's point in the information plane (Tishby & Zaslavsky 2015; Shwartz-Ziv & Tishby 2017).
 
     Variant: the papers bin activations; here each quantity is reduced to principal components, the layer gets noise
-    (see `NOISE` and Saxe et al. 2018 on why that decides the result), all marginals are made Gaussian, and the estimate is
-    that of Kraskov et al. 2004. A pure function of three arrays: it can be asked at any step of a training.
+    (see `NOISE` and Saxe et al. 2018 on why that decides the result), all marginals are made Gaussian, and the estimate
+    is that of Kraskov et al. 2004. A pure function of three arrays: it can be asked at any step of a training.
 
     Args:
         inputs: (sample, dimension).

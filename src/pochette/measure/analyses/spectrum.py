@@ -42,8 +42,8 @@ def spectrum_of(edges: FloatArray) -> Spectrum:
 
     A (d_l, d_r)-biregular graph has first = sqrt(d_l d_r), and is a Ramanujan graph if every other singular value is at
     most sqrt(d_l - 1) + sqrt(d_r - 1) (Feng & Li 1996). Variant: a graph that is not regular is held against the
-    bound of its mean degrees, over the units that have an edge, as in Pal et al. 2022; for such graphs it is a yardstick, not a
-    theorem.
+    bound of its mean degrees, over the units that have an edge, as in Pal et al. 2022; for such graphs it is a
+    yardstick, not a theorem.
 
     Args:
         edges: (row, column) weights, 0 for no edge; of a graph without weights ones.
