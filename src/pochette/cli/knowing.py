@@ -33,7 +33,7 @@ _ASIDE = ("help", "title", "emulated", "sources", "figures", "scored", "rest")
 
 @dataclass(frozen=True, kw_only=True)
 class List(Verb):
-    """What there is to choose from: models, methods, criteria, scores, analyses, boards, shells, metrics; a line each."""
+    """What there is to choose from: models, methods, criteria, scores, analyses, boards, shells or metrics."""
 
     kind: Positional[Kind]
     """Which family."""
