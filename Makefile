@@ -38,6 +38,8 @@ bench: $(READY_DEV)
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/models_page.py
 	$(BIN)/python benchmarks/precision.py --measure
+	$(BIN)/python benchmarks/techniques.py
+	$(BIN)/python benchmarks/techniques_page.py
 	$(BIN)/python benchmarks/lottery.py
 	$(BIN)/python benchmarks/lottery_page.py --facts
 

@@ -7,8 +7,9 @@
 
 The models are those of `models.py`, taken from their checkpoints under build/models, or trained where there is none.
 The engines of models that are played by controls are compiled, played along held-out sounds and judged as
-`models_judge` judges models. A model that tells the probability of samples is judged by its bits, its matrices being those that the
-engine holds; vectors, which an int8 engine rounds too, are floats there, and how little that matters is told apart.
+`models_judge` judges models. A model that tells the probability of samples is judged by its bits, its matrices being
+those that the engine holds; vectors, which an int8 engine rounds too, are floats there, and how little that matters is
+told apart.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
 from make_sax import machine  # noqa: E402
-from models import RUNS, SOUNDS, WORKS, Work  # noqa: E402
 from models_judge import judged  # noqa: E402
 from publish import fill  # noqa: E402
 
+from models import RUNS, SOUNDS, WORKS, Work  # noqa: E402
 from pochette.corpus.folder import FolderCorpus  # noqa: E402
 from pochette.engine.build import compile_host_library  # noqa: E402
 from pochette.engine.export import export_with_twin  # noqa: E402

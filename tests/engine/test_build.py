@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,28 @@ def test_the_cross_compiler_serves_this_machine_too(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(build.shutil, "which", lambda _: None)
     assert NativeRunner(build.compile_host_library(toy_source(), tmp_path)).hop_samples == 48
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
+def test_a_compiler_that_takes_too_long_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_COMPILE_LIMIT_S", 1.0)
+    command = [sys.executable, "-c", CHILD_AND_WAIT, str(tmp_path / "pid")]
+    with pytest.raises(ExportError, match="did not finish"):
+        build.compile_files({"endless.c": f"/* {tmp_path} */"}, command, link=())
+    child = int((tmp_path / "pid").read_text())
+    for _ in range(100):  # a killed child may still have to be buried
+        state = Path(f"/proc/{child}/stat")
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError("the compiler's child lives on")
+
+
+CHILD_AND_WAIT = """
+import pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+time.sleep(60)
+"""

@@ -7,6 +7,7 @@ Builds are kept by the hash of all that went into them, so that nothing is compi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.resources
@@ -15,6 +16,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -196,11 +198,7 @@ def _compile(files: dict[str, str], command: Sequence[str], link: Sequence[str])
             Path(folder, name).write_text(text)
         units = sorted(name for name in files if name.endswith(".c"))
         try:
-            done = subprocess.run(
-                [*command, *units, "-o", "engine.out", *link],
-                cwd=folder, capture_output=True, text=True, errors="replace", timeout=_COMPILE_LIMIT_S, check=False,
-                env=_environment(),
-            )  # fmt: skip
+            returncode, said = _run([*command, *units, "-o", "engine.out", *link], folder)
         except OSError as error:
             raise ToolError(
                 f"The compiler cannot be run: {error}", where=shlex.join(command[:1]), remedy=_COMPILER_REMEDY
@@ -212,13 +210,31 @@ def _compile(files: dict[str, str], command: Sequence[str], link: Sequence[str])
                 remedy="Make the model smaller; the generated code grows with the number of layers.",
             ) from None
         result = Path(folder, "engine.out")
-        if done.returncode or not result.exists():
+        if returncode or not result.exists():
             raise ExportError(
-                f"The engine does not compile:\n{_complaints(done.stderr + done.stdout)}",
+                f"The engine does not compile:\n{_complaints(said)}",
                 where=shlex.join(command),
                 remedy="This is a defect of the code generator unless you changed the C: please report it.",
             )
         return result.read_bytes()
+
+
+def _run(words: Sequence[str], folder: str) -> tuple[int, str]:
+    """Run a compiler to its end, or end it and all that it started: zig leaves the work to processes of its own."""
+    started = subprocess.Popen(
+        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        env=_environment(), start_new_session=True,
+    )  # fmt: skip
+    try:
+        said, _ = started.communicate(timeout=_COMPILE_LIMIT_S)
+    except BaseException:
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
+        started.kill()
+        started.communicate()
+        raise
+    return started.returncode, said
 
 
 def _complaints(output: str) -> str:
