@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pochette.cli.console import Answer, Screen, folder_of, number, table, words
-from pochette.cli.verb import RunPath, Verb, check_folder, check_run, command
+from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, number, table, words
+from pochette.cli.verb import OptionalRunPath, UsageError, Verb, check_folder, check_run, command
+from pochette.errors import RunError
+
+if TYPE_CHECKING:
+    from pochette.lab.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Analyse(Verb):
-    """Read the topology of a run's networks, dense and reduced, and the information in them; write a page."""
+    """Read the topology of a run's networks, dense and reduced, and the information in them; write a page.
 
-    run_folder: RunPath
+    With `--relations` it is a whole comparison that is read: which properties of its networks go with what reducing
+    them cost, within models, corrected for how many are asked, and with size held fixed.
+    """
+
+    run_folder: OptionalRunPath = None
     """Folder of a run."""
+    relations: Path | None = None
+    """Folder of a comparison instead (what `pochette compare` wrote, or its store)."""
+    sounds: Path | None = None
+    """Recordings of that comparison; properties that nobody has read yet are then read."""
     out: Path | None = None
-    """Where analysis.html and analysis.json go; the run's own folder by default."""
+    """Where the page and the JSON go; the folder that is read by default."""
 
     def run(self, screen: Screen) -> Answer:
         """Analyse."""
         check_folder(self.out)
-        check_run(self.run_folder)
+        if (self.run_folder is None) == (self.relations is None):
+            raise UsageError(
+                "Say what is to be analysed: a run, or a comparison.",
+                remedy="pochette analyse RUN, or pochette analyse --relations FOLDER.",
+            )
+        if self.relations is not None:
+            return study(self.relations, self.sounds, self.out or self.relations, screen)
+        assert self.run_folder is not None
+        return self._read(self.run_folder, screen)
+
+    def _read(self, run_folder: Path, screen: Screen) -> Answer:
+        check_run(run_folder)
         from pochette.lab.analyse import analysed, write
         from pochette.lab.analyse_report import page
 
         with screen.progress() as tell:
-            found = analysed(self.run_folder, told=tell)
-        html, data = write(found, page(found, self.run_folder.resolve().name), self.out or self.run_folder)
+            found = analysed(run_folder, told=tell)
+        html, data = write(found, page(found, run_folder.resolve().name), self.out or run_folder)
         rounds = found["rounds"]
         rows = [
             (key, name, *(number(every[key].get("numbers", {}).get(name)) for every in rounds.values()))
@@ -41,4 +65,93 @@ class Analyse(Verb):
             *notes,
             words(f"{folder_of(html)}: the whole, layer by layer"),
         )
-        return Answer({**found, "page": str(html), "data": str(data)}, parts, (command("reduce", self.run_folder),))
+        return Answer({**found, "page": str(html), "data": str(data)}, parts, (command("reduce", run_folder),))
+
+
+PAGE, DATA = "relations.html", "relations.json"
+
+
+def study(folder: Path, sounds: Path | None, out: Path, screen: Screen) -> Answer:
+    """Relate properties and outcomes of a comparison's networks.
+
+    Args:
+        folder: of the comparison or its store.
+        sounds: to read missing properties with.
+        out: where page and data go.
+        screen: where to tell.
+
+    Returns:
+        the answer of the verb.
+
+    Raises:
+        RunError: there is no comparison, or a record is damaged.
+    """
+    from pochette.lab.properties import studied
+    from pochette.lab.relations import relations
+    from pochette.lab.relations_report import page, to_data
+    from pochette.lab.store import Store
+    from pochette.shells.bundle import write_file
+
+    store = Store(folder / "store" if (folder / "store").is_dir() else folder)
+    known = store.experiments()
+    if not known:
+        raise RunError(
+            "There is no comparison here.", where=str(folder), remedy="Make one: pochette compare SOUNDS --methods all."
+        )
+    with screen.progress() as tell:
+        if sounds is not None:
+            _read_missing(store, sounds, tell)
+        found = studied(store)
+        tell("relations", 0.5, f"{len(found.observations)} networks")
+        told = relations(found.observations)
+    notes = []
+    if found.missing:
+        notes.append(
+            f"Of {len(found.missing)} networks nobody has read the properties: give --sounds; where their weights were "
+            "deleted, compare them again first."
+        )
+    name = folder.resolve().name
+    write_file(out / PAGE, page(found.observations, told, name, notes).encode(errors="replace"))
+    data = to_data(found.observations, told, notes)
+    write_file(out / DATA, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
+    rows = [
+        (r.name, r.outcome, r.experiments, f"{r.correlation:+.2f}", number(r.corrected), f"{r.partial:+.2f}",
+         number(r.partial_corrected))
+        for r in told[:20]
+    ]  # fmt: skip
+    parts: list[Any] = [table(_RELATION, rows), *map(words, data["sentences"]), *map(words, notes)]
+    parts.append(words(f"{folder_of(out / PAGE)}: all {len(told)}"))
+    following = command("compare", sounds or "SOUNDS", "--methods", "all")
+    return Answer({**data, "page": str(out / PAGE), "data": str(out / DATA)}, tuple(parts), (following,))
+
+
+_RELATION = ("property", "outcome", "networks", "correlation", "corrected p", "with size fixed", "corrected p ")
+
+
+def _read_missing(store: Store, sounds: Path, tell: Tell) -> None:
+    """Let analyses read the networks whose weights are there."""
+    from pochette.corpus.folder import FolderCorpus
+    from pochette.lab.execute import run
+    from pochette.lab.experiment import Experiment, root_of
+    from pochette.lab.properties import studied
+    from pochette.lab.workers import workers_of
+
+    prepared: dict[tuple[int, int], FolderCorpus] = {}
+
+    def sounds_of(experiment: Experiment) -> FolderCorpus:
+        model = root_of(experiment).recipe.build()
+        key = (model.sample_rate_hz, model.hop_samples)
+        if key not in prepared:
+            prepared[key] = FolderCorpus.prepare(sounds, *key, progress=counting(tell, "listen"))
+        return prepared[key]
+
+    wanted = [item for item in studied(store).missing if store.has_weights(item.parent)]
+    foreign = next((item for item in wanted if root_of(item).corpus != sounds_of(item).fingerprint), None)
+    if foreign is not None:
+        raise RunError(
+            "The comparison was made with other sounds.",
+            where=str(sounds),
+            remedy="Give --sounds those it was made with.",
+        )
+    with workers_of("") as crew:
+        run(wanted, store, sounds_of, crew, report=lambda share, line: tell("properties", share, line))

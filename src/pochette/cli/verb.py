@@ -21,6 +21,7 @@ from pochette.errors import PochetteError, RecipeError, RunError
 Sounds = Annotated[Positional[Path], arg(metavar="SOUNDS")]
 InstrumentPath = Annotated[Positional[Path], arg(metavar="INSTRUMENT")]
 RunPath = Annotated[Positional[Path], arg(metavar="RUN")]
+OptionalRunPath = Annotated[Positional[Path | None], arg(metavar="RUN")]
 
 
 class UsageError(PochetteError):

@@ -23,6 +23,7 @@ from pochette.lab.experiment import (
     Dense,
     Engine,
     Experiment,
+    Properties,
     Reduced,
     Timing,
     ancestors_of,
@@ -261,7 +262,7 @@ def describe(experiment: Experiment) -> str:
     return f"{words(experiment)} ({name_of(experiment)})"
 
 
-def _own_words(item: Cut | Control | Timing | Reduced | Engine) -> str:
+def _own_words(item: Cut | Control | Timing | Reduced | Engine | Properties) -> str:
     """What an experiment adds to its parent."""
     if isinstance(item, Cut):
         verb = "removed" if item.removal == "trim" else "masked"
@@ -270,4 +271,6 @@ def _own_words(item: Cut | Control | Timing | Reduced | Engine) -> str:
         return item.kind
     if isinstance(item, Reduced):
         return f"{item.method} to {item.options.keep:.4g}"
-    return "engine" if isinstance(item, Engine) else f"timed on {item.machine}"
+    if isinstance(item, Timing):
+        return f"timed on {item.machine}"
+    return "engine" if isinstance(item, Engine) else "properties"

@@ -164,8 +164,17 @@ class Engine:
     """Whose processor counts instructions."""
 
 
-Experiment = Dense | Anchor | Cut | Control | Timing | Reduced | Engine
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Dense, Anchor, Cut, Control, Timing, Reduced, Engine)}
+@dataclass(frozen=True)
+class Properties:
+    """What all analyses (`pochette.families.analyses`) read in the network that another experiment left."""
+
+    parent: Dense | Cut | Reduced
+
+
+Experiment = Dense | Anchor | Cut | Control | Timing | Reduced | Engine | Properties
+KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Dense, Anchor, Cut, Control, Timing, Reduced, Engine, Properties)
+}
 
 
 def name_of(experiment: Experiment) -> str:
@@ -219,7 +228,7 @@ def steps_of(experiment: Experiment) -> int:
         return round(steps_of(root_of(cut)) * (CAP if experiment.kind == "scratch_compute" else 1.0))
     if isinstance(experiment, Reduced):
         return experiment.steps - experiment.parent.steps
-    return 1 if isinstance(experiment, Timing | Engine) else experiment.steps
+    return 1 if isinstance(experiment, Timing | Engine | Properties) else experiment.steps
 
 
 def dense_steps(steps: int) -> int:

@@ -22,7 +22,7 @@ from pochette.corpus.folder import FolderCorpus
 from pochette.errors import ReductionError
 from pochette.lab.anchors import Resynthesiser, mean_spectrum
 from pochette.lab.bits_anchors import codes_of, previous_code_bits
-from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Engine, Reduced, Timing, root_of
+from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Engine, Properties, Reduced, Timing, root_of
 from pochette.lab.judge import Parts, digest, divide, excerpts_of, inference_seconds, machine, mean_error
 from pochette.lab.networks import (
     SPENT,
@@ -37,6 +37,7 @@ from pochette.lab.networks import (
     rebuilt,
     train,
 )
+from pochette.lab.properties import properties_of
 from pochette.lab.reducing import engine_of, reduced
 from pochette.lab.shrink import compose, cut_tensors, masks, shrink, weights_of
 from pochette.lab.spectral_anchors import distance_of, median_spectrum
@@ -86,6 +87,8 @@ def perform(task: Task, corpus: FolderCorpus) -> Outcome:
             return _timed(task, experiment)
         if isinstance(experiment, Engine):
             return engine_of(task, experiment)
+        if isinstance(experiment, Properties):
+            return properties_of(task, experiment, parts)
         if isinstance(experiment, Reduced):
             return reduced(task, experiment, parts)
         if isinstance(experiment, Dense):

@@ -147,7 +147,7 @@ def ranks_within(spectra: Mapping[str, Spectrum], most: int) -> dict[str, int | 
     if not spectra or not fits(ranks(1.0)):
         raise ReductionError(
             "No ranks are low enough: the matrices that can be factored would have to have less than 1.",
-            remedy="Keep more, or remove units first: pochette reduce RUN --method lottery --then low_rank.",
+            remedy="Keep more, or remove units first: pochette reduce RUN --method lottery --then low-rank.",
         )
     low, high = 0.0, 1.0
     for _ in range(60):

@@ -18,7 +18,7 @@ from pochette.reduce.trimming import TrimReport
 from pochette.train.session import Session
 
 
-@methods.member("low_rank")
+@methods.member("low-rank")
 @dataclass(frozen=True)
 class LowRank(Technique):
     """Train, make linear layers, convolutions and GRUs two products each, train on (Denil et al. 2013).

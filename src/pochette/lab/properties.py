@@ -1,0 +1,124 @@
+"""What a study knows of networks: properties that analyses read, and outcomes that one would like to predict by them.
+
+A property is a network's own, as it is when its training has ended; an outcome is its test error per that of the dense
+model of the same seed. Properties of reduced networks are thus held against what their reduction cost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from safetensors.torch import load as unpack
+
+import pochette
+from pochette.errors import PochetteError, ReductionError, SoundError
+from pochette.families import analyses
+from pochette.lab.experiment import Cut, Dense, Experiment, Properties, Reduced, root_of
+from pochette.lab.judge import Parts, machine
+from pochette.lab.networks import Outcome, Task, part, rebuilt
+from pochette.lab.relations import Observation
+from pochette.lab.store import Result, Store
+from pochette.measure.subject import Limit, Subject
+from pochette.models.model import Model
+from pochette.train.loop import tensors_of
+
+FRAMES, SOUNDS = 60, 4
+"""Of held-out sound, which a network is watched on; of one-shot models whole sounds."""
+LIMIT = Limit()
+ERROR = "test error per dense"
+"""The outcome of reduced networks."""
+
+
+def properties_of(task: Task, experiment: Properties, parts: Parts) -> Outcome:
+    """Let every analysis read a network that is there.
+
+    Args:
+        task: with the network's weights.
+        experiment: whose.
+        parts: the looks of its training are what it is watched on.
+
+    Returns:
+        the network's own result with a figure for each number of each analysis that applies; no weights.
+    """
+    dense = root_of(experiment)
+    assert isinstance(dense, Dense)
+    model = rebuilt(dense, part(unpack(task.weights), "model/"))
+    subject = _subject(model, parts)
+    figures: dict[str, float] = {}
+    for name, analysis in analyses.items():
+        try:
+            found = analysis().find(subject)
+        except PochetteError:
+            continue  # what does not apply to a model is no property of it
+        figures |= {f"{name}: {number}": value for number, value in found.numbers.items()}
+    known = task.results[experiment.parent]
+    result = replace(
+        known, steps=0, training_seconds=0.0, machine=machine(), version=pochette.__version__, figures=figures
+    )
+    return Outcome(result, b"")
+
+
+def _subject(model: Model, parts: Parts) -> Subject:
+    frames = model.excerpt_frames or FRAMES
+    drawn = parts.looks.excerpt_batch(np.random.default_rng(4321), SOUNDS, frames, model.heard_from)
+    try:
+        return Subject.hearing(model, tensors_of(drawn), limit=LIMIT)
+    except (ReductionError, SoundError):
+        return Subject.of(model, limit=LIMIT)
+
+
+@dataclass(frozen=True)
+class Studied:
+    """What a store can say."""
+
+    observations: list[Observation]
+    missing: list[Properties]
+    """Networks whose properties nobody has read yet."""
+
+
+def studied(store: Store) -> Studied:
+    """The networks of a store, each with its properties and its outcome.
+
+    Args:
+        store: of any comparison.
+
+    Returns:
+        reduced networks whose dense model is known, and what is missing.
+    """
+    results = store.results(store.experiments())
+    observations, missing = [], []
+    for experiment, result in results.items():
+        if not isinstance(experiment, Cut | Reduced):
+            continue
+        dense = reference_of(experiment)
+        read = results.get(Properties(experiment))
+        if read is None:
+            missing.append(Properties(experiment))
+        elif dense in results and results[dense].error > 0:
+            observations.append(_observation(experiment, result, read, results[dense]))
+    return Studied(observations, missing)
+
+
+def reference_of(experiment: Cut | Reduced) -> Dense:
+    """The dense model beside which a reduced one is judged: of a technique that which had the whole budget."""
+    dense = root_of(experiment)
+    assert isinstance(dense, Dense)
+    return replace(dense, steps=experiment.steps) if isinstance(experiment, Reduced) else dense
+
+
+def _observation(experiment: Experiment, result: Result, read: Result, whole: Result) -> Observation:
+    dense = root_of(experiment)
+    assert isinstance(dense, Dense)
+    return Observation(
+        group=dense.model,
+        size=math.log(max(result.weights, 1)),
+        properties=_known(read.figures),
+        outcomes={ERROR: result.error / whole.error},
+    )
+
+
+def _known(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if math.isfinite(value)}

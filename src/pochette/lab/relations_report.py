@@ -1,0 +1,135 @@
+"""The page of a study: which properties of networks go with what reducing them cost, and which only look so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+
+from pochette.lab.relations import LEVEL, Observation, Relation, ranks
+from pochette.lab.report import _policy, _text, words
+from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg
+
+DRAWN = 6
+"""Strongest relations that are drawn."""
+COLOURS = (BRASS, WINE, INK, SOFT)
+MARKERS = "osD^vPX"
+
+
+def page(observations: Sequence[Observation], found: Sequence[Relation], title: str, notes: Sequence[str]) -> str:
+    """The report of a study.
+
+    Args:
+        observations: experiments.
+        found: relations between their properties and outcomes.
+        title: of the page.
+        notes: what was left out, in sentences.
+
+    Returns:
+        HTML, in one file, with nothing that is fetched from elsewhere.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {name: getattr(words, name) for name in ("number", "percent")}
+    style = _text("report.css")
+    return environment.from_string(_text("relations.html.j2")).render(
+        policy=_policy(style, ""),
+        style=Markup(style),
+        title=title,
+        notes=notes,
+        groups={group: sum(item.group == group for item in observations) for group in _groups(observations)},
+        sentences=sentences(found),
+        figures=[(item, figure(observations, item)) for item in found[:DRAWN]],
+        relations=found,
+        level=LEVEL,
+    )
+
+
+def _groups(observations: Sequence[Observation]) -> list[str]:
+    return sorted({item.group for item in observations})
+
+
+def sentences(found: Sequence[Relation]) -> list[str]:
+    """What a study may say: how many relations there are, which are there beyond size, and which are size alone.
+
+    Args:
+        found: relations.
+
+    Returns:
+        some sentences.
+    """
+    if not found:
+        return ["There are too few networks for any relation to be told."]
+    there = [item for item in found if item.found]
+    beyond = sorted((item for item in found if item.beyond_size), key=lambda item: -abs(item.partial))
+    alone = [item for item in there if not item.beyond_size]
+    told = [
+        f"Of {len(found)} relations {len(there)} are found at a false discovery rate of {words.percent(LEVEL)}, "
+        f"{len(beyond)} of them or others beyond what the size of the network says."
+    ]
+    if beyond:
+        listed = "; ".join(f"{_named(item)} ({item.partial:+.2f})" for item in beyond[:5])
+        told.append(f"Strongest with size held fixed: {listed}.")
+    if alone:
+        listed = "; ".join(f"{_named(item)} ({item.correlation:+.2f})" for item in alone[:5])
+        told.append(f"There, but no longer told from chance once size is held fixed: {listed}.")
+    if not there:
+        told.append("None is told from chance: with these networks no property is shown to predict anything.")
+    return told
+
+
+def _named(item: Relation) -> str:
+    return f"{item.name} with {item.outcome}"
+
+
+def figure(observations: Sequence[Observation], relation: Relation) -> Markup:
+    """The ranks of a property and an outcome within each model, against each other.
+
+    Args:
+        observations: experiments.
+        relation: that is drawn.
+
+    Returns:
+        SVG.
+    """
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"relation-{relation.name}-{relation.outcome}"}):
+        picture, axes = _canvas(2.9)
+        for number, group in enumerate(_groups(observations)):
+            pairs = [
+                (item.properties[relation.name], item.outcomes[relation.outcome])
+                for item in observations
+                if item.group == group and relation.name in item.properties and relation.outcome in item.outcomes
+            ]
+            if len(pairs) > 1:
+                x, y = np.array(pairs).T
+                axes.plot(ranks(x), ranks(y), ls="none", marker=MARKERS[number % len(MARKERS)], ms=3.5,
+                          color=COLOURS[number % len(COLOURS)], alpha=0.8, label=group)  # fmt: skip
+        axes.set_xlabel(f"rank of {relation.name}")
+        axes.set_ylabel(f"rank of {relation.outcome}")
+        axes.set_xticks([-1, 0, 1], ["least", "", "most"])
+        axes.set_yticks([-1, 0, 1], ["least", "", "most"])
+        picture.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8, labelcolor=SOFT)
+        return _svg(picture, f"{_named(relation)}, ranked within models")
+
+
+def to_data(observations: Sequence[Observation], found: Sequence[Relation], notes: Sequence[str]) -> dict[str, Any]:
+    """The study as plain data; what is not a number is None."""
+
+    def plain(value: float) -> float | None:
+        return value if value == value else None  # noqa: PLR0124
+
+    return {
+        "networks": len(observations),
+        "models": _groups(observations),
+        "notes": list(notes),
+        "sentences": sentences(found),
+        "relations": [
+            {key: plain(value) if isinstance(value, float) else value for key, value in vars(item).items()}
+            for item in found
+        ],
+    }

@@ -1,0 +1,100 @@
+"""Properties of stored networks, what they are held against, and what the study's page says of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pochette.corpus.folder import FolderCorpus
+from pochette.families import methods
+from pochette.lab.execute import describe
+from pochette.lab.experiment import Dense, Properties, Reduced, dense_steps, from_data, path, to_data
+from pochette.lab.networks import Task
+from pochette.lab.properties import ERROR, reference_of, studied
+from pochette.lab.relations import relations
+from pochette.lab.relations_report import page, sentences
+from pochette.lab.relations_report import to_data as as_data
+from pochette.lab.store import Store
+from pochette.lab.walk import perform
+from pochette.models.ddsp import Ddsp
+from pochette.train.loop import Training
+from tests.corpora import write_notes
+from tests.lab.tasks import dense, result
+
+RECIPE = Ddsp(sample_rate_hz=8000, hidden=24, stack_width=20, stack_layers=1, partials=12, noise_bands=9)
+
+
+def test_every_analysis_that_applies_gives_figures(tmp_path: Path) -> None:
+    hop = RECIPE.build().hop_samples
+    corpus = FolderCorpus.prepare(write_notes(tmp_path / "notes"), 8000, hop, cache_dir=tmp_path / "cache")
+    whole = Dense(corpus.fingerprint, "ddsp", RECIPE, 4, Training(batch=2, excerpt_seconds=0.1, evaluate_steps=2))
+    trained = perform(Task(whole), corpus)
+    found = perform(Task(Properties(whole), {whole: trained.result}, trained.weights), corpus)
+    assert found.result.error == trained.result.error and found.weights == b""
+    figures = found.result.figures
+    assert {"connectivity", "persistence", "spectrum", "redundancy"} <= {name.split(": ")[0] for name in figures}
+    assert figures["connectivity: density"] == pytest.approx(1.0, abs=0.05)
+    assert all(math.isfinite(value) for value in figures.values())
+    again = perform(Task(Properties(whole), {whole: trained.result}, trained.weights), corpus)
+    assert again.result.figures == figures
+
+
+def reduced(seed: int, method: str = "rigl") -> Reduced:
+    whole = dense(seed)
+    return Reduced(Dense(whole.corpus, whole.model, whole.recipe, dense_steps(100), whole.training), method,
+                   methods[method].keeping(0.25), 100)  # fmt: skip
+
+
+def filled(folder: Path, networks: int = 12) -> Store:
+    """Networks whose x goes with their error, and whose y is chance."""
+    store, rng = Store(folder), np.random.default_rng(3)
+    for seed in range(networks):
+        small = reduced(seed)
+        error = 2.0 + 0.1 * seed
+        figures = {"a: x": float(seed**2), "a: y": float(rng.normal()), "a: z": math.inf}
+        store.put(reference_of(small), result(2.0), b"")
+        store.put(small, result(error, weights=100 + int(rng.integers(50))), b"")
+        store.put(Properties(small), result(error, figures={k: v for k, v in figures.items() if v < 1e9}), b"")
+    return store
+
+
+def test_networks_are_held_against_the_dense_model_of_the_whole_budget(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    missing = reduced(99)
+    store.put(missing, result(3.0), b"")
+    found = studied(store)
+    assert len(found.observations) == 12 and found.missing == [Properties(missing)]
+    assert sorted(item.outcomes[ERROR] for item in found.observations) == pytest.approx(
+        [(2.0 + 0.1 * seed) / 2.0 for seed in range(12)]
+    )
+    assert {item.group for item in found.observations} == {"ddsp"}
+
+
+def test_cuts_of_a_path_are_held_against_its_dense_model() -> None:
+    whole = dense(3)
+    last = path(whole, (0.5, 0.8), 3)[-1]
+    assert reference_of(last) == whole and reference_of(reduced(1)).steps == 100
+
+
+def test_written_read_and_told() -> None:
+    experiment = Properties(reduced(1))
+    assert from_data(to_data(experiment)) == experiment and "properties" in describe(experiment)
+
+
+def test_the_page_says_what_is_found_and_nothing_more(tmp_path: Path) -> None:
+    found = studied(filled(tmp_path))
+    told = relations(found.observations)
+    assert [item.name for item in told] == ["a: x", "a: y"] and told[0].correlation == pytest.approx(1.0)
+    assert told[0].found and not told[1].found
+    html = page(found.observations, told, "S <b>", ["one note"])
+    assert "S &lt;b&gt;" in html and "one note" in html and not re.search(r'(src|href)="(?!data:|#)', html)
+    assert html.count("<svg") == 2 and "<script" not in html
+    assert any("a: x" in line for line in sentences(told)) and not any("a: y" in line for line in sentences(told))
+    data = json.loads(json.dumps(as_data(found.observations, told, []), allow_nan=False))
+    assert data["networks"] == 12 and len(data["relations"]) == 2
+    assert "too few" in sentences([])[0]
