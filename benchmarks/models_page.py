@@ -84,6 +84,7 @@ def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "takes": _takes(data["played"]),
         "rows": [_row(form, data) for form in FORMS],
         "checked": _checked(data["engine"]["checks"]),
+        "begins": _begins(data["engine"].get("first_block", {})),
     }
 
 
@@ -163,6 +164,19 @@ def _row(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "host": data["engine"]["host_real_time_factor"][form],
         "cells": cells,
     }
+
+
+def _begins(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """How much sooner a sound of one piece begins than it would if all of it were made first."""
+    said = []
+    for form, cost in found.items():
+        here = cost["host_whole_seconds"] / cost["host_seconds"]
+        counted = ""
+        if cost["instructions"]:
+            ratio = cost["whole_instructions"] / cost["instructions"]
+            counted = f", {ratio:.1f} by instructions on {boards[cost['board']].title}"
+        said.append(f"{form}: {here:.1f} times sooner in CPU time here{counted}")
+    return f"The first block of a sound is there before all of it is made. {'; '.join(said)}." if said else ""
 
 
 def _checked(checks: Sequence[Mapping[str, Any]]) -> str:
