@@ -93,7 +93,7 @@ def _said(data: Mapping[str, Any]) -> str:
     return (
         f"{split['training']} sounds of {data['sounds']} to learn from, {split['test']} to be judged by; "
         f"{data['steps']:,} steps in {took['dense'] / 60:.1f} minutes of CPU, {took['trimmed'] / 60:.1f} more after "
-        f"the cut; {data['machine']['cpu']}, {data['date']}."
+        f"the cut; {data['machine']['cpu']}, {data['date']}. {data.get('remark', '')}".strip()
     )
 
 
