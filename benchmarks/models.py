@@ -145,8 +145,8 @@ WORKS: dict[str, Work] = {
         "spoken-digits",
         varied(excerpt_seconds=0.4),
         22000,
-        "Its sounds were chosen after it had learnt nothing of saxophone notes, and its steps after 10,000 of them had been "
-        "judged on these test sounds, so its figures flatter it a little.",
+        "Its sounds were chosen after it had learnt nothing of saxophone notes, and its steps after 10,000 of them had "
+        "been judged on these test sounds, so its figures flatter it a little.",
     ),
     "rave": Work(Rave.sized("small", **RATE), "alto-sax", varied(excerpt_seconds=0.512, learning_rate=3e-3), 2500),
 }
