@@ -82,7 +82,8 @@ def _said(figures: dict[str, Any] | None) -> str:
     if figures is None:
         return ""
     parameters, work = (number(figures[name] / 1e6) for name in ("parameters", "macs_per_second"))
-    return f"{parameters} M parameters, {work} M MAC/s, {number(figures['latency_ms'])} ms"
+    said = f"{parameters} M parameters, {work} M MAC/s, {number(figures['latency_ms'])} ms"
+    return f"{said} (sound to sound {number(figures['through_ms'])})" if "through_ms" in figures else said
 
 
 def _cell(value: Any) -> Any:

@@ -61,8 +61,10 @@ def counted(recipe: Any) -> dict[str, Any]:
         ExportError: the model cannot be captured.
     """
     from pochette.measure import profile_model
+    from pochette.models.through import Listener
 
     model = recipe.build()
+    through = model.through_samples if isinstance(model, Listener) else None
     profile = profile_model(model)
     rate = profile.calls_per_second or 0.0
     return {
@@ -72,6 +74,8 @@ def counted(recipe: Any) -> dict[str, Any]:
         "hop_samples": model.hop_samples,
         "latency_samples": model.latency_samples,
         "latency_ms": round(1000 * model.latency_samples / model.sample_rate_hz, 3),
+        # Of models that are played by sound too: from sound in to sound out.
+        **({"through_ms": round(1000 * through / model.sample_rate_hz, 3)} if through else {}),
         "parameters": profile.parameters,
         "macs_per_second": round(profile.macs * rate),
         "transcendental_per_second": round(profile.cost.transcendental * rate),
