@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +75,12 @@ def check(names: tuple[str, ...], keep: tuple[float, ...]) -> None:
     """
     from pochette.lab.contest import able
 
+    for share in keep:
+        if not 0.0 < share < 1.0:
+            raise UsageError(
+                f"--keep names {share:g}; what is kept is above 0 and below 1.",
+                remedy="Give shares such as --keep 0.25 0.0625.",
+            )
     for name, reason in able(names, keep).items():
         raise UsageError(f"{name} cannot keep what --keep asks for: {reason}", remedy="Leave it out, or ask for 0.25.")
 
@@ -115,8 +120,9 @@ def contest(asked: Asked, crew: Any, screen: Screen, tell: Any) -> Answer:
         )  # fmt: skip
 
     ran = computed(networks)
-    measured = computed(list(engines(store.results(networks))))
-    results = store.results([*networks, *engines(store.results(networks))])
+    worth_measuring = engines(store.results(networks))
+    measured = computed([*worth_measuring])
+    results = store.results([*networks, *worth_measuring])
     rows = rows_of(results)
     refused = _refused(asked.folder, {**ran.failed, **measured.failed}, {e for e in networks if store.has(e)})
     write_file(asked.folder / CSV, to_csv(rows).encode())
@@ -127,6 +133,7 @@ def contest(asked: Asked, crew: Any, screen: Screen, tell: Any) -> Answer:
 def _refused(folder: Path, failed: Mapping[Experiment, str], there: set[Experiment]) -> dict[str, dict[str, str]]:
     """Why something has no result, by model and technique, kept beside the store."""
     from pochette.lab.experiment import Engine, Reduced
+    from pochette.shells.bundle import write_file
 
     found: dict[str, dict[str, str]] = {}
     for experiment, reason in failed.items():
@@ -134,9 +141,7 @@ def _refused(folder: Path, failed: Mapping[Experiment, str], there: set[Experime
         if isinstance(own, Reduced) and (own not in there or isinstance(experiment, Engine)):
             of = "engine of " if isinstance(experiment, Engine) else ""
             found.setdefault(own.parent.model, {})[f"{of}{own.method} to {own.options.keep:.4g}"] = reason
-    temporary = folder / f".{REFUSED}.{os.getpid()}"
-    temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / REFUSED)
+    write_file(folder / REFUSED, (json.dumps(found, indent=1) + "\n").encode())
     return found
 
 

@@ -179,24 +179,24 @@ def kind_of(model: Model) -> str:
 def rows_of(results: Mapping[Experiment, Result]) -> list[Row]:
     """Results as rows, each beside its dense model; those whose dense model has no result are left out."""
     kinds: dict[str, str] = {}
+    engines_of = {e.parent: result for e, result in results.items() if isinstance(e, Engine)}
     rows = []
     for experiment, result in results.items():
         if isinstance(experiment, Reduced) and _reference(experiment) in results:
             name = experiment.parent.model
             if name not in kinds:
                 kinds[name] = kind_of(experiment.parent.recipe.build())
-            rows.append(_row(experiment, result, results, kinds[name]))
+            rows.append(_row(experiment, result, results[_reference(experiment)], engines_of, kinds[name]))
     return rows
 
 
-def _row(experiment: Reduced, result: Result, results: Mapping[Experiment, Result], kind: str) -> Row:
-    dense = _reference(experiment)
-    whole = results[dense]
+def _row(
+    experiment: Reduced, result: Result, whole: Result, engines_of: Mapping[Dense | Reduced, Result], kind: str
+) -> Row:
     operations = result.macs_per_second / whole.macs_per_second
     weights = result.weights / whole.weights
     stored = result.figures[STORED] / whole.figures[STORED]
-    own = next((r for e, r in results.items() if isinstance(e, Engine) and e.parent == experiment), None)
-    base = next((r for e, r in results.items() if isinstance(e, Engine) and e.parent == dense), None)
+    own, base = engines_of.get(experiment), engines_of.get(_reference(experiment))
 
     def engine(figure: str) -> float | None:
         if operations >= SAME:

@@ -14,11 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pochette.families import methods
-from pochette.lab.contest import Point, Row, front, points_of
+from pochette.lab.compare_report import Axis
+from pochette.lab.contest import MOVES, Point, Row, front, points_of
 from pochette.lab.judge import TEST_EXCERPTS, TEST_SECONDS
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg, _tick, _ticks
 from pochette.lab.standings import Standing, standings
+from pochette.reduce.technique import DENSE_SHARE
 
 MOSS = "#4f6a2d"
 SAVES = {
@@ -34,15 +36,6 @@ td .over { display: block; color: var(--soft); font: 500 0.72rem/1.3 var(--sans)
 """
 LABELLED = 7
 """Points of a front that are named in its figure."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What error is drawn against."""
-
-    field: str
-    label: str
-    obtained: str
 
 
 AXES = (
@@ -103,6 +96,8 @@ def page(rows: Sequence[Row], told: Told) -> str:
         models=[_model(model, points) for model in dict.fromkeys(point.model for point in points)],
         saves={name: said for name, (said, _, _) in SAVES.items()},
         axes={name: methods[name].axes for name in sorted({row.method for row in rows})},
+        dense_share=DENSE_SHARE,
+        moves=MOVES,
         excerpts=TEST_EXCERPTS,
         excerpt_seconds=TEST_SECONDS,
     )

@@ -78,6 +78,16 @@ def _model_part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model/")}
 
 
+def training_excerpt(
+    corpus: FolderCorpus, model: Model, training: Training, sounds: int = 16, draw: int = 0
+) -> Excerpt:
+    """Sound as a training hears it; see `Session.training_excerpt`."""
+    rate = model.sample_rate_hz / model.hop_samples
+    frames = model.excerpt_frames or max(1, round(training.excerpt_seconds * rate))
+    rng = np.random.default_rng([training.seed, 8765, draw])
+    return tensors_of(corpus.excerpt_batch(rng, sounds, frames, model.heard_from))
+
+
 @dataclass
 class Session:
     """A folder in which phases of training leave their checkpoints.
@@ -198,10 +208,7 @@ class Session:
         Returns:
             a batch of excerpts as long as those of training; the same for the same draw and seed.
         """
-        rate = model.sample_rate_hz / model.hop_samples
-        frames = model.excerpt_frames or max(1, round(self.training.excerpt_seconds * rate))
-        rng = np.random.default_rng([self.training.seed, 8765, draw])
-        return tensors_of(self.corpus.excerpt_batch(rng, sounds, frames, model.heard_from))
+        return training_excerpt(self.corpus, model, self.training, sounds, draw)
 
     def fresh(self, model: Model, offset: int = 0) -> Model:
         """The model's recipe with first weights that the session's seed draws.

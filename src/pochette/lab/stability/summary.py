@@ -23,7 +23,8 @@ from pochette.recipe import check_ranges
 from pochette.reduce.sparse.subject import Subject
 from pochette.reduce.sparse.weights import Masks
 from pochette.sound.metrics.log_spectral_db import log_spectral_db
-from pochette.train.loop import Training, tensors_of
+from pochette.train.loop import Training
+from pochette.train.session import training_excerpt
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,7 @@ def stability_of(
     again: bool = True,
     effort: Effort | None = None,
 ) -> dict[str, float]:
-    """Figures of one model, whole, trimmed or masked; the same for the same model, the cost in seconds apart.
-
-    It costs two trainings of `steps` steps, some 30 to 100 products with the Hessian of one batch (each about two
-    gradients), and one resynthesis of a batch for each point of the curves and of the line.
+    """Figures of one model, whole, trimmed or masked; the same for the same model, seconds apart.
 
     Args:
         model: trained, or fresh; left as it was. It carries its recipe.
@@ -77,7 +75,7 @@ def stability_of(
         `barrier_db_over_mean`, `_over_line`: in dB of log-spectral distance to the recordings, of models that
         resynthesise;
         `branches_distance`, `branches_angle_degrees`: of their weights;
-        `cost_steps`, `cost_products`, `cost_seconds`: of training, with the Hessian, of processor time.
+        `cost_steps`, `cost_products`, `cost_seconds`: of training, with the Hessian (each about two gradients), of CPU.
 
     Raises:
         RunError: something is not finite.
@@ -88,7 +86,7 @@ def stability_of(
     test = _some(excerpts_of(parts.test, model), effort.excerpts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        taught = _training_excerpt(parts.training, model, training, effort.excerpts)
+        taught = training_excerpt(parts.training, model, training, effort.excerpts)
         curved = flatness_of(Subject.heard(model, [taught], training.seed), draws=effort.hessian_draws)
         change = heard(model, test)
         noise = to_noise(model, change, amounts=effort.noise, draws=effort.noise_draws, seed=training.seed, masks=masks)
@@ -153,11 +151,3 @@ def _some(batches: list[Excerpt], most: int) -> Excerpt:
     whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     chosen = np.unique(np.linspace(0, len(whole["audio"]) - 1, most).astype(int))
     return {name: values[chosen] for name, values in whole.items()}
-
-
-def _training_excerpt(corpus: FolderCorpus, model: Model, training: Training, batch: int) -> Excerpt:
-    """Training sound as long as the excerpts of training; the same for the same seed."""
-    rate = model.sample_rate_hz / model.hop_samples
-    frames = model.excerpt_frames or max(1, round(training.excerpt_seconds * rate))
-    rng = np.random.default_rng([training.seed, 8765])
-    return tensors_of(corpus.excerpt_batch(rng, batch, frames, model.heard_from))
