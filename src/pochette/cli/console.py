@@ -41,12 +41,16 @@ def clean(text: object) -> str:
         text: anything; its `str` is shown.
 
     Returns:
-        printable characters only; others as `\n`, `\x1b`, `\udc80`...
+        printable characters only; others as `\n`, `\x1b`, `\udc80`... Spaces that do not break are spaces.
     """
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for letter in str(text)
+        for letter in str(text).translate(_SPACES)
     )
+
+
+_SPACES = dict.fromkeys(map(ord, "\u00a0\u202f"), " ")
+"""What pages put between a number and its unit."""
 
 
 def words(text: object, style: str = "") -> Text:

@@ -70,7 +70,7 @@ def sentences(found: Sequence[Relation]) -> list[str]:
     alone = [item for item in there if not item.beyond_size]
     told = [
         f"Of {len(found)} relations {len(there)} are found at a false discovery rate of {words.percent(LEVEL)}, "
-        f"{len(beyond)} of them or others beyond what the size of the network says."
+        f"{len(beyond)} with the size of the network held fixed."
     ]
     if beyond:
         listed = "; ".join(f"{_named(item)} ({item.partial:+.2f})" for item in beyond[:5])
