@@ -13,9 +13,10 @@ import pytest
 from pochette.corpus.folder import FolderCorpus
 from pochette.families import methods
 from pochette.lab.execute import describe
-from pochette.lab.experiment import Dense, Properties, Reduced, dense_steps, from_data, path, to_data
+from pochette.lab.experiment import Cut, Dense, Properties, Reduced, dense_steps, from_data, path, to_data
 from pochette.lab.networks import Task
-from pochette.lab.properties import ERROR, reference_of, studied
+from pochette.lab.outcomes import ERROR, REACH, SPREAD, Network, reaches, spreads
+from pochette.lab.properties import reference_of, studied
 from pochette.lab.relations import relations
 from pochette.lab.relations_report import page, sentences
 from pochette.lab.relations_report import to_data as as_data
@@ -68,8 +69,8 @@ def test_networks_are_held_against_the_dense_model_of_the_whole_budget(tmp_path:
     missing = reduced(99)
     store.put(missing, result(3.0), b"")
     found = studied(store)
-    assert len(found.observations) == 12 and found.missing == [Properties(missing)]
-    assert sorted(item.outcomes[ERROR] for item in found.observations) == pytest.approx(
+    assert len(found.networks) == 12 and found.missing == [Properties(missing)]
+    assert sorted(item.outcomes[ERROR] for item in found.observations if ERROR in item.outcomes) == pytest.approx(
         [(2.0 + 0.1 * seed) / 2.0 for seed in range(12)]
     )
     assert {item.group for item in found.observations} == {"ddsp"}
@@ -98,3 +99,27 @@ def test_the_page_says_what_is_found_and_nothing_more(tmp_path: Path) -> None:
     data = json.loads(json.dumps(as_data(found.observations, told, []), allow_nan=False))
     assert data["networks"] == 12 and len(data["relations"]) == 2
     assert "too few" in sentences([])[0]
+
+
+def network(experiment: Reduced | Cut, weights: int, multiplier: float, x: float) -> Network:
+    return Network(experiment, weights, 1000, multiplier, {"a: x": x})
+
+
+def test_a_spread_is_that_of_one_reduction_under_several_seeds() -> None:
+    networks = [network(reduced(seed), 100 + seed, math.exp(log), x=seed) for seed, log in enumerate((0.0, 0.1, 0.5))]
+    networks += [network(reduced(seed, "set"), 100, 1.0, x=9.0) for seed in range(2)]
+    (found,) = spreads(networks)
+    assert found.group == "ddsp" and found.properties == {"a: x": 1.0}
+    assert found.size == pytest.approx((math.log(100) + math.log(101) + math.log(102)) / 3)
+    assert found.outcomes == {SPREAD: pytest.approx(math.sqrt((0.2**2 + 0.1**2 + 0.3**2) / 2))}
+
+
+def test_a_reach_is_the_smallest_share_that_is_good_enough() -> None:
+    cuts = path(dense(3), (0.5, 0.8, 0.9, 0.95), 3)
+    costs = (0.99, 1.12, 1.09, 1.3)
+    along = [network(cut, round(1000 * (1 - cut.removed)), cost, x=cost) for cut, cost in zip(cuts, costs, strict=True)]
+    hopeless = [network(cut, round(1000 * (1 - cut.removed)), 2.0, x=0.0) for cut in path(dense(4), (0.5, 0.8), 3)]
+    other = [network(path(dense(3), (0.5,), 3, criterion="random")[0], 500, 1.0, x=5.0)]
+    found = reaches(along + hopeless + other)
+    assert [item.outcomes for item in found] == [{REACH: pytest.approx(0.1)}, {REACH: 1.0}]
+    assert [item.properties for item in found] == [{"a: x": 0.99}, {"a: x": 0.0}]

@@ -102,8 +102,9 @@ def study(folder: Path, sounds: Path | None, out: Path, screen: Screen) -> Answe
         if sounds is not None:
             _read_missing(store, sounds, tell)
         found = studied(store)
-        tell("relations", 0.5, f"{len(found.observations)} networks")
-        told = relations(found.observations)
+        tell("relations", 0.5, f"{len(found.networks)} networks")
+        seen = found.observations
+        told = relations(seen)
     notes = []
     if found.missing:
         notes.append(
@@ -111,8 +112,8 @@ def study(folder: Path, sounds: Path | None, out: Path, screen: Screen) -> Answe
             "deleted, compare them again first."
         )
     name = folder.resolve().name
-    write_file(out / PAGE, page(found.observations, told, name, notes).encode(errors="replace"))
-    data = to_data(found.observations, told, notes)
+    write_file(out / PAGE, page(seen, told, name, notes).encode(errors="replace"))
+    data = to_data(seen, told, notes)
     write_file(out / DATA, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
     rows = [
         (r.name, r.outcome, r.experiments, f"{r.correlation:+.2f}", number(r.corrected), f"{r.partial:+.2f}",

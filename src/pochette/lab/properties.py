@@ -1,13 +1,12 @@
-"""What a study knows of networks: properties that analyses read, and outcomes that one would like to predict by them.
+"""What a study knows of networks: what analyses read in them, and what came of reducing them (`lab.outcomes`).
 
-A property is a network's own, as it is when its training has ended; an outcome is its test error per that of the dense
-model of the same seed. Properties of reduced networks are thus held against what their reduction cost.
+A property is a network's own, as it is when its training has ended; what reducing it cost is its test error per that of
+the dense model of the same seed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,11 +15,12 @@ from safetensors.torch import load as unpack
 import pochette
 from pochette.errors import PochetteError, ReductionError, SoundError
 from pochette.families import analyses
-from pochette.lab.experiment import Cut, Dense, Experiment, Properties, Reduced, root_of
+from pochette.lab.experiment import Cut, Dense, Properties, Reduced, root_of
 from pochette.lab.judge import Parts, machine
 from pochette.lab.networks import Outcome, Task, part, rebuilt
+from pochette.lab.outcomes import Network, errors, reaches, spreads
 from pochette.lab.relations import Observation
-from pochette.lab.store import Result, Store
+from pochette.lab.store import Store
 from pochette.measure.subject import Limit, Subject
 from pochette.models.model import Model
 from pochette.train.loop import tensors_of
@@ -28,8 +28,6 @@ from pochette.train.loop import tensors_of
 FRAMES, SOUNDS = 60, 4
 """Of held-out sound, which a network is watched on; of one-shot models whole sounds."""
 LIMIT = Limit()
-ERROR = "test error per dense"
-"""The outcome of reduced networks."""
 
 
 def properties_of(task: Task, experiment: Properties, parts: Parts) -> Outcome:
@@ -74,13 +72,19 @@ def _subject(model: Model, parts: Parts) -> Subject:
 class Studied:
     """What a store can say."""
 
-    observations: list[Observation]
+    networks: list[Network]
+    """Reduced networks whose properties are known."""
     missing: list[Properties]
     """Networks whose properties nobody has read yet."""
 
+    @property
+    def observations(self) -> list[Observation]:
+        """All that a study holds against each other, see `pochette.lab.outcomes`."""
+        return [*errors(self.networks), *spreads(self.networks), *reaches(self.networks)]
+
 
 def studied(store: Store) -> Studied:
-    """The networks of a store, each with its properties and its outcome.
+    """The networks of a store, each with its properties and what its reduction cost.
 
     Args:
         store: of any comparison.
@@ -89,7 +93,7 @@ def studied(store: Store) -> Studied:
         reduced networks whose dense model is known, and what is missing.
     """
     results = store.results(store.experiments())
-    observations, missing = [], []
+    networks, missing = [], []
     for experiment, result in results.items():
         if not isinstance(experiment, Cut | Reduced):
             continue
@@ -98,8 +102,10 @@ def studied(store: Store) -> Studied:
         if read is None:
             missing.append(Properties(experiment))
         elif dense in results and results[dense].error > 0:
-            observations.append(_observation(experiment, result, read, results[dense]))
-    return Studied(observations, missing)
+            known = {name: value for name, value in read.figures.items() if math.isfinite(value)}
+            whole = results[dense]
+            networks.append(Network(experiment, result.weights, whole.weights, result.error / whole.error, known))
+    return Studied(networks, missing)
 
 
 def reference_of(experiment: Cut | Reduced) -> Dense:
@@ -107,18 +113,3 @@ def reference_of(experiment: Cut | Reduced) -> Dense:
     dense = root_of(experiment)
     assert isinstance(dense, Dense)
     return replace(dense, steps=experiment.steps) if isinstance(experiment, Reduced) else dense
-
-
-def _observation(experiment: Experiment, result: Result, read: Result, whole: Result) -> Observation:
-    dense = root_of(experiment)
-    assert isinstance(dense, Dense)
-    return Observation(
-        group=dense.model,
-        size=math.log(max(result.weights, 1)),
-        properties=_known(read.figures),
-        outcomes={ERROR: result.error / whole.error},
-    )
-
-
-def _known(figures: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in figures.items() if math.isfinite(value)}

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 
+from pochette.lab.outcomes import ERROR
 from pochette.lab.relations import LEVEL, Observation, Relation, ranks
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg
@@ -42,7 +43,7 @@ def page(observations: Sequence[Observation], found: Sequence[Relation], title: 
         style=Markup(style),
         title=title,
         notes=notes,
-        groups={group: sum(item.group == group for item in observations) for group in _groups(observations)},
+        groups=_networks(observations),
         sentences=sentences(found),
         figures=[(item, figure(observations, item)) for item in found[:DRAWN]],
         relations=found,
@@ -52,6 +53,12 @@ def page(observations: Sequence[Observation], found: Sequence[Relation], title: 
 
 def _groups(observations: Sequence[Observation]) -> list[str]:
     return sorted({item.group for item in observations})
+
+
+def _networks(observations: Sequence[Observation]) -> dict[str, int]:
+    """How many networks there are of each model."""
+    single = [item for item in observations if ERROR in item.outcomes]
+    return {group: sum(item.group == group for item in single) for group in _groups(single)}
 
 
 def sentences(found: Sequence[Relation]) -> list[str]:
@@ -124,7 +131,7 @@ def to_data(observations: Sequence[Observation], found: Sequence[Relation], note
         return value if value == value else None  # noqa: PLR0124
 
     return {
-        "networks": len(observations),
+        "networks": sum(_networks(observations).values()),
         "models": _groups(observations),
         "notes": list(notes),
         "sentences": sentences(found),
