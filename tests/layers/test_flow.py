@@ -26,14 +26,16 @@ def lively(flow: Flow) -> Flow:
     return flow.double()
 
 
-def test_a_sample_is_changed_by_earlier_ones_only() -> None:
+@pytest.mark.parametrize("carriers", [0, 1])
+def test_a_sample_is_changed_by_earlier_ones_only(carriers: int) -> None:
     torch.manual_seed(0)
-    flow, samples = lively(Flow(4, 4, 3, 0, -0.5)), 24
+    flow, samples = lively(Flow(4, 4, 3, 0, -0.5, carriers)), 24
     noise = torch.randn(samples, dtype=torch.float64)
     pasts = [past.double() for past in flow.empty(1)]
+    beside = torch.randn(1, samples, carriers, dtype=torch.float64) if carriers else None
 
     def parts(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        made, shift, log_scale, _ = flow(x[None], None, pasts)
+        made, shift, log_scale, _ = flow(x[None], None, pasts, beside)
         return made[0], shift[0], log_scale[0]
 
     of_made, of_shift, of_scale = torch.autograd.functional.jacobian(parts, noise)
@@ -46,6 +48,15 @@ def test_a_sample_is_changed_by_earlier_ones_only() -> None:
     # What it reaches is what it says.
     reached = of_shift[-1].nonzero()
     assert int(samples - 1 - reached.min()) == flow.reach() == 1 + 2 + 2 * (1 + 2 + 4)
+
+
+def test_a_carrier_is_heard_at_once_and_no_sooner() -> None:
+    torch.manual_seed(0)
+    flow, samples = lively(Flow(4, 4, 3, 0, -0.5, 1)), 24
+    noise, beside = torch.randn(1, samples, dtype=torch.float64), torch.randn(samples, dtype=torch.float64)
+    pasts = [past.double() for past in flow.empty(1)]
+    of_shift = torch.autograd.functional.jacobian(lambda x: flow(noise, None, pasts, x[None, :, None])[1][0], beside)
+    assert (of_shift.diagonal() != 0).all() and not torch.triu(of_shift, 1).any()
 
 
 def test_a_chain_of_flows_has_the_law_it_says() -> None:

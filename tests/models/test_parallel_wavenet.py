@@ -107,6 +107,26 @@ def test_a_known_law_is_learnt() -> None:
     assert found < 0.01
 
 
+def test_the_buzz_is_at_the_pitch_and_goes_on_from_call_to_call() -> None:
+    model = tiny()
+    controls = torch.tensor([440.0, -20.0, 1.0]).expand(1, 250, 3)
+    whole, _ = model._buzz(controls, model.initial_state(1))
+    state, pieces = model.initial_state(1), []
+    for piece in controls.split([1, 100, 149], dim=1):
+        made, clock = model._buzz(piece, state)
+        assert made is not None
+        pieces.append(made)
+        state |= clock
+    assert whole is not None and torch.equal(torch.cat(pieces, dim=1), whole)
+    spectrum = torch.fft.rfft(whole[0, :, 0]).abs()
+    # 8000 samples of 16000 a second: bins of 2 Hz, three sines of a tenth.
+    assert spectrum.topk(3).indices.sort().values.tolist() == [220, 440, 660]
+    assert spectrum[220].item() == pytest.approx(0.1 * 8000 / 2, rel=1e-3)
+    for other in (tiny(sines=0), tiny(conditioning="none")):
+        assert other._buzz(controls, other.initial_state(1)) == (None, {})
+        assert "phase" not in other.initial_state(1)
+
+
 def test_temperature_scales_the_noise() -> None:
     model = tiny()
     controls = torch.tensor([[[440.0, -20.0, temperature]] * 20 for temperature in (0.1, 1.0)])

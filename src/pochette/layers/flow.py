@@ -79,11 +79,14 @@ class Flow(nn.Module):
         layers: their dilations are 1, 2, 4 and so on.
         condition: see `FlowLayer`.
         log_scale: that it begins with.
+        carriers: signals that it hears beside the samples, the present one's among them.
     """
 
-    def __init__(self, channels: int, gate: int, layers: int, condition: int, log_scale: float) -> None:
+    def __init__(
+        self, channels: int, gate: int, layers: int, condition: int, log_scale: float, carriers: int = 0
+    ) -> None:
         super().__init__()
-        self.first = nn.Linear(KERNEL, channels)
+        self.first = nn.Linear(KERNEL + carriers, channels)
         # As published, dilations begin anew after ten layers.
         self.layers = nn.ModuleList(
             FlowLayer(channels, gate, 2 ** (number % 10), condition) for number in range(layers)
@@ -104,7 +107,7 @@ class Flow(nn.Module):
         return pasts + [pasts[0].new_zeros(batch, layer.reach, channels) for layer in self._layers()]
 
     def forward(
-        self, x: Tensor, condition: Tensor | None, pasts: list[Tensor]
+        self, x: Tensor, condition: Tensor | None, pasts: list[Tensor], carriers: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Change some samples.
 
@@ -112,13 +115,15 @@ class Flow(nn.Module):
             x: (batch, sample).
             condition: (batch, frame, channel), held for sample / frame samples; or None.
             pasts: see `empty`.
+            carriers: (batch, sample, carrier), or None where there are none.
 
         Returns:
             samples, shift and logarithm of the scale, (batch, sample) each, and the pasts after them.
         """
         whole = torch.cat([pasts[0], x[..., None]], dim=1)
         after = [whole[:, x.shape[1] :]]
-        taps = torch.cat([whole[:, tap : tap + x.shape[1]] for tap in range(KERNEL)], dim=-1)
+        heard_now = [whole[:, tap : tap + x.shape[1]] for tap in range(KERNEL)]
+        taps = torch.cat(heard_now if carriers is None else [*heard_now, carriers], dim=-1)
         heard: Tensor = self.first(taps)
         for layer, past in zip(self._layers(), pasts[1:], strict=True):
             heard, kept = layer(heard, past, _held(layer.gates(condition), x.shape[1]))

@@ -17,6 +17,9 @@ Deviations, with their reasons:
 - Both laws have the same flows, with matrices on the way past the gates, which ClariNet leaves out.
 - The teacher is smaller than the published one at every size (see `Wavenet.SIZES`), and of samples, not of codes.
 - Spectra are compared in magnitude for both laws; perceptual and contrastive losses are left out.
+- Below paper size every flow also hears a buzz at the pitch, `sines` in phase: it is conditioning at sample rate, and
+  leaves laws and divergence what they are. A short flow cannot make a steady tone of noise: without the buzz the small
+  student stays at the distance of silence.
 - The noise comes from a counter: the same counter, the same sound.
 """
 
@@ -40,7 +43,7 @@ from pochette.layers.laws import (
     normal_log_density,
     regularised_divergence,
 )
-from pochette.layers.synthesis import CYCLE
+from pochette.layers.synthesis import CYCLE, harmonics
 from pochette.models.from_rest import FromRest
 from pochette.models.model import Excerpt, Model, State
 from pochette.models.turn import Turn
@@ -49,6 +52,8 @@ from pochette.recipe import check_ranges
 Size = Literal["tiny", "small", "paper"]
 FIRST_LOG_SCALE = -3.0
 """Logarithm of all flows' scale together before training: samples a twentieth as loud as the noise."""
+SINE = 0.1
+"""Amplitude of each sine of the buzz."""
 TEACHING = 0.5
 """Share of training in which the teacher learns."""
 MIXTURES = 10
@@ -69,6 +74,8 @@ class ParallelWavenet:
     """Pitch and loudness over time, or nothing."""
     conditioning_channels: int = 16
     """Of the layer through which conditioning enters."""
+    sines: int = 8
+    """Of the buzz at the pitch that every flow hears; 0, as published, for none. Without a pitch there is no buzz."""
     law: Literal["gaussian", "logistic"] = "gaussian"
     """Of one sample given those before."""
     teacher_channels: int = 32
@@ -86,6 +93,7 @@ class ParallelWavenet:
             "channels": 6,
             "gate_channels": 6,
             "conditioning_channels": 8,
+            "sines": 3,
             "teacher_channels": 8,
             "teacher_layers": 4,
             "hop_samples": 32,
@@ -96,6 +104,7 @@ class ParallelWavenet:
             "channels": 64,
             "gate_channels": 32,
             "conditioning_channels": 80,
+            "sines": 0,
             "teacher_channels": 128,
             "teacher_layers": 10,
         },
@@ -107,6 +116,7 @@ class ParallelWavenet:
             channels=(1, 4096),
             gate_channels=(1, 4096),
             conditioning_channels=(1, 1024),
+            sines=(0, 256),
             teacher_channels=(1, 4096),
             teacher_layers=(1, 16),
             sample_rate_hz=(4000, 384000),
@@ -126,6 +136,11 @@ class ParallelWavenet:
         """
         return replace(cls(**cls.SIZES[size]), **changes)  # type: ignore[arg-type]
 
+    @property
+    def hears_a_buzz(self) -> bool:
+        """Whether flows hear one."""
+        return self.sines > 0 and self.conditioning == "controls"
+
     def build(self) -> ParallelWavenetModel:
         """The model with fresh weights, drawn from torch's generator."""
         return ParallelWavenetModel(self)
@@ -143,8 +158,9 @@ class Student(nn.Module):
         width = recipe.conditioning_channels if recipe.conditioning == "controls" else 0
         self.conditioner = nn.Linear(2, width) if width else None
         begins = FIRST_LOG_SCALE / len(recipe.flows)
+        carriers = int(recipe.hears_a_buzz)
         self.flows = nn.ModuleList(
-            Flow(recipe.channels, recipe.gate_channels, layers, width, begins) for layers in recipe.flows
+            Flow(recipe.channels, recipe.gate_channels, layers, width, begins, carriers) for layers in recipe.flows
         )
 
     def all_flows(self) -> list[Flow]:
@@ -152,7 +168,7 @@ class Student(nn.Module):
         return list(self.flows)  # type: ignore[arg-type]
 
     def forward(
-        self, noise: Tensor, conditioning: Tensor | None, pasts: list[list[Tensor]]
+        self, noise: Tensor, conditioning: Tensor | None, pasts: list[list[Tensor]], buzz: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, list[list[Tensor]]]:
         """Make samples of noise.
 
@@ -160,6 +176,7 @@ class Student(nn.Module):
             noise: (batch, sample).
             conditioning: (batch, frame, 2), about 0 to 1; or None.
             pasts: of each flow.
+            buzz: (batch, sample, 1), where flows hear one.
 
         Returns:
             samples, their laws' means and logarithms of scales, (batch, sample) each, and the pasts after them.
@@ -169,7 +186,7 @@ class Student(nn.Module):
             known = torch.tanh(self.conditioner(conditioning))
         x, mean, log_scale, after = noise, torch.zeros_like(noise), torch.zeros_like(noise), []
         for flow, past in zip(self.all_flows(), pasts, strict=True):
-            x, shift, own, kept = flow(x, known, past)
+            x, shift, own, kept = flow(x, known, past, buzz)
             # The flows after one scale and shift what it has shifted.
             mean, log_scale = mean * torch.exp(own) + shift, log_scale + own
             after.append(kept)
@@ -216,10 +233,13 @@ class ParallelWavenetModel(Model):
 
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """Silence before the first sample of every flow; see `Model.initial_state`."""
-        counter = torch.zeros(batch, dtype=torch.int64)
+        clocks = ["counter", "phase"] if self.recipe.hears_a_buzz else ["counter"]
+        state: State = {name: torch.zeros(batch, dtype=torch.int64) for name in clocks}
         if generator is not None:
-            counter = torch.randint(CYCLE, (batch,), generator=generator)
-        return {"counter": counter, **_named([flow.empty(batch) for flow in self.network.all_flows()])}
+            state = {name: torch.randint(CYCLE, (batch,), generator=generator) for name in clocks}
+        if self.recipe.hears_a_buzz:
+            state["previous_f0_hz"] = torch.zeros(batch)
+        return {**state, **_named([flow.empty(batch) for flow in self.network.all_flows()])}
 
     def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
         """Sound of some frames, all samples at once; see `Model.advance`."""
@@ -227,8 +247,9 @@ class ParallelWavenetModel(Model):
         noise, counter = self._noise(state["counter"], samples)
         temperature = controls[..., -1:].expand(-1, -1, self.hop_samples).reshape(noise.shape)
         counts = [len(flow.layers) + 1 for flow in self.network.all_flows()]
-        made, _, _, pasts = self.network(noise * temperature, self.conditioning(controls), _parted(state, counts))
-        return made, {"counter": counter, **_named(pasts)}
+        buzz, clock = self._buzz(controls, state)
+        made, _, _, pasts = self.network(noise * temperature, self.conditioning(controls), _parted(state, counts), buzz)
+        return made, {"counter": counter, **clock, **_named(pasts)}
 
     def conditioning(self, controls: Tensor) -> Tensor | None:
         """Pitch and loudness scaled to about 0 to 1, (batch, frame, 2); or None."""
@@ -245,6 +266,23 @@ class ParallelWavenetModel(Model):
 
     def _noise(self, counter: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         return (normal_noise if self.recipe.law == "gaussian" else logistic_noise)(counter, samples)
+
+    def _buzz(self, controls: Tensor, state: State) -> tuple[Tensor | None, State]:
+        """Sines in phase at multiples of the pitch, (batch, sample, 1), and what carries them on."""
+        if not self.recipe.hears_a_buzz:
+            return None, {}
+        f0_hz = controls[..., 0]
+        even = torch.full((*f0_hz.shape, self.recipe.sines), SINE)
+        made, phase = harmonics(
+            f0_hz,
+            even,
+            state["previous_f0_hz"],
+            even[:, 0],
+            state["phase"],
+            self.hop_samples,
+            self.sample_rate_hz,
+        )
+        return made[..., None], {"phase": phase, "previous_f0_hz": f0_hz[:, -1]}
 
     # -- learning ----------------------------------------------------------------------------------------------------
 
@@ -279,8 +317,8 @@ class ParallelWavenetModel(Model):
         conditioning = self.conditioning(controls)
         state = self.initial_state(len(audio), generator)
         noise, _ = self._noise(state["counter"], audio.shape[1])
-        flows = self.network.all_flows()
-        made, mean, log_scale, _ = self.network(noise, conditioning, [flow.empty(len(audio)) for flow in flows])
+        pasts = [flow.empty(len(audio)) for flow in self.network.all_flows()]
+        made, mean, log_scale, _ = self.network(noise, conditioning, pasts, self._buzz(controls, state)[0])
         told = self._taught(made, conditioning)
         if self.recipe.law == "gaussian":
             divergence = regularised_divergence(mean, log_scale, told[..., 0], told[..., 1])
