@@ -109,7 +109,7 @@ WORKS: dict[str, Work] = {
         Wavenet.sized("small", **RATE), "alto-sax", varied(batch=2, excerpt_seconds=0.25, learning_rate=4e-3), 1200
     ),
     "parallel-wavenet": Work(
-        ParallelWavenet.sized("small", **RATE), "alto-sax", varied(batch=4, excerpt_seconds=0.256), 4000
+        ParallelWavenet.sized("small", **RATE), "alto-sax", varied(batch=4, excerpt_seconds=0.256), 1600
     ),
     "samplernn": Work(
         SampleRnn.sized("small", **RATE), "alto-sax", varied(batch=16, excerpt_seconds=0.256, evaluate_steps=20), 340

@@ -16,7 +16,8 @@ Deviations, with their reasons:
   features or mel bands through learnt upsampling.
 - Both laws have the same flows, with matrices on the way past the gates, which ClariNet leaves out.
 - The teacher is smaller than the published one at every size (see `Wavenet.SIZES`), and of samples, not of codes.
-- Spectra are compared in magnitude for both laws; perceptual and contrastive losses are left out.
+- Spectra are compared in magnitude for both laws, and in the logarithm of power at three resolutions, without which
+  quiet bands teach nothing; perceptual and contrastive losses are left out.
 - Below paper size every flow also hears a buzz at the pitch, `sines` in phase: it is conditioning at sample rate, and
   leaves laws and divergence what they are. A short flow cannot make a steady tone of noise: without the buzz the small
   student stays at the distance of silence.
@@ -48,6 +49,7 @@ from pochette.models.from_rest import FromRest
 from pochette.models.model import Excerpt, Model, State
 from pochette.models.turn import Turn
 from pochette.recipe import check_ranges
+from pochette.sound.losses import LogPowerSpectral
 
 Size = Literal["tiny", "small", "paper"]
 FIRST_LOG_SCALE = -3.0
@@ -57,6 +59,8 @@ SINE = 0.1
 TEACHING = 0.5
 """Share of training in which the teacher learns."""
 MIXTURES = 10
+LOGARITHMS = 0.2
+"""Weight of the distance of logarithmic spectra: brings it to the size of the divergence."""
 
 
 @models.member("parallel-wavenet")
@@ -228,6 +232,7 @@ class ParallelWavenetModel(Model):
         self.latency_samples = sum(flow.reach() for flow in self.network.all_flows())
         window = torch.hann_window(round(0.05 * recipe.sample_rate_hz))
         self.register_buffer("window", window, persistent=False)
+        self.distance = LogPowerSpectral(recipe.sample_rate_hz)
 
     # -- playing -----------------------------------------------------------------------------------------------------
 
@@ -324,7 +329,8 @@ class ParallelWavenetModel(Model):
             divergence = regularised_divergence(mean, log_scale, told[..., 0], told[..., 1])
         else:
             divergence = mixture_divergence(mean, log_scale, told, generator)
-        return divergence + self._spectral(made, audio)
+        apart: Tensor = self._spectral(made, audio) + LOGARITHMS * self.distance(made, audio)
+        return divergence + apart
 
     def _taught(self, samples: Tensor, conditioning: Tensor | None) -> Tensor:
         """What the teacher expects of each sample, knowing those before it: (batch, sample, parameter)."""
