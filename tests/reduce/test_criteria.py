@@ -130,6 +130,37 @@ def test_snip_of_a_unit_is_the_sum_of_its_weights(observed: Observed) -> None:
     np.testing.assert_allclose(criteria["snip"](HIDDEN, observed), (slope * weight).abs().sum(1).numpy(), rtol=1e-12)
 
 
+def test_redundancy_is_what_regressions_leave(observed: Observed) -> None:
+    """Every step is worked out anew by least squares on the units that are left."""
+    values, reading = observed.activations(HIDDEN), observed.tensors["2.weight"].detach().numpy()
+    values = values - values.mean(axis=0)
+    left, wanted = list(range(UNITS)), np.zeros(UNITS)
+    while left:
+        lost = {}
+        for unit in left:
+            others = values[:, [other for other in left if other != unit]]
+            rest = values[:, unit] - others @ np.linalg.lstsq(others, values[:, unit], rcond=None)[0]
+            lost[unit] = np.square(rest).mean() * np.square(reading[:, unit]).sum()
+        least = min(lost, key=lost.__getitem__)
+        wanted[least] = lost[least]
+        left.remove(least)
+    np.testing.assert_allclose(criteria["redundancy"](HIDDEN, observed), wanted, rtol=1e-5)
+
+
+def test_of_copies_one_is_kept() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, UNITS), nn.Tanh(), nn.Linear(UNITS, 4)).double()
+    with torch.no_grad():
+        for path in ("weight", "bias"):
+            made = getattr(network[0], path)
+            made[3:] = made[:3]
+    data = torch.randn(SAMPLES, 3).double()
+    scores = criteria["redundancy"](HIDDEN, Observed(network, data, network(data).detach()))
+    kept = set(np.argsort(scores)[3:] % 3)
+    assert kept == {0, 1, 2}
+    assert np.sort(scores)[2] < 1e-6 * np.sort(scores)[3]
+
+
 def test_marking_a_criterion() -> None:
     def one(family: UnitFamily, evidence: Evidence) -> FloatArray:
         return np.ones(family.units)
