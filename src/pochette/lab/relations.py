@@ -10,7 +10,7 @@ what is left of both ranks once those of a third number, size, were taken off by
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -121,10 +121,10 @@ def _relation(observations: Sequence[Observation], name: str, outcome: str, seed
         whole,
         low,
         high,
-        _probability(blocks, whole, correlation_of, rng),
+        _probability(blocks, whole, rng, partial=False),
         math.nan,
         partial,
-        _probability(blocks, partial, partial_correlation, rng) if math.isfinite(partial) else 1.0,
+        _probability(blocks, partial, rng, partial=True) if math.isfinite(partial) else 1.0,
         math.nan,
     )
 
@@ -146,11 +146,6 @@ def correlation(pairs: Sequence[tuple[Array, Array]]) -> float:
     """
     x, y = (np.concatenate([_scaled(ranks(pair[side])) for pair in pairs]) for side in (0, 1))
     return _cosine(x, y)
-
-
-def correlation_of(blocks: Sequence[Array]) -> float:
-    """The same, of blocks whose first two rows are the two numbers."""
-    return correlation([(block[0], block[1]) for block in blocks])
 
 
 def partial_correlation(blocks: Sequence[Array]) -> float:
@@ -185,26 +180,39 @@ def _cosine(x: Array, y: Array) -> float:
 
 
 def _interval(blocks: Sequence[Array], rng: np.random.Generator) -> tuple[float, float]:
-    drawn = []
-    for _ in range(RESAMPLES):
-        again = [block[:, rng.integers(0, block.shape[1], block.shape[1])] for block in blocks]
-        again = [block for block in again if np.ptp(block[0]) > 0 and np.ptp(block[1]) > 0]
-        if again:
-            drawn.append(correlation_of(again))
+    """Of the correlation, experiments of each group being drawn anew; groups drawn all alike say nothing."""
+    sides: tuple[list[Array], list[Array]] = ([], [])
+    for block in blocks:
+        count = block.shape[1]
+        drawn = block[:2, rng.integers(0, count, (RESAMPLES, count))]
+        varies = (np.ptp(drawn, axis=2) > 0).all(axis=0)
+        for side in (0, 1):
+            centred = stats.rankdata(drawn[side], axis=1) - (count + 1) / 2
+            lengths = np.sqrt(np.square(centred).sum(axis=1, keepdims=True))
+            sides[side].append(np.where(varies[:, None], centred / np.maximum(lengths, 1e-300), 0.0))
+    x, y = (np.concatenate(side, axis=1) for side in sides)
+    weights = np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
+    found = ((x * y).sum(axis=1) / np.maximum(weights, 1e-300))[weights > 0]
     outside = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(drawn, [outside, 1.0 - outside])
+    low, high = np.quantile(found, [outside, 1.0 - outside])
     return float(low), float(high)
 
 
-def _probability(
-    blocks: Sequence[Array], found: float, statistic: Callable[[Sequence[Array]], float], rng: np.random.Generator
-) -> float:
+def _probability(blocks: Sequence[Array], found: float, rng: np.random.Generator, *, partial: bool) -> float:
     """Share of permutations within groups that go together as much; never nothing (Phipson & Smyth 2010)."""
-    as_much = 0
-    for _ in range(PERMUTATIONS):
-        shuffled = [np.stack([rng.permutation(block[0]), *block[1:]]) for block in blocks]
-        drawn = statistic(shuffled)
-        as_much += bool(abs(drawn) >= abs(found) - 1e-12)
+    x, y = [], []
+    for block in blocks:
+        # The ranks of shuffled numbers are the shuffled ranks.
+        shuffled = rng.permuted(np.tile(_scaled(ranks(block[0])), (PERMUTATIONS, 1)), axis=1)
+        own, held = _scaled(ranks(block[1])), _scaled(ranks(block[2]))
+        if partial and held.any():
+            shuffled, own = shuffled - np.outer(shuffled @ held, held), own - held * float(own @ held)
+        x.append(shuffled)
+        y.append(np.broadcast_to(own, shuffled.shape))
+    left, right = np.concatenate(x, axis=1), np.concatenate(y, axis=1)
+    lengths = np.sqrt(np.square(left).sum(axis=1) * np.square(right).sum(axis=1))
+    drawn = (left * right).sum(axis=1) / np.maximum(lengths, 1e-300)
+    as_much = int((np.abs(drawn) >= abs(found) - 1e-12).sum())
     return (as_much + 1) / (PERMUTATIONS + 1)
 
 
