@@ -1,4 +1,4 @@
-"""Redundancy, a criterion that came from the analyses, against magnitude and what else there is.
+"""Similarity and redundancy, criteria that came from the analyses, against magnitude and what else there is.
 
     python benchmarks/criterion.py [--models ddsp ...] [--workers 1]     trim by each, seed by seed, on one budget
     python benchmarks/criterion.py --page                                only write docs/criterion.md
@@ -29,8 +29,8 @@ from pochette.lab.workers import workers_of  # noqa: E402
 STORE = ROOT / "benchmarks" / "results" / "criterion"
 PAGE = ROOT / "docs" / "criterion.md"
 NAMES = ("ddsp", "sing-ae", "timbre-vae")
-NEW, OLD = "redundancy", "magnitude"
-CRITERIA = (NEW, OLD, "activation", "random")
+NEW, OLD = ("similarity", "redundancy"), "magnitude"
+CRITERIA = (*NEW, OLD, "activation", "random")
 STOPS = (0.5, 0.8, 0.95)
 SEEDS = (0, 1, 2)
 STOP_SHARE = 0.25
@@ -59,13 +59,14 @@ def text() -> str:
     results = store.results(store.experiments())
     rows = [row for row in rows_of(results) if row.criterion]
     lines = [
-        "# Redundancy as a criterion",
+        "# Properties as criteria",
         "",
-        "`redundancy` keeps what of a unit no linear function of the other units explains, times the weights that read"
-        " it: the analysis of the same name, made a criterion. Each model is trained dense, cut three times along one"
-        f" path and trained for {STOP_SHARE:.0%} of the dense steps after each cut; figures are test error per that of"
-        " the dense model of the same seed, mean and 95 % interval. Made by `benchmarks/criterion.py` from stored"
-        " results.",
+        "Two analyses made criteria. `similarity` keeps a layer arranged as what it reads (alignment with the input is"
+        " what foretells a reduced network's error best, says the study of [techniques](relations.html)); `redundancy`"
+        " keeps what of a unit no linear function of the others explains. Each model is trained dense, cut three times"
+        f" along one path and trained for {STOP_SHARE:.0%} of the dense steps after each cut; figures are test error"
+        " per that of the dense model of the same seed, mean and 95 % interval. Made by `benchmarks/criterion.py` from"
+        " stored results.",
         "",
     ]
     for model in dict.fromkeys(row.model for row in rows):
@@ -73,24 +74,24 @@ def text() -> str:
         points = {(p.curve.partition(",")[0], p.asked_removed): p.multiplier for p in points_of(own)}
         cells = [[f"`{name}`", *(number(points.get((name, stop))) for stop in STOPS)] for name in CRITERIA]
         lines += [f"## {model}", "", *table(["criterion", *(f"{stop:.0%} removed" for stop in STOPS)], cells)]
-        lines += [verdict(own), ""]
+        lines += [line for new in NEW for line in (verdict(own, new), "")]
     lines += [where(list(results.values())), ""]
     return "\n".join(lines)
 
 
-def verdict(rows: list[Row]) -> str:
-    """Whether the new criterion and the old are told apart, stop by stop, by differences within seeds."""
+def verdict(rows: list[Row], new: str) -> str:
+    """Whether a new criterion and the old are told apart, stop by stop, by differences within seeds."""
     told = []
     for stop in STOPS:
         known = {(row.criterion, row.seed): row.multiplier for row in rows if row.asked_removed == stop}
-        apart = [known[NEW, seed] - known[OLD, seed] for seed in SEEDS if {(NEW, seed), (OLD, seed)} <= set(known)]
+        apart = [known[new, seed] - known[OLD, seed] for seed in SEEDS if {(new, seed), (OLD, seed)} <= set(known)]
         if len(apart) < len(SEEDS):
             told.append(f"at {stop:.0%} not all seeds are there")
             continue
         found = spread(apart)
         said = "better" if found.high < 0 else "worse" if found.low > 0 else "not told apart"
         told.append(f"at {stop:.0%} {said} ({found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}])")
-    return f"`{NEW}` against `{OLD}`, seed by seed: {'; '.join(told)}."
+    return f"`{new}` against `{OLD}`, seed by seed: {'; '.join(told)}."
 
 
 def where(results: list[Result]) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pochette.errors import ReductionError
 from pochette.families import criteria, scores
 from pochette.graph.units import Place, UnitFamily
+from pochette.measure.analyses.similarity import linear_cka
 from pochette.reduce.evidence import Evidence, FloatArray, WeightsOnly, needs_data, reads_data
 from pochette.reduce.scaling import weights_of_a_unit
 from pochette.reduce.selection import local
@@ -159,6 +160,17 @@ def test_of_copies_one_is_kept() -> None:
     kept = set(np.argsort(scores)[3:] % 3)
     assert kept == {0, 1, 2}
     assert np.sort(scores)[2] < 1e-6 * np.sort(scores)[3]
+
+
+def test_similarity_is_that_of_trying_every_removal(observed: Observed) -> None:
+    values, read = observed.activations(HIDDEN), observed.inputs(HIDDEN)
+    left, order = list(range(UNITS)), []
+    while len(left) > 1:
+        alike = {unit: linear_cka(read, values[:, [other for other in left if other != unit]]) for unit in left}
+        order.append(max(alike, key=alike.__getitem__))
+        left.remove(order[-1])
+    found = criteria["similarity"](HIDDEN, observed)
+    assert np.argsort(found).tolist() == order + left and found.max() == 1.0
 
 
 def test_marking_a_criterion() -> None:
