@@ -23,6 +23,16 @@ def test_a_study_of_a_comparison(verbs: Verbs, tmp_path: Path) -> None:
     assert "rate of 5.0 %" in " ".join(people.out.split()) and "\\u" not in people.out
 
 
+def test_a_study_of_several(verbs: Verbs, tmp_path: Path) -> None:
+    filled(tmp_path / "one", 12)
+    filled(tmp_path / "two", 15)  # the first 12 are the same networks
+    said = verbs("analyse", "--relations", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "both", "--json")
+    assert said.code == 0, said.all
+    assert json.loads(said.out)["networks"] == 15 and (tmp_path / "both" / "relations.html").is_file()
+    said = verbs("analyse", "--relations", tmp_path / "one", tmp_path)
+    assert said.code == 1 and "no comparison here" in said.err
+
+
 @pytest.mark.parametrize("options", [(), ("run", "--relations", "store")])
 def test_one_thing_is_analysed(verbs: Verbs, options: tuple[str, ...]) -> None:
     said = verbs("analyse", *options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,29 +20,29 @@ if TYPE_CHECKING:
 class Analyse(Verb):
     """Read the topology of a run's networks, dense and reduced, and the information in them; write a page.
 
-    With `--relations` it is a whole comparison that is read: which properties of its networks go with what reducing
-    them cost, within models, corrected for how many are asked, and with size held fixed.
+    With `--relations` whole comparisons are read: which properties of their networks go with what reducing them cost,
+    within models, corrected for how many are asked, and with size held fixed.
     """
 
     run_folder: OptionalRunPath = None
     """Folder of a run."""
-    relations: Path | None = None
-    """Folder of a comparison instead (what `pochette compare` wrote, or its store)."""
+    relations: tuple[Path, ...] = ()
+    """Folders of comparisons instead (what `pochette compare` wrote, or stores)."""
     sounds: Path | None = None
-    """Recordings of that comparison; properties that nobody has read yet are then read."""
+    """Recordings of those comparisons; properties that nobody has read yet are then read."""
     out: Path | None = None
-    """Where the page and the JSON go; the folder that is read by default."""
+    """Where the page and the JSON go; the (first) folder that is read by default."""
 
     def run(self, screen: Screen) -> Answer:
         """Analyse."""
         check_folder(self.out)
-        if (self.run_folder is None) == (self.relations is None):
+        if (self.run_folder is None) == (not self.relations):
             raise UsageError(
                 "Say what is to be analysed: a run, or a comparison.",
                 remedy="pochette analyse RUN, or pochette analyse --relations FOLDER.",
             )
-        if self.relations is not None:
-            return study(self.relations, self.sounds, self.out or self.relations, screen)
+        if self.relations:
+            return study(self.relations, self.sounds, self.out or self.relations[0], screen)
         assert self.run_folder is not None
         return self._read(self.run_folder, screen)
 
@@ -71,11 +72,11 @@ class Analyse(Verb):
 PAGE, DATA = "relations.html", "relations.json"
 
 
-def study(folder: Path, sounds: Path | None, out: Path, screen: Screen) -> Answer:
-    """Relate properties and outcomes of a comparison's networks.
+def study(folders: Sequence[Path], sounds: Path | None, out: Path, screen: Screen) -> Answer:
+    """Relate properties and outcomes of networks.
 
     Args:
-        folder: of the comparison or its store.
+        folders: of comparisons or their stores.
         sounds: to read missing properties with.
         out: where page and data go.
         screen: where to tell.
@@ -92,16 +93,19 @@ def study(folder: Path, sounds: Path | None, out: Path, screen: Screen) -> Answe
     from pochette.lab.store import Store
     from pochette.shells.bundle import write_file
 
-    store = Store(folder / "store" if (folder / "store").is_dir() else folder)
-    known = store.experiments()
-    if not known:
-        raise RunError(
-            "There is no comparison here.", where=str(folder), remedy="Make one: pochette compare SOUNDS --methods all."
-        )
+    stores = [Store(folder / "store" if (folder / "store").is_dir() else folder) for folder in folders]
+    for folder, store in zip(folders, stores, strict=True):
+        if not store.experiments():
+            raise RunError(
+                "There is no comparison here.",
+                where=str(folder),
+                remedy="Make one: pochette compare SOUNDS --methods all.",
+            )
     with screen.progress() as tell:
         if sounds is not None:
-            _read_missing(store, sounds, tell)
-        found = studied(store)
+            for store in stores:
+                _read_missing(store, sounds, tell)
+        found = studied(*stores)
         tell("relations", 0.5, f"{len(found.networks)} networks")
         seen = found.observations
         told = relations(seen)
@@ -111,7 +115,7 @@ def study(folder: Path, sounds: Path | None, out: Path, screen: Screen) -> Answe
             f"Of {len(found.missing)} networks nobody has read the properties: give --sounds; where their weights were "
             "deleted, compare them again first."
         )
-    name = folder.resolve().name
+    name = " and ".join(folder.resolve().name for folder in folders)
     write_file(out / PAGE, page(seen, told, name, notes).encode(errors="replace"))
     data = to_data(seen, told, notes)
     write_file(out / DATA, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())

@@ -83,29 +83,33 @@ class Studied:
         return [*errors(self.networks), *spreads(self.networks), *reaches(self.networks)]
 
 
-def studied(store: Store) -> Studied:
-    """The networks of a store, each with its properties and what its reduction cost.
+def studied(*stores: Store) -> Studied:
+    """The networks of stores, each with its properties and what its reduction cost.
 
     Args:
-        store: of any comparison.
+        *stores: of any comparisons; a network that is in several counts once.
 
     Returns:
         reduced networks whose dense model is known, and what is missing.
     """
-    results = store.results(store.experiments())
-    networks, missing = [], []
-    for experiment, result in results.items():
-        if not isinstance(experiment, Cut | Reduced):
-            continue
-        dense = reference_of(experiment)
-        read = results.get(Properties(experiment))
-        if read is None:
-            missing.append(Properties(experiment))
-        elif dense in results and results[dense].error > 0:
-            known = {name: value for name, value in read.figures.items() if math.isfinite(value)}
-            whole = results[dense]
-            networks.append(Network(experiment, result.weights, whole.weights, result.error / whole.error, known))
-    return Studied(networks, missing)
+    networks: dict[Cut | Reduced, Network] = {}
+    missing: dict[Properties, None] = {}
+    for store in stores:
+        results = store.results(store.experiments())
+        for experiment, result in results.items():
+            if not isinstance(experiment, Cut | Reduced):
+                continue
+            dense = reference_of(experiment)
+            read = results.get(Properties(experiment))
+            if read is None:
+                missing[Properties(experiment)] = None
+            elif dense in results and results[dense].error > 0:
+                known = {name: value for name, value in read.figures.items() if math.isfinite(value)}
+                whole = results[dense]
+                networks[experiment] = Network(
+                    experiment, result.weights, whole.weights, result.error / whole.error, known
+                )
+    return Studied(list(networks.values()), [item for item in missing if item.parent not in networks])
 
 
 def reference_of(experiment: Cut | Reduced) -> Dense:
