@@ -40,6 +40,8 @@ bench: $(READY_DEV)
 	$(BIN)/python benchmarks/precision.py --measure
 	$(BIN)/python benchmarks/techniques.py
 	$(BIN)/python benchmarks/techniques_page.py
+	$(BIN)/python benchmarks/criterion.py
+	$(BIN)/python benchmarks/relations.py
 	$(BIN)/python benchmarks/lottery.py
 	$(BIN)/python benchmarks/lottery_page.py --facts
 
