@@ -14,7 +14,7 @@ import hashlib
 import importlib
 import json
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -120,8 +120,7 @@ class Family(Generic[T]):
         self.load()
         if name in self._members:
             return self._members[name]
-        near = difflib.get_close_matches(name, self._members, n=2)
-        hint = f"Did you mean {' or '.join(near)}? " if near else ""
+        hint = did_you_mean(name, self._members)
         noun = _SINGULAR.get(self.name) or self.name.removesuffix("s")
         raise UnknownNameError(
             f"There is no {noun} called {name!r}.",
@@ -131,6 +130,12 @@ class Family(Generic[T]):
     def help(self, name: str) -> str:
         """First line of the member's docstring."""
         return (self[name].__doc__ or "").strip().splitlines()[0]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A guess at what was meant by an unknown name, with a space behind it; empty where nothing is near."""
+    near = difflib.get_close_matches(name, list(known), n=2)
+    return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
 def _origin(member: object) -> object:

@@ -44,6 +44,7 @@ def test_no_sounds(verbs: Verbs, tmp_path: Path, verb: tuple[str, ...]) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("no sound")
     refused(verbs(*verb, tmp_path / "letters", *out), "wav")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["corrupt", "truncated", "silent"])

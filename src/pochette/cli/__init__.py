@@ -8,7 +8,6 @@ that in a file.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import os
 import shlex
@@ -37,6 +36,7 @@ from pochette.cli.training import Nothing, Train
 from pochette.cli.usage import overheard, usage_error
 from pochette.cli.verb import UsageError, Verb, quoted
 from pochette.errors import PochetteError, ToolError
+from pochette.recipe import did_you_mean
 
 VERBS: dict[str, Any] = {
     "make": Make,
@@ -149,10 +149,9 @@ def parse(arguments: list[str]) -> Verb:
     if name == "--version":
         return Version()
     if name and not name.startswith("-"):
-        near = difflib.get_close_matches(name, VERBS, n=2)
         raise UsageError(
             f"There is no verb {name!r}.",
-            remedy=f"{'Did you mean ' + ' or '.join(near) + '? ' if near else ''}Verbs: {', '.join(VERBS)}.",
+            remedy=f"{did_you_mean(name, VERBS)}Verbs: {', '.join(VERBS)}.",
         )
     members = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in VERBS.items())
     choice: Any = Union[members]  # noqa: UP007

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from pochette.engine.precision import Precision
 from pochette.engine.runner import FloatArray, Runner
 from pochette.engine.source import EngineSource
 from pochette.engine.verify import Check, runner_for, verify
-from pochette.errors import RunError, ToolError
+from pochette.errors import RunError, SoundError, ToolError
 from pochette.families import boards, models, shells
 from pochette.instrument import Instrument, remember_built_here
 from pochette.lab.aim import Tell, aim_for
@@ -212,14 +212,19 @@ def _begin(request: Make, tell: Tell) -> _Job:
     folder = _output_folder(request)
     torch.manual_seed(request.seed)
     dense: Model = sized(models[request.model], request.size, sample_rate_hz=rate).build()
-    with clock.stage("listen"):
-        corpus = FolderCorpus.prepare(
-            Path(request.sounds),
-            rate,
-            dense.hop_samples,
-            progress=lambda done, total, name: tell("listen", done / max(total, 1), name),
-        )
-        training_part, held_out = hold_out(corpus, dense, request.seed)
+    try:
+        with clock.stage("listen"):
+            corpus = FolderCorpus.prepare(
+                Path(request.sounds),
+                rate,
+                dense.hop_samples,
+                progress=lambda done, total, name: tell("listen", done / max(total, 1), name),
+            )
+            training_part, held_out = hold_out(corpus, dense, request.seed)
+    except SoundError:
+        with suppress(OSError):  # where something lies in it, it stays
+            folder.rmdir()
+        raise
     return _Job(request, tell, clock, board, folder, dense, corpus, training_part, held_out)
 
 

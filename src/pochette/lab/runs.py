@@ -16,6 +16,7 @@ from pochette.errors import InstrumentError, PochetteError, RunError, UnknownNam
 from pochette.instrument import Instrument
 from pochette.lab.build import Ranges
 from pochette.models.model import Model
+from pochette.recipe import did_you_mean
 from pochette.train.checkpoint import load, save
 from pochette.train.loop import Budget
 from pochette.train.session import load_model, rebuild
@@ -132,7 +133,8 @@ def sized(recipe: Any, size: str, **changes: Any) -> Any:
         return recipe(**changes)
     if size not in known:
         raise UnknownNameError(
-            f"{recipe.__name__} has no size {size!r}.", remedy=f"Choose one with --size: {', '.join(known) or 'none'}."
+            f"{recipe.__name__} has no size {size!r}.",
+            remedy=f"{did_you_mean(size, known)}Choose one with --size: {', '.join(known)}.",
         )
     return recipe.sized(size, **changes)
 

@@ -7,13 +7,15 @@ session that is started again on the same folder skips the finished phases and g
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 import pochette
@@ -26,6 +28,7 @@ from pochette.recipe import from_json, to_json
 from pochette.train.checkpoint import load, save
 from pochette.train.loop import Budget, Companion, Progress, Trainer, Training, tensors_of
 
+LOCK = ".training.lock"
 SAVE_SECONDS = 10.0
 """Wall time between checkpoints: what a power cut may cost."""
 Report = Callable[[str, Trainer], None]
@@ -88,6 +91,41 @@ def training_excerpt(
     return tensors_of(corpus.excerpt_batch(rng, sounds, frames, model.heard_from))
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Train in a folder while nobody else does: two would write one checkpoint over the other's.
+
+    Args:
+        folder: made if missing.
+
+    Yields:
+        nothing; the folder is free again after, also if the process dies.
+
+    Raises:
+        RunError: another living process has it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            "Another process is training in this folder.",
+            where=str(folder),
+            remedy="Wait until it ends or stop it, or choose another folder with --out.",
+        ) from None
+    except OSError as error:
+        raise RunError(
+            f"The folder cannot be written: {error.strerror or error}.",
+            where=str(folder),
+            remedy="Choose another folder with --out.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @dataclass
 class Session:
     """A folder in which phases of training leave their checkpoints.
@@ -146,10 +184,22 @@ class Session:
             where the phase ended.
 
         Raises:
-            RunError: the checkpoint belongs to something else, the sounds were read for another rate or hop, the disk
-                is full, or the loss is not finite.
+            RunError: the checkpoint belongs to something else, another process trains here, the sounds were read for
+                another rate or hop, the disk is full, or the loss is not finite.
         """
         self._check_sounds(model)
+        with alone_in(self.folder):
+            return self._phase(name, model, share, snapshot_at, again, companions)
+
+    def _phase(
+        self,
+        name: str,
+        model: Model,
+        share: float,
+        snapshot_at: float | None,
+        again: bool,
+        companions: Sequence[Companion],
+    ) -> Progress:
         budget = Budget(self.seconds * share, None if self.steps is None else max(1, round(self.steps * share)))
         trainer = Trainer(model, self.corpus, self.held_out, self.training, budget, again=again)
         for companion in companions:
