@@ -56,6 +56,8 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
         style=Markup(style),
         works=[_work(name, data) for name, data in found.items()],
         beating=sum(_beats(data["verdict"], "dense") for data in found.values()),
+        failing=[name for name, data in found.items() if not _beats(data["verdict"], "dense")],
+        trained=len(known),
         lacking=f"not yet trained: {', '.join(missing)}." if missing else "none is missing.",
         dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
         figures={name: figures_of(name) for name in models.names()},
@@ -98,15 +100,24 @@ def _said(data: Mapping[str, Any]) -> str:
 
 
 def _sentence(verdict: Mapping[str, Any]) -> str:
-    def of(form: str) -> str:
-        lost = [name for name in verdict["to_beat"] if verdict[form] >= verdict["anchors"][name]]
-        return f"does not beat {' or '.join(lost)}" if lost else f"beats {' and '.join(verdict['to_beat'])}"
-
     ratio = verdict["trimmed"] / verdict["dense"]
     return (
-        f"The dense model ({verdict['dense']:.3f}) {of('dense')}. With a quarter of its learnt numbers "
-        f"({verdict['trimmed']:.3f}, {ratio:.3f} times the dense figure) it {of('trimmed')}."
+        f"The dense model ({verdict['dense']:.3f}) {_against(verdict, 'dense')}. With a quarter of its learnt numbers "
+        f"({verdict['trimmed']:.3f}, {ratio:.2f} times the dense figure) it {_against(verdict, 'trimmed')}."
     )
+
+
+def _against(verdict: Mapping[str, Any], form: str) -> str:
+    """Which anchors a form is below, and which not, those that it need not be below among them."""
+    anchors, own = verdict["anchors"], verdict[form]
+    to_beat = verdict["to_beat"]
+    lost = [name for name in to_beat if own >= anchors[name]]
+    said = f"does not beat {' or '.join(lost)}" if lost else f"beats {' and '.join(to_beat)}"
+    # Nothing that was learnt is to be below recordings themselves.
+    beside = [name for name in anchors if name not in (*to_beat, "recordings", "untrained") and own >= anchors[name]]
+    if beside:
+        said += f", nor {' or '.join(beside)}" if lost else f", but not {' or '.join(beside)}"
+    return said + (", and is no better than before training" if own >= anchors["untrained"] else "")
 
 
 def _aside(aside: Mapping[str, Mapping[str, float]]) -> str:

@@ -19,7 +19,7 @@ from pochette.lab.contest import MOVES, Point, Row, front, points_of
 from pochette.lab.judge import TEST_EXCERPTS, TEST_SECONDS
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg, _tick, _ticks
-from pochette.lab.standings import Standing, standings
+from pochette.lab.standings import TELLING, Standing, standings
 from pochette.reduce.technique import DENSE_SHARE
 
 MOSS = "#4f6a2d"
@@ -34,6 +34,7 @@ td .over { display: block; color: var(--soft); font: 500 0.72rem/1.3 var(--sans)
 .told { color: var(--wine); }
 @media (prefers-color-scheme: dark) { [fill="#4f6a2d"] { fill: #a9c47a; } [stroke="#4f6a2d"] { stroke: #a9c47a; } }
 """
+SMALL_FROM_THE_START = "scratch"
 LABELLED = 7
 """Points of a front that are named in its figure."""
 
@@ -93,6 +94,7 @@ def page(rows: Sequence[Row], told: Told) -> str:
         sentences=sentences(rows),
         tables=_tables(rows),
         winners=winners(rows),
+        budgets={name: steps for name, steps in told.budgets.items() if name in {row.model for row in rows}},
         models=[_model(model, points) for model in dict.fromkeys(point.model for point in points)],
         saves={name: said for name, (said, _, _) in SAVES.items()},
         axes={name: methods[name].axes for name in sorted({row.method for row in rows})},
@@ -132,9 +134,13 @@ def sentences(rows: Sequence[Row]) -> list[str]:
         first, *others = table["ranked"]
         level = [other.method for other in others if not other.told_apart]
         kept = words.percent(table["keep"])
+        runs = first.multiplier.seeds
         said = f"Where {table['said']}, {kept} being kept, {first.method} stands first"
-        said += f" ({words.number(first.multiplier.mean)} times the dense error on average"
-        said += f", better than {words.percent(first.beaten.mean)} of the others)" if first.beaten else ")"
+        said += f" ({words.number(first.multiplier.mean)} times the dense error"
+        said += f" on average of {runs} models and seeds" if runs > 1 else " in the one run there is"
+        # A share of the others beaten once is no more than their order.
+        enough = first.beaten is not None and first.beaten.seeds >= TELLING
+        said += f", better than {words.percent(first.beaten.mean)} of the others)" if enough else ")"
         if not others:
             said += "; nobody else was asked"
         elif not level:
@@ -144,6 +150,11 @@ def sentences(rows: Sequence[Row]) -> list[str]:
         else:
             said += f"; these runs do not tell it apart from {', '.join(level)}"
         found.append(f"{said}.")
+        if others and SMALL_FROM_THE_START in (first.method, *level):
+            found.append(
+                f"{SMALL_FROM_THE_START.capitalize()}, which begins with a network of that size, is among them: on "
+                "this budget nothing shows that it pays to begin with a larger one."
+            )
     return found
 
 

@@ -23,7 +23,7 @@ from pochette.engine.export import export, identifier
 from pochette.engine.precision import Precision
 from pochette.engine.runner import FloatArray, Runner
 from pochette.engine.source import EngineSource
-from pochette.engine.verify import Check, runner_for, verify
+from pochette.engine.verify import USUAL, Check, runner_for, verify
 from pochette.errors import RunError, SoundError, ToolError
 from pochette.families import boards, models, shells
 from pochette.instrument import Instrument, remember_built_here
@@ -323,15 +323,13 @@ def _heard_as_engine(
 
 
 def _verify(instrument: Instrument, tell: Tell) -> list[Check]:
-    done: list[str] = []
-
-    def report(check: Check) -> None:
-        done.append(check.engine)
-        tell("verify", len(done) / 4, check.engine)
-
-    return verify(
-        instrument.source, instrument.wasm, instrument.golden_controls, instrument.golden_audio, report=report
-    )
+    checks: list[Check] = []
+    for number, engine in enumerate(USUAL):
+        tell("verify", number / len(USUAL), f"playing on {engine}")
+        golden = instrument.golden_controls, instrument.golden_audio
+        checks += verify(instrument.source, instrument.wasm, *golden, (engine,))
+    tell("verify", 1.0, "played on all")
+    return checks
 
 
 def _costs(source: EngineSource, dense: EngineSource, board: Board, curve: FloatArray) -> dict[str, EngineCost]:

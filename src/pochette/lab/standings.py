@@ -10,6 +10,9 @@ from typing import Any
 from pochette.lab.compare import Spread, spread
 from pochette.lab.contest import Row
 
+TELLING = 3
+"""Models and seeds below which nobody is told apart."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -27,7 +30,9 @@ class Standing:
     @property
     def told_apart(self) -> bool:
         """Whether the models and seeds there are tell it from the winner."""
-        return self.behind is not None and self.behind.seeds >= 3 and not self.behind.low <= 1.0 <= self.behind.high
+        return (
+            self.behind is not None and self.behind.seeds >= TELLING and not self.behind.low <= 1.0 <= self.behind.high
+        )
 
 
 def standings(rows: Sequence[Row], saves: str, keep: float) -> list[Standing]:
