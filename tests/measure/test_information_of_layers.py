@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from pochette.errors import MeasureError
-from pochette.measure.analyses.dimension import two_nn
+from pochette.graph.graph import Graph
+from pochette.measure.analyses.dimension import IntrinsicDimension, different, two_nn
 from pochette.measure.analyses.information_plane import NOISE, plane_point
 from pochette.measure.analyses.redundancy import participation_ratio, redundancy_of
 from pochette.measure.analyses.similarity import gaussian_kernel, hsic, kernel_alignment, linear_cka
 from pochette.measure.information import binned_nats, gaussian_nats, ksg_nats
+from pochette.measure.subject import Subject
 
 
 def pair(r: float, samples: int = 20000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -71,6 +73,36 @@ def manifold(name: str, points: int = 2000) -> np.ndarray:
 )
 def test_dimension_of_known_manifolds(name: str, wanted: int) -> None:
     assert two_nn(manifold(name)) == pytest.approx(wanted, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "silence", "decay"])
+@pytest.mark.parametrize(("name", "wanted"), [("sphere", 2), ("torus", 2), ("gaussian 3", 3), ("gaussian 5", 5)])
+def test_near_copies_do_not_change_the_dimension(name: str, wanted: int, kind: str) -> None:
+    """Of 2000 points 600 are nearly others: each of any other, all of one, or ever nearer to one."""
+    points, rng = manifold(name, 1400), np.random.default_rng(5)
+    away = 1e-4 * points.std() * rng.standard_normal((600, points.shape[1]))
+    if kind == "pairs":
+        copies = points[rng.integers(0, 1400, 600)] + away
+    else:
+        copies = points[:1] + (away if kind == "silence" else away * np.geomspace(1.0, 1e-9, 600)[:, None])
+    mixed = rng.permutation(np.concatenate([points, copies]))
+    assert two_nn(mixed) == pytest.approx(wanted, rel=0.1)
+    assert len(different(points)) >= 1399 and abs(len(different(mixed)) - 1400) <= 2
+
+
+def test_of_copies_the_first_stays() -> None:
+    points = np.array([[0.0], [10.0], [10.1], [20.0], [0.0], [30.0], [19.9]])
+    assert different(points).ravel().tolist() == [0.0, 10.0, 20.0, 30.0]
+    assert different(np.zeros((50, 3))).shape == (1, 3) and different(np.zeros((1, 2))).shape == (1, 2)
+
+
+def test_copies_are_told() -> None:
+    held = np.concatenate([np.random.default_rng(6).standard_normal((200, 3)), np.zeros((100, 3))])
+    subject = Subject(Graph([], [], [], {}, {}, {}), (), heard={"layer": held})
+    found = IntrinsicDimension().find(subject)
+    assert found.layers["layer"]["copies"] == 99.0 and found.notes == (
+        "layer: 99 of 300 moments are copies, or nearly.",
+    )
 
 
 def test_dimension_needs_different_points() -> None:

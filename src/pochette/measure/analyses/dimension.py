@@ -16,6 +16,45 @@ from pochette.measure.subject import Subject
 FloatArray = npt.NDArray[np.float64]
 LEAST = 20
 """Points of different places that an estimate needs."""
+NEAR, SPACED = 0.02, 0.9
+"""Points are copies where they are nearer than `NEAR` of the distance to its nearest neighbour that the share `SPACED`
+of the points does not exceed; a high quantile, as most points may have copies."""
+
+
+def different(points: FloatArray) -> FloatArray:
+    """Points without the copies and near-copies among them, as silence and held notes leave them by the hundred.
+
+    A copy that differs by rounding, or by what of a decaying state is left, is a neighbour at no distance that says
+    anything of the dimension: one copy makes r2 / r1 as large as one likes, two make it that of what they differ by.
+    What is near is measured by the data's own spacing, which depends on their number and dimension; it is measured anew
+    when copies have gone, until none is left. Points on a line are so near each other by chance that some go: one in a
+    hundred of a thousand.
+
+    Args:
+        points: (point, coordinate).
+
+    Returns:
+        (point, coordinate) the first of each group of copies, in their order.
+    """
+    kept = points[np.sort(np.unique(points, axis=0, return_index=True)[1])]
+    while len(kept) > 1:
+        nearest = cKDTree(kept).query(kept, k=2)[0][:, 1]
+        fewer = _thinned(kept, NEAR * float(np.quantile(nearest, SPACED)))
+        if len(fewer) == len(kept):
+            break
+        kept = fewer
+    return kept
+
+
+def _thinned(points: FloatArray, distance: float) -> FloatArray:
+    """Points none of which is nearer to an earlier one that stays."""
+    stays = np.ones(len(points), bool)
+    tree = cKDTree(points)
+    for place, point in enumerate(points):
+        if stays[place]:
+            near = np.array(tree.query_ball_point(point, distance))
+            stays[near[near > place]] = False
+    return points[stays]
 
 
 def two_nn(points: FloatArray, discarded: float = 0.1) -> float:
@@ -27,7 +66,7 @@ def two_nn(points: FloatArray, discarded: float = 0.1) -> float:
     N / sum ln mu, is not what is computed here.
 
     Args:
-        points: (point, coordinate); of points at one place only one counts.
+        points: (point, coordinate); of copies and near-copies only one counts, see `different`.
         discarded: share of the largest ratios that is left out.
 
     Returns:
@@ -36,9 +75,11 @@ def two_nn(points: FloatArray, discarded: float = 0.1) -> float:
     Raises:
         MeasureError: there are too few different points.
     """
-    # What differs by rounding alone is one place: such pairs would say that there is no dimension large enough.
-    size = float(np.abs(points - points.mean(axis=0)).max(initial=0.0)) or 1.0
-    places = np.unique(np.round(points / size, 6), axis=0)
+    return _slope(different(points), discarded)
+
+
+def _slope(places: FloatArray, discarded: float = 0.1) -> float:
+    """See `two_nn`, of points that differ."""
     if len(places) < LEAST:
         raise MeasureError(
             f"{len(places)} different points have no dimension that could be estimated; {LEAST} are needed.",
@@ -61,6 +102,7 @@ class IntrinsicDimension(Analysis):
     words: ClassVar[dict[str, str]] = {
         "dimension": "parameters that activations depend on",
         "share": "the same over the number of units",
+        "copies": "moments left out because they copy others, or nearly",
         "largest": "the most of any layer",
     }
 
@@ -69,14 +111,17 @@ class IntrinsicDimension(Analysis):
         layers: dict[str, dict[str, float]] = {}
         notes = []
         for name, values in subject.activations().items():
+            places = different(values)
+            layers[name] = {"copies": float(len(values) - len(places))}
+            if layers[name]["copies"]:
+                notes.append(f"{name}: {len(values) - len(places)} of {len(values)} moments are copies, or nearly.")
             try:
-                found = two_nn(values)
+                found = _slope(places)
             except MeasureError as error:
                 notes.append(f"{name}: {error.what}")
-                layers[name] = {}
                 continue
-            layers[name] = {"dimension": found, "share": found / values.shape[1]}
-        known = [row["dimension"] for row in layers.values() if row]
+            layers[name] |= {"dimension": found, "share": found / values.shape[1]}
+        known = [row["dimension"] for row in layers.values() if "dimension" in row]
         if not known:
             raise MeasureError(
                 "No layer hears enough different things for its dimension to be estimated.",
