@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tyro.conf import FlagCreatePairsOff
+
 from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, number, table, words
-from pochette.cli.verb import OptionalRunPath, UsageError, Verb, check_folder, check_run, command
+from pochette.cli.verb import OptionalRunPath, UsageError, Verb, check_folder, check_run, command, within
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
+    from pochette.lab.stability.of_run import Stabilities
     from pochette.lab.store import Store
 
 
@@ -20,12 +24,20 @@ if TYPE_CHECKING:
 class Analyse(Verb):
     """Read the topology of a run's networks, dense and reduced, and the information in them; write a page.
 
+    With `--stability` the dense network and the last reduced one are disturbed too: shaken, rounded, and trained on in
+    two orders, to see whether chance decides where they end.
+
     With `--relations` whole comparisons are read: which properties of their networks go with what reducing them cost,
     within models, corrected for how many are asked, and with size held fixed.
     """
 
     run_folder: OptionalRunPath = None
     """Folder of a run."""
+    stability: FlagCreatePairsOff[bool] = False
+    """Disturb the networks too; needs the run's recordings, and takes minutes. Stopped, the same command goes on with
+    the next network."""
+    stability_steps: int = 100
+    """Of training, for each of the two branches of a network."""
     relations: tuple[Path, ...] = ()
     """Folders of comparisons instead (what `pochette compare` wrote, or stores)."""
     sounds: Path | None = None
@@ -33,14 +45,19 @@ class Analyse(Verb):
     out: Path | None = None
     """Where the page and the JSON go; the (first) folder that is read by default."""
 
+    resumes = True
+
     def run(self, screen: Screen) -> Answer:
         """Analyse."""
         check_folder(self.out)
+        within("--stability-steps", self.stability_steps, 1, math.inf)
         if (self.run_folder is None) == (not self.relations):
             raise UsageError(
                 "Say what is to be analysed: a run, or a comparison.",
                 remedy="pochette analyse RUN, or pochette analyse --relations FOLDER.",
             )
+        if self.stability and self.run_folder is None:
+            raise UsageError("--stability is asked of a run.", remedy="pochette analyse RUN --stability.")
         if self.relations:
             return study(self.relations, self.sounds, self.out or self.relations[0], screen)
         assert self.run_folder is not None
@@ -48,25 +65,53 @@ class Analyse(Verb):
 
     def _read(self, run_folder: Path, screen: Screen) -> Answer:
         check_run(run_folder)
-        from pochette.lab.analyse import analysed, write
+        from pochette.lab.analyse import analysed, kept, write
         from pochette.lab.analyse_report import page
 
+        title, out = run_folder.resolve().name, self.out or run_folder
         with screen.progress() as tell:
+            asked = self._asked(run_folder) if self.stability else None
+            # Sounds that are gone are told before anything is computed.
+            sounds = asked.sounds(counting(tell, "listen")) if asked is not None else None
+            known = kept(out).get("stability", {})
             found = analysed(run_folder, told=tell)
-        html, data = write(found, page(found, run_folder.resolve().name), self.out or run_folder)
-        rounds = found["rounds"]
-        rows = [
-            (key, name, *(number(every[key].get("numbers", {}).get(name)) for every in rounds.values()))
-            for key in next(iter(rounds.values()))
-            for name in dict.fromkeys(n for every in rounds.values() for n in every[key].get("numbers", {}))
-        ]
-        notes = tuple(words(note) for note in found["notes"])
-        parts: tuple[Any, ...] = (
-            table(("analysis", "", *rounds), rows),
-            *notes,
-            words(f"{folder_of(html)}: the whole, layer by layer"),
-        )
-        return Answer({**found, "page": str(html), "data": str(data)}, parts, (command("reduce", run_folder),))
+            if asked is not None and sounds is not None:
+                found["stability"] = {}
+                for name, told in asked.found(sounds, known, tell):
+                    found["stability"][name] = told
+                    write(found, page(found, title), out)  # who stops now keeps it
+                tell("stability", 1.0, f"{len(asked.rounds)} networks")
+        html, data = write(found, page(found, title), out)
+        return _answer(found, html, data, command("reduce", run_folder))
+
+    def _asked(self, run_folder: Path) -> Stabilities:
+        from pochette.lab.analyse import rounds_of
+        from pochette.lab.runs import last_phase
+        from pochette.lab.stability.of_run import Stabilities
+
+        rounds = [*rounds_of(run_folder), last_phase(run_folder)]
+        return Stabilities(run_folder, tuple(dict.fromkeys((rounds[0], rounds[-1]))), self.stability_steps)
+
+
+def _answer(found: dict[str, Any], html: Path, data: Path, following: str) -> Answer:
+    """What was found, in tables with a column for each round."""
+    rounds = found["rounds"]
+    rows = [
+        (key, name, *(number(every[key].get("numbers", {}).get(name)) for every in rounds.values()))
+        for key in next(iter(rounds.values()))
+        for name in dict.fromkeys(n for every in rounds.values() for n in every[key].get("numbers", {}))
+    ]
+    parts: list[Any] = [table(("analysis", "", *rounds), rows)]
+    if disturbed := found.get("stability"):
+        from pochette.lab.stability_report import barriers_in_words
+
+        names = dict.fromkeys(name for told in disturbed.values() for name in told.get("figures", {}))
+        shown = [(n, *(number(told.get("figures", {}).get(n)) for told in disturbed.values())) for n in names]
+        parts.append(table(("stability", *disturbed), shown))
+        parts += [words(f"{key}: {said}") for key, told in disturbed.items() for said in barriers_in_words(told)]
+    parts += [words(note) for note in found["notes"]]
+    parts.append(words(f"{folder_of(html)}: the whole, layer by layer"))
+    return Answer({**found, "page": str(html), "data": str(data)}, tuple(parts), (following,))
 
 
 PAGE, DATA = "relations.html", "relations.json"

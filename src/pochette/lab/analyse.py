@@ -63,6 +63,22 @@ def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None)
     return found
 
 
+def kept(out: Path) -> dict[str, Any]:
+    """What an earlier analysis found.
+
+    Args:
+        out: see `write`.
+
+    Returns:
+        as `analysed` and `stability.of_run` gave it; empty where there is none that can be read.
+    """
+    try:
+        found = json.loads((out / "analysis.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def rounds_of(folder: Path) -> list[str]:
     """Names of the rounds of which a run holds a checkpoint, the dense one first."""
     numbers = [path.stem.removeprefix("round-") for path in folder.glob("round-*.safetensors")]

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from pochette.families import analyses
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, SOFT, WINE, _canvas, _svg
+from pochette.lab.stability_report import section
 
 SHOWN = 8
 """Layers whose points one figure shows at most, spread over the network."""
@@ -31,7 +32,7 @@ def page(found: dict[str, Any], title: str) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["number"] = words.number
+    environment.filters |= {name: getattr(words, name) for name in ("number", "percent", "duration")}
     style = _text("report.css")
     return environment.from_string(_text("analysis.html.j2")).render(
         policy=_policy(style, ""),
@@ -39,6 +40,7 @@ def page(found: dict[str, Any], title: str) -> str:
         title=title,
         found=found,
         graph=layer_graph(found),
+        stability=section(found),
         parts=[_part(name, found) for name in analyses.names()],
     )
 

@@ -91,6 +91,11 @@ class Model(nn.Module, ABC):
         """Length of every excerpt of training, in hops, where the model and not the training decides it."""
         return None
 
+    @property
+    def window_frames(self) -> int | None:
+        """How many hops gradients of `loss` go back through at most, where training cuts an excerpt into windows."""
+        return None
+
     def turns(self, again: bool = False) -> tuple[Turn, ...]:
         """What a step of training does: by default one turn that moves everything down `loss`.
 

@@ -266,6 +266,12 @@ class SampleRnnModel(Clocked):
         """
         return torch.cat(list(self._windows(excerpt)), dim=1)
 
+    @property
+    def window_frames(self) -> int:
+        """Hops of a window of training; see `Model.window_frames`."""
+        frames: int = max(1, round(self.recipe.window_samples / self.hop_samples))
+        return frames
+
     def _windows(self, excerpt: Excerpt) -> Iterator[Tensor]:
         """Bits of each window's samples, all but the very first; state is carried from window to window, gradients not.
 
@@ -275,7 +281,7 @@ class SampleRnnModel(Clocked):
         batch, reach = len(codes), self.periods[0]
         codes = torch.cat([self._silence(batch)[0], codes], dim=1)
         heard = look_up(self.levels, codes)[..., 0]
-        frames = max(1, round(self.recipe.window_samples / self.hop_samples))
+        frames = self.window_frames
         window, hidden = frames * self.hop_samples, self.network.at_rest(batch)
         for start in range(0, codes.shape[1] - reach, window):
             here, first = slice(start, start + reach + window), start // self.hop_samples

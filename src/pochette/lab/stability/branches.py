@@ -9,6 +9,7 @@ not, so that they can be compared.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -82,7 +83,14 @@ class Course:
         state = {name: t for name, t in trainer.state().items() if not name.startswith("companion/")}
         return Fork({name: tensor.detach().clone() for name, tensor in state.items()}, steps)
 
-    def branch(self, model: Model, fork: Fork, order: int, masks: Masks | None = None) -> Model:
+    def branch(
+        self,
+        model: Model,
+        fork: Fork,
+        order: int,
+        masks: Masks | None = None,
+        after_step: Callable[[Trainer], None] | None = None,
+    ) -> Model:
         """Go on from a fork to the end.
 
         Args:
@@ -90,6 +98,7 @@ class Course:
             fork: where the branch begins.
             order: seed of what is drawn from there on.
             masks: where weights live, from the fork on; None for everywhere.
+            after_step: called after every step.
 
         Returns:
             the model at the end, ready to play.
@@ -102,6 +111,8 @@ class Course:
         trainer.restore(fork.tensors, Progress(steps=fork.steps))
         if masks is not None:
             trainer.accompany(Held(weights_of(grown), masks))
+        if after_step is not None:
+            trainer.after_step.append(after_step)
         if fork.steps < self.steps:
             trainer.fit()
         return grown.eval()

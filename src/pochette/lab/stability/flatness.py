@@ -11,7 +11,7 @@ differ in all (Dinh et al. 2017). They compare networks of one shape that were t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +56,11 @@ class Hessian:
     Args:
         loss: a scalar whose graph is there; held as long as this is.
         parameters: it is differentiated by; those it does not depend on count as flat.
+        told: hears how many products were taken.
     """
 
-    def __init__(self, loss: Tensor, parameters: Sequence[Tensor]) -> None:
-        self.parameters = list(parameters)
+    def __init__(self, loss: Tensor, parameters: Sequence[Tensor], told: Callable[[int], None] | None = None) -> None:
+        self.parameters, self.told = list(parameters), told
         self.size = sum(parameter.numel() for parameter in self.parameters)
         self.products = 0
         found = torch.autograd.grad(loss, self.parameters, create_graph=True, allow_unused=True)
@@ -75,6 +76,8 @@ class Hessian:
             the same shape and precision.
         """
         self.products += 1
+        if self.told is not None:
+            self.told(self.products)
         if not self._gradient.requires_grad:  # the loss is linear
             return torch.zeros_like(vector)
         along = self._gradient @ vector.to(self._gradient.dtype)
@@ -90,7 +93,13 @@ class Hessian:
 
 
 def flatness(
-    loss: Tensor, parameters: Sequence[Tensor], *, draws: int = DRAWS, tolerance: float = TOLERANCE, seed: int = 0
+    loss: Tensor,
+    parameters: Sequence[Tensor],
+    *,
+    draws: int = DRAWS,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    told: Callable[[int], None] | None = None,
 ) -> Flatness:
     """Curvature of any loss.
 
@@ -100,6 +109,7 @@ def flatness(
         draws: for the trace, at least 2.
         tolerance: relative, of the two eigenvalues.
         seed: of the draws and of where the iteration begins.
+        told: hears how many products were taken.
 
     Returns:
         eigenvalues at both ends, and trace.
@@ -107,7 +117,7 @@ def flatness(
     Raises:
         RunError: a product is not finite, or the iteration does not come to an end.
     """
-    hessian, generator = Hessian(loss, parameters), torch.Generator().manual_seed(seed)
+    hessian, generator = Hessian(loss, parameters, told), torch.Generator().manual_seed(seed)
     along = torch.empty(draws, dtype=torch.float64)
     for draw in range(draws):
         signs = 2.0 * torch.randint(0, 2, (hessian.size,), generator=generator).double() - 1.0
@@ -128,13 +138,20 @@ def flatness(
     )
 
 
-def flatness_of(subject: Subject, *, draws: int = DRAWS, tolerance: float = TOLERANCE) -> Flatness:
+def flatness_of(
+    subject: Subject,
+    *,
+    draws: int = DRAWS,
+    tolerance: float = TOLERANCE,
+    told: Callable[[int], None] | None = None,
+) -> Flatness:
     """Curvature of a network's mean loss, by its matrices and filters as they act.
 
     Args:
         subject: with batches; its seed draws.
         draws: see `flatness`.
         tolerance: see `flatness`.
+        told: see `flatness`.
 
     Returns:
         eigenvalues at both ends, and trace.
@@ -145,7 +162,7 @@ def flatness_of(subject: Subject, *, draws: int = DRAWS, tolerance: float = TOLE
     """
     loss = torch.stack(list(subject.losses())).mean()
     parameters = list(subject.parameters().values())
-    return flatness(loss, parameters, draws=draws, tolerance=tolerance, seed=subject.seed)
+    return flatness(loss, parameters, draws=draws, tolerance=tolerance, seed=subject.seed, told=told)
 
 
 def _ends(hessian: Hessian, start: Tensor, tolerance: float) -> tuple[float, float]:
