@@ -15,6 +15,7 @@ from pochette.families import analyses
 from pochette.lab.heard import held_out_part
 from pochette.lab.runs import Run, last_phase, read_run
 from pochette.measure.subject import Limit, Subject
+from pochette.measure.wiring import wiring_of
 from pochette.models.model import Excerpt, Model
 from pochette.train.loop import tensors_of
 from pochette.train.session import load_model
@@ -35,20 +36,23 @@ def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None)
 
     Returns:
         "rounds": name of a round to name of an analysis to its finding, or to "left_out", why it does not apply;
-        "layers": name of a round to its layers and their sizes; "notes": what holds for all.
+        "layers": name of a round to its layers and their sizes; "wiring": to who hears whom, see `measure.wiring`;
+        "notes": what holds for all.
 
     Raises:
         RunError: nothing was trained there, or a checkpoint is damaged.
     """
     run, last = read_run(folder), last_phase(folder)
     names = [name for name in rounds_of(folder) if name] or [last]
-    found: dict[str, Any] = {"run": str(folder), "model": run.model, "rounds": {}, "layers": {}, "notes": []}
+    found: dict[str, Any] = {"run": str(folder), "model": run.model}
+    found |= {"rounds": {}, "layers": {}, "wiring": {}, "notes": []}
     for number, name in enumerate(names):
         model = load_model(folder / f"{name}.safetensors")[0]
         subject, why = _subject(run, model, limit or Limit())
         if why and why not in found["notes"]:
             found["notes"].append(why)
         found["layers"][name] = {layer.name: list(layer.weights.shape) for layer in subject.layers}
+        found["wiring"][name] = asdict(wiring_of(subject.graph, subject.layers))
         found["rounds"][name] = {}
         members = list(analyses.items())
         for place, (key, analysis) in enumerate(members):

@@ -1,4 +1,4 @@
-"""The page of an analysis: tables of every round, a figure of each analysis, and the network as a row of layers."""
+"""The page of an analysis: tables of every round, a figure of each analysis, and the networks to look at."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from pochette.families import analyses
+from pochette.lab.layer_graph import layer_graph
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, SOFT, WINE, _canvas, _svg
 from pochette.lab.stability_report import section
@@ -33,42 +34,23 @@ def page(found: dict[str, Any], title: str) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {name: getattr(words, name) for name in ("number", "percent", "duration")}
-    style = _text("report.css")
+    style = _text("report.css") + _text("analysis.css")
     return environment.from_string(_text("analysis.html.j2")).render(
         policy=_policy(style, ""),
         style=Markup(style),
         title=title,
         found=found,
-        graph=layer_graph(found),
+        graphs=_graphs(found),
         stability=section(found),
         parts=[_part(name, found) for name in analyses.names()],
     )
 
 
-def layer_graph(found: dict[str, Any]) -> Markup:
-    """The layers of the last round as boxes, tall as they are wide and filled as far as their weights have an effect.
-
-    Args:
-        found: see `page`.
-
-    Returns:
-        SVG.
-    """
-    last = list(found["rounds"])[-1]
-    layers: dict[str, list[int]] = found["layers"][last]
-    rows = found["rounds"][last].get("connectivity", {}).get("layers", {})
-    most = max(shape[0] for shape in layers.values())
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "layers"}):
-        figure, axes = _canvas(2.6)
-        for place, (name, shape) in enumerate(layers.items()):
-            tall = shape[0] / most
-            dense = rows.get(name, {}).get("effective_density", 1.0)
-            axes.bar(place, tall, bottom=-tall / 2, width=0.7, color="none", edgecolor=SOFT, lw=0.8)
-            axes.bar(place, tall * dense, bottom=-tall / 2, width=0.7, color=BRASS)
-        axes.set_xlabel(f"layers of {last}, first to last")
-        axes.set_ylabel("rows")
-        axes.set_yticks([-0.5, 0.5], ["", str(most)])
-        return _svg(figure, f"The layers of {last}: rows, and the share of their weights that has an effect")
+def _graphs(found: dict[str, Any]) -> list[tuple[str, Markup, list[str]]]:
+    """The networks of the last round and, if that is another, of the first: name, picture, and what was folded."""
+    names = list(dict.fromkeys((list(found["rounds"])[-1], next(iter(found["rounds"])))))
+    rows = {name: found["rounds"][name].get("connectivity", {}).get("layers", {}) for name in names}
+    return [(name, *layer_graph(name, found["wiring"][name], rows[name])) for name in names]
 
 
 def _part(name: str, found: dict[str, Any]) -> dict[str, Any]:
