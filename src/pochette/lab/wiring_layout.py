@@ -246,7 +246,7 @@ def _crossings(rows: Sequence[Sequence[str]], pieces: Sequence[Edge]) -> int:
 def _heights(rows: Sequence[Sequence[str]], pieces: Sequence[Edge], room: Mapping[str, Place]) -> dict[str, float]:
     """The middle of each place, as near to its neighbours' as order and room allow."""
     before, after = _sides(pieces)
-    middle = {}
+    middle: dict[str, float] = {}
     for names in rows:
         whole = sum(sum(room[name]) for name in names)
         middle |= dict(zip(names, _apart([-whole / 2] * len(names), [room[name] for name in names]), strict=True))
