@@ -33,8 +33,9 @@ from pochette.train.session import load_model
 
 BRANCH_STEPS = 100
 """Of each branch; see `Stabilities.steps`."""
-READING = Effort(noise=NOISE, bits=BITS, points=POINTS)
-"""Curves to be looked at: more points than a study's figures need, at the cost of some passes."""
+READING = Effort(tolerance=0.05, noise=NOISE, bits=BITS, points=POINTS)
+"""Curves to be looked at have more points than a study's figures need, at the cost of some passes; steepness to a
+twentieth is told beside a trace whose error is larger."""
 
 Told = Callable[[str, float, str], None]
 

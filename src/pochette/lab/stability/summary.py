@@ -15,7 +15,7 @@ from torch import nn
 from pochette.lab.judge import Parts, excerpts_of
 from pochette.lab.stability.apart import Apart, apart
 from pochette.lab.stability.branches import Course
-from pochette.lab.stability.flatness import Flatness, flatness_of
+from pochette.lab.stability.flatness import TOLERANCE, Flatness, flatness_of
 from pochette.lab.stability.interpolation import ErrorOf, Line, line
 from pochette.lab.stability.sensitivity import Curve, heard, loss_on, to_bits, to_noise
 from pochette.models.model import Excerpt, Model
@@ -49,6 +49,8 @@ class Effort:
     """Of training sound, for curvature, and of test sound, for all else."""
     hessian_draws: int = 8
     """For the trace."""
+    tolerance: float = TOLERANCE
+    """Of the largest and smallest eigenvalue, relative."""
     noise: tuple[float, ...] = (0.02, 0.08, 0.32)
     noise_draws: int = 2
     bits: tuple[int, ...] = (8, 6, 4, 3, 2)
@@ -56,7 +58,14 @@ class Effort:
     """On the line between two branches."""
 
     def __post_init__(self) -> None:
-        check_ranges(self, excerpts=(1, 1024), hessian_draws=(2, 10**4), noise_draws=(1, 1000), points=(3, 1001))
+        check_ranges(
+            self,
+            excerpts=(1, 1024),
+            hessian_draws=(2, 10**4),
+            tolerance=(1e-6, 0.5),
+            noise_draws=(1, 1000),
+            points=(3, 1001),
+        )
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,7 @@ def stability_of(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         subject = Subject.heard(model, [_curved(model, parts, training, effort)], training.seed)
-        curved = flatness_of(subject, draws=effort.hessian_draws, told=tally.curvature)
+        curved = flatness_of(subject, draws=effort.hessian_draws, tolerance=effort.tolerance, told=tally.curvature)
         change = tally.counting(heard(model, test), "noise and bits")
         noise = to_noise(model, change, amounts=effort.noise, draws=effort.noise_draws, seed=training.seed, masks=masks)
         bits = to_bits(model, change, bits=effort.bits)
@@ -227,8 +236,8 @@ class _Tally:
             self.told(min(self.done / self.whole, 1.0), what)
 
     def curvature(self, products: int) -> None:
-        """So many products are taken; there may be more than guessed, which counts as no progress."""
-        self.tell(min(products, PRODUCTS) * self.product, f"curvature: product {products}")
+        """So many products are taken; how many more there will be nobody knows, so each counts for less."""
+        self.tell(PRODUCTS * self.product * products / (products + PRODUCTS / 2), f"curvature: product {products}")
 
     def counting(self, change: ErrorOf, what: str) -> ErrorOf:
         """A measure that says when it is asked."""
