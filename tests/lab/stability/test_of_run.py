@@ -75,7 +75,7 @@ def test_figures_follow_from_the_curves() -> None:
 
 def test_barriers_are_said_by_both_definitions() -> None:
     loss, distance = barriers_in_words(FOUND.to_json())
-    assert "end at 2 and 4, halfway it is 3.50, and it is highest at an end" in loss
+    assert "end at 2 and 4, halfway it is 3.500, and it is highest at an end" in loss
     assert "1 over the mean of the ends (Frankle et al. 2020)" in loss and "0.500 over the line between them" in loss
     assert loss.endswith("16.7\u202f% of the ends' mean error.")
     assert "in dB" in distance and distance.endswith("so both lie in one valley.")
