@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,10 @@ class Analyse(Verb):
     out: Path | None = None
     """Where the page and the JSON go; the (first) folder that is read by default."""
 
-    resumes = True
+    @property
+    def resumes(self) -> bool:
+        """Networks that were disturbed, and properties that were read for a study, are kept."""
+        return self.stability or bool(self.relations)
 
     def run(self, screen: Screen) -> Answer:
         """Analyse."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
@@ -37,8 +37,10 @@ class Verb(ABC):
     json: FlagCreatePairsOff[bool] = False
     """Print one JSON document and nothing else; progress and messages go to stderr."""
 
-    resumes: ClassVar[bool] = False
-    """Whether the same command, given again, goes on where it was stopped."""
+    @property
+    def resumes(self) -> bool:
+        """Whether the same command, given again, goes on where it was stopped."""
+        return False
 
     @abstractmethod
     def run(self, screen: Screen) -> Answer:

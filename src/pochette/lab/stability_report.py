@@ -79,8 +79,8 @@ def _barrier(title: str, curve: Line) -> str:
     where = "at an end" if highest in (0.0, 1.0) else f"at {highest:g} of the way"
     said = (
         f"By {title} the branches end at {words.number(first, 4)} and {words.number(last, 4)}, halfway it is "
-        f"{words.number(middle, 4)}, and it is highest {where}. The barrier is {words.number(curve.over_mean)} over the "
-        f"mean of the ends (Frankle et al. 2020) and {words.number(curve.over_line)} over the line between them "
+        f"{words.number(middle, 4)}, and it is highest {where}. The barrier is {words.number(curve.over_mean)} over "
+        f"the mean of the ends (Frankle et al. 2020) and {words.number(curve.over_line)} over the line between them "
         "(Entezari et al. 2022)"
     )
     if curve.over_line == 0.0:
