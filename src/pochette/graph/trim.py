@@ -13,6 +13,7 @@ from pochette.errors import RunError
 from pochette.graph.graph import Graph
 from pochette.graph.rewrite import Remains, cut_tensors
 from pochette.layers.factored import factor_as_stored
+from pochette.layers.residual import remove_as_stored
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def resize(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a module the shapes, and the values, of stored weights.
 
     This is how a trimmed model is loaded: its recipe builds the untrimmed module, its file says what is left of it, and
-    by its names which layers became two.
+    by its names which residual blocks are gone and which layers became two.
 
     Args:
         module: changed in place.
@@ -84,6 +85,7 @@ def resize(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         RunError: the names are not the module's.
     """
+    remove_as_stored(module, tensors)
     factor_as_stored(module, tensors)
     own = module.state_dict()
     if set(own) != set(tensors):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pochette.layers.causal import DelayLine, SampleLine, dilated_taps
+from pochette.layers.residual import Blocks
 from pochette.layers.sampling import look_up
 
 Gates = tuple[Tensor, ...] | None
@@ -161,7 +162,7 @@ class DilatedNetwork(nn.Module):
             for each layer two of (batch, gate channel), or None; for the hidden layer one, or None.
         """
         if added is None:
-            return [None] * (len(self.layers) + 1)
+            return [None] * (len(self._layers()) + 1)
         found: list[Gates] = []
         start = 0
         for layer in self._layers():
@@ -234,8 +235,20 @@ class DilatedNetwork(nn.Module):
         """The layers' queues, ready for one sample."""
         return [SampleLine(queue, layer.dilation) for queue, layer in zip(queues, self._layers(), strict=True)]
 
+    def residual_blocks(self) -> Blocks:
+        """Every layer, which adds to what goes on and to the skips; see `pochette.layers.residual`."""
+        numbered = ((number, layer) for number, layer in enumerate(self.layers) if isinstance(layer, GatedLayer))
+        return {
+            f"layers.{number}": (layer.skip,) if layer.residual is None else (layer.residual, layer.skip)
+            for number, layer in numbered
+        }
+
+    def settle(self) -> None:
+        """Behind the last layer nothing reads what would go on."""
+        self._layers()[-1].residual = None
+
     def _layers(self) -> list[GatedLayer]:
-        return list(self.layers)  # type: ignore[arg-type]
+        return [layer for layer in self.layers if isinstance(layer, GatedLayer)]
 
     def _enter(self, previous: Tensor) -> Tensor:
         if isinstance(self.first, nn.Embedding):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pochette.layers.causal import dilated_taps
+from pochette.layers.residual import Blocks
 from pochette.layers.synthesis import white_noise
 
 KERNEL = 3
@@ -132,8 +133,18 @@ class Flow(nn.Module):
         shift, log_scale = said[..., 0], said[..., 1]
         return x * torch.exp(log_scale) + shift, shift, log_scale, after
 
+    def residual_blocks(self) -> Blocks:
+        """Every layer; see `pochette.layers.residual`."""
+        numbered = ((number, layer) for number, layer in enumerate(self.layers) if isinstance(layer, FlowLayer))
+        return {f"layers.{number}": (layer.residual,) for number, layer in numbered}
+
+    @property
+    def carried(self) -> int:
+        """How many pasts it has."""
+        return 1 + len(self._layers())
+
     def _layers(self) -> list[FlowLayer]:
-        return list(self.layers)  # type: ignore[arg-type]
+        return [layer for layer in self.layers if isinstance(layer, FlowLayer)]
 
 
 def _held(gates: Gates, samples: int) -> Gates:

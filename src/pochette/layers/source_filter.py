@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pochette.layers.residual import Blocks, Gone
+
 KERNEL = 3
 NARROW = 16
 """Channels between the last convolution and the sample that a block adds."""
@@ -41,10 +43,16 @@ class FilterBlock(nn.Module):
 
     def empty_pasts(self, batch: int) -> list[Tensor]:
         """What the convolutions remember before the first sample: nothing, (batch, channel, 2 * dilation) each."""
-        convolutions: list[nn.Conv1d] = list(self.layers)  # type: ignore[arg-type]
+        left = [layer for layer in self.layers if not isinstance(layer, Gone)]
+        convolutions: list[nn.Conv1d] = left  # type: ignore[assignment]
         return [
             conv.weight.new_zeros(batch, conv.weight.shape[1], (KERNEL - 1) * conv.dilation[0]) for conv in convolutions
         ]
+
+    def residual_blocks(self) -> Blocks:
+        """Every convolution; see `pochette.layers.residual`."""
+        numbered = ((number, layer) for number, layer in enumerate(self.layers) if not isinstance(layer, Gone))
+        return {f"layers.{number}": (layer,) for number, layer in numbered}
 
     def forward(self, signal: Tensor, condition: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Filter some samples.
@@ -52,16 +60,19 @@ class FilterBlock(nn.Module):
         Args:
             signal: (batch, 1, sample).
             condition: (batch, channel, sample), added after every convolution.
-            pasts: one a convolution, see `empty_pasts`.
+            pasts: one a convolution that is there, see `empty_pasts`.
 
         Returns:
             (batch, 1, sample), and the pasts after it.
         """
-        x, after = torch.tanh(self.entrance(signal)), []
-        for conv, past in zip(self.layers, pasts, strict=True):
-            whole = torch.cat([past, x], dim=-1)
-            after.append(whole[..., whole.shape[-1] - past.shape[-1] :])
-            x = x + torch.tanh(conv(whole)) + condition
+        x, after, left = torch.tanh(self.entrance(signal)), list[Tensor](), iter(pasts)
+        for conv in self.layers:
+            if not isinstance(conv, Gone):
+                past = next(left)
+                whole = torch.cat([past, x], dim=-1)
+                after.append(whole[..., whole.shape[-1] - past.shape[-1] :])
+                x = x + torch.tanh(conv(whole))
+            x = x + condition
         return signal + torch.tanh(self.exit(torch.tanh(self.narrow(BLOCK_SCALE * x)))), after
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from pochette.layers.filter_bank import overlapped
+from pochette.layers.residual import Blocks
 
 SLOPE = 0.2
 """Of leaky rectifiers below zero."""
@@ -195,6 +196,11 @@ class Chain(nn.Module):
             x, kept = layer(x, left[: layer.carried])
             left, after = left[layer.carried :], after + kept
         return x, after
+
+    def residual_blocks(self) -> Blocks:
+        """The residual layers among them; see `pochette.layers.residual`."""
+        numbered = ((number, layer) for number, layer in enumerate(self.layers) if isinstance(layer, Residual))
+        return {f"layers.{number}": (layer.narrow.conv,) for number, layer in numbered}
 
     def reach(self) -> float:
         """Steps of the input, behind the newest, that a step of the output can depend on."""

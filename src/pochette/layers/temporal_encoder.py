@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pochette.layers.residual import Blocks
+
 KERNEL = 3
 
 
@@ -56,6 +58,11 @@ class TemporalEncoder(nn.Module):
         self.layers = nn.ModuleList(ResidualLayer(channels, dilation, causal=causal) for dilation in dilations)
         self.head = nn.Conv1d(channels, code, 1)
         self._one_side = 1 + sum(dilations)
+
+    def residual_blocks(self) -> Blocks:
+        """Every layer; see `pochette.layers.residual`."""
+        numbered = ((number, layer) for number, layer in enumerate(self.layers) if isinstance(layer, ResidualLayer))
+        return {f"layers.{number}": (layer.mix,) for number, layer in numbered}
 
     @property
     def behind_samples(self) -> int:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from pochette.control import Control
 from pochette.families import models
+from pochette.layers.residual import Blocks
 from pochette.layers.source_filter import FIR_TAPS, FilterBlock, SincPair, moving_filter, smoothed, smoothing
 from pochette.layers.synthesis import CYCLE, hann_ramp, harmonics, white_noise
 from pochette.models.from_rest import FromRest
@@ -36,6 +37,8 @@ from pochette.recipe import check_ranges
 from pochette.sound.losses import LogPowerSpectral
 
 Size = Literal["tiny", "small", "paper"]
+NOISE = "noise_block"
+"""Where the network keeps the noise branch's filter block."""
 FRAMES_PER_SECOND = 200
 AMPLITUDE = 0.1
 """Of every harmonic of the source."""
@@ -134,9 +137,14 @@ class NsfNetwork(nn.Module):
         made, after = self.gru(torch.tanh(self.enter(features)), hidden[None])
         return torch.tanh(self.steer(made)), torch.tanh(self.open(made)), after[0]
 
-    def all_blocks(self) -> list[FilterBlock]:
-        """Those of the harmonic branch, then that of the noise."""
-        return [*self.blocks, self.noise_block]
+    def all_blocks(self) -> dict[str, FilterBlock]:
+        """Those of the harmonic branch, then that of the noise, by path; without those that are gone."""
+        every = {**{f"blocks.{number}": block for number, block in enumerate(self.blocks)}, NOISE: self.noise_block}
+        return {path: block for path, block in every.items() if isinstance(block, FilterBlock)}
+
+    def residual_blocks(self) -> Blocks:
+        """Every filter block; see `pochette.layers.residual`."""
+        return {path: (block.exit,) for path, block in self.all_blocks().items()}
 
 
 class NsfModel(Model):
@@ -193,7 +201,7 @@ class NsfModel(Model):
         if generator is not None:
             for name in ("phase", "counter"):
                 state[name] = torch.randint(CYCLE, (batch,), generator=generator)
-        for number, block in enumerate(network.all_blocks()):
+        for number, block in enumerate(network.all_blocks().values()):
             state |= {f"past_{number}_{layer}": past for layer, past in enumerate(block.empty_pasts(batch))}
         return state
 
@@ -203,12 +211,12 @@ class NsfModel(Model):
         steering, opening, after["hidden"] = self.network.condition(self._features(controls), state["hidden"])
         condition, after["condition"] = smoothed(steering, state["condition"], self.smoothing)
         buzz, hiss = self._sources(controls, state, after)
-        for number, block in enumerate(self.network.all_blocks()):
-            names = [f"past_{number}_{layer}" for layer in range(len(block.layers))]
-            is_last = number == len(self.network.blocks)
-            made, pasts = block(hiss if is_last else buzz, condition, [state[name] for name in names])
+        for number, (path, block) in enumerate(self.network.all_blocks().items()):
+            names = [name for name in state if name.startswith(f"past_{number}_")]
+            of_noise = path == NOISE
+            made, pasts = block(hiss if of_noise else buzz, condition, [state[name] for name in names])
             after |= dict(zip(names, pasts, strict=True))
-            buzz, hiss = (buzz, made) if is_last else (made, hiss)
+            buzz, hiss = (buzz, made) if of_noise else (made, hiss)
         # Between 0.5 and 0.9 of half the sample rate for a voiced sound, 0.1 and 0.5 for an unvoiced one.
         low, high = self.sinc(0.2 * opening + 0.4 * controls[..., 2:3] + 0.3).unbind(2)
         tone, after["low_past"] = moving_filter(buzz[:, 0], low, state["low_past"], state["low_taps"], self.ramp)

@@ -251,7 +251,7 @@ class ParallelWavenetModel(Model):
         samples = controls.shape[1] * self.hop_samples
         noise, counter = self._noise(state["counter"], samples)
         temperature = controls[..., -1:].expand(-1, -1, self.hop_samples).reshape(noise.shape)
-        counts = [len(flow.layers) + 1 for flow in self.network.all_flows()]
+        counts = [flow.carried for flow in self.network.all_flows()]
         buzz, clock = self._buzz(controls, state)
         made, _, _, pasts = self.network(noise * temperature, self.conditioning(controls), _parted(state, counts), buzz)
         return made, {"counter": counter, **clock, **_named(pasts)}

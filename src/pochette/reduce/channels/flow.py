@@ -15,7 +15,7 @@ from pochette.reduce.channels.reconstruction import How, Mending, reconstructed
 from pochette.reduce.channels.settling import settled
 from pochette.reduce.structure import Structure
 from pochette.reduce.technique import DENSE_SHARE, Path, Round, Told
-from pochette.reduce.trimming import structure_of, trim_model
+from pochette.reduce.trimming import TrimReport, structure_of, trim_model
 from pochette.train.loop import Companion
 from pochette.train.session import Session
 
@@ -39,6 +39,9 @@ class Decided:
 
 Decide = Callable[[Model, Structure, float], Decided]
 """A trained model, its structure, and the multiply-accumulates that a call may take at most, to what stays."""
+Shrunk = tuple[Model, TrimReport]
+"""A smaller model, and what was taken out of it."""
+Shrink = Callable[[Model], Shrunk]
 
 
 def cut_after_training(model: Model, session: Session, told: Told | None, keep: float, decide: Decide) -> list[Round]:
@@ -59,7 +62,7 @@ def cut_after_training(model: Model, session: Session, told: Told | None, keep: 
     """
     path = Path(told)
     path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
-    _cut(path, model, session, keep, decide, 1.0 - DENSE_SHARE)
+    _train_on(path, session, _cut(model, session, keep, decide), 1.0 - DENSE_SHARE)
     return path
 
 
@@ -85,18 +88,43 @@ def cut_after_penalty(
     Raises:
         ReductionError: nothing would go, or nothing would be left, or the penalty does not suit the model.
     """
+
+    def prepared(model: Model) -> tuple[Companion, Shrink]:
+        companion, decide = penalised(model)
+        return companion, lambda drawn: _cut(drawn, session, keep, decide)
+
+    return shrunk_after_penalty(model, session, told, prepared)
+
+
+def shrunk_after_penalty(
+    model: Model, session: Session, told: Told | None, penalised: Callable[[Model], tuple[Companion, Shrink]]
+) -> list[Round]:
+    """Walk the path of `cut_after_penalty`, whatever is removed in the end.
+
+    Args:
+        model: fresh.
+        session: see `cut_after_penalty`.
+        told: called after each round.
+        penalised: a model that is about to be trained on, to who goes along with that and what makes it smaller after.
+
+    Returns:
+        the dense model, the one trained under the penalty, and the smaller one.
+
+    Raises:
+        ReductionError: nothing would go, or nothing would be left, or the penalty does not suit the model.
+    """
     penalised(model)  # refuses before anything trains
     path, half = Path(told), (1.0 - DENSE_SHARE) / 2.0
     path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
     drawn = copy.deepcopy(model)
-    companion, decide = penalised(drawn)
+    companion, shrink = penalised(drawn)
     path.reach("penalised", drawn, session.phase("penalised", drawn, half, again=True, companions=(companion,)))
-    _cut(path, drawn, session, keep, decide, half)
+    _train_on(path, session, shrink(drawn), half)
     return path
 
 
-def _cut(path: Path, model: Model, session: Session, keep: float, decide: Decide, share: float) -> None:
-    """Cut once, and train on for a share of the session."""
+def _cut(model: Model, session: Session, keep: float, decide: Decide) -> Shrunk:
+    """Cut units once."""
     structure = structure_of(model)
     decided = decide(model, structure, keep * structure.matrix_macs())
     small, _, report = trim_model(decided.model, survivors=decided.survivors, structure=structure)
@@ -104,8 +132,13 @@ def _cut(path: Path, model: Model, session: Session, keep: float, decide: Decide
     if decided.settle and report.not_exact:
         layers = settled(small, decided.model, decided.survivors, session.training_excerpt(model))
         report = replace(report, recalibrated=layers)
-    progress = session.phase("round-1", small, share, again=True)
-    path.reach("round-1", small, progress, report)
+    return small, report
+
+
+def _train_on(path: Path, session: Session, shrunk: Shrunk, share: float) -> None:
+    """Train what is left for a share of the session."""
+    small, report = shrunk
+    path.reach("round-1", small, session.phase("round-1", small, share, again=True), report)
 
 
 def reconstructing(
