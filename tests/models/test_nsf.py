@@ -21,7 +21,7 @@ def sources(model: NsfModel, f0_hz: float, voicing: float, frames: int) -> tuple
 
 def test_the_paper_size_has_the_published_filters_and_source() -> None:
     network = Nsf.sized("paper").build().network
-    assert sum(p.numel() for block in network.all_blocks() for p in block.parameters()) == 682_464
+    assert sum(p.numel() for block in network.all_blocks().values() for p in block.parameters()) == 682_464
     assert sum(p.numel() for p in network.weigh.parameters()) == 9
 
 
@@ -67,7 +67,7 @@ def test_trimming_takes_whole_channels_of_all_blocks_together() -> None:
     small, _, report = trim_model(model, 0.5)
     network = small.network
     assert network.steer.weight.shape[0] == 4
-    assert {block.entrance.weight.shape[0] for block in network.all_blocks()} == {4}
+    assert {block.entrance.weight.shape[0] for block in network.all_blocks().values()} == {4}
     assert report.macs_after < 0.4 * report.macs_before
     assert small(torch.tensor([200.0, -20.0, 1.0]).repeat(1, 3, 1)).isfinite().all()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,10 +59,42 @@ class LstmLayer(nn.Module):
         return made, hidden[0], cell[0]
 
     def _step(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        sums = {gate: self.from_input[gate](x) + self.from_hidden[gate](hidden) for gate in GATES}
-        kept = torch.sigmoid(sums["forget"]) * cell
-        cell = kept + torch.sigmoid(sums["input"]) * torch.tanh(sums["cell"])
-        return torch.sigmoid(sums["output"]) * torch.tanh(cell), cell
+        return gated([self.from_input[gate](x) + self.from_hidden[gate](hidden) for gate in GATES], cell)
+
+
+class JointLstmLayer(nn.Module):
+    """The same layer, all gates of a matrix jointly one map: of low rank, it is made narrow once for all of them.
+
+    Args:
+        from_input: (..., input) to (..., 4 unit), in the order of `GATES`.
+        from_hidden: the same of the state.
+    """
+
+    def __init__(self, from_input: nn.Module, from_hidden: nn.Module) -> None:
+        super().__init__()
+        self.from_input, self.from_hidden = from_input, from_hidden
+
+    @property
+    def units(self) -> int:
+        """Features out."""
+        last: Any = getattr(self.from_hidden, "wide", self.from_hidden)
+        return len(last.weight) // len(GATES)
+
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Some frames; see `LstmLayer.forward`."""
+        made = []
+        for of_input in self.from_input(x).unbind(1):
+            sums = of_input + self.from_hidden(hidden)
+            hidden, cell = gated(sums.chunk(len(GATES), -1), cell)
+            made.append(hidden)
+        return torch.stack(made, 1), hidden, cell
+
+
+def gated(sums: Sequence[Tensor], cell: Tensor) -> tuple[Tensor, Tensor]:
+    """One step: what goes into each gate, in the order of `GATES`, and the cell, to the new state and cell."""
+    into, forget, new, out = sums
+    cell = torch.sigmoid(forget) * cell + torch.sigmoid(into) * torch.tanh(new)
+    return torch.sigmoid(out) * torch.tanh(cell), cell
 
 
 class Lstm(nn.Module):
@@ -100,5 +134,5 @@ class Lstm(nn.Module):
             x, after[hidden], after[cell] = layer(x, state[hidden], state[cell])
         return x, after
 
-    def _layers(self) -> list[LstmLayer]:
-        return [layer for layer in self.layers if isinstance(layer, LstmLayer)]
+    def _layers(self) -> list[LstmLayer | JointLstmLayer]:
+        return [layer for layer in self.layers if isinstance(layer, LstmLayer | JointLstmLayer)]

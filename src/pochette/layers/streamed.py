@@ -62,8 +62,8 @@ class Convolution(nn.Module):
 
     def empty(self, batch: int) -> list[Tensor]:
         """The inputs before the first, (batch, channel, step)."""
-        weight = self.conv.weight
-        return [weight.new_zeros(batch, weight.shape[1], self.behind)] * self.carried
+        dtype = next(self.parameters()).dtype
+        return [torch.zeros(batch, self.conv.in_channels, self.behind, dtype=dtype)] * self.carried
 
     def forward(self, x: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Filter some steps."""

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pochette.errors import ReductionError
 from pochette.graph.capture import capture
-from pochette.layers.factored import Factored, FactoredConv, can_be_factored, factored_gru, like, put_layer
+from pochette.layers.factored import (
+    NORMED,
+    Factored,
+    FactoredConv,
+    FactoredTransposed,
+    Rank,
+    can_be_factored,
+    factored_recurrent,
+    like,
+    parts_of,
+    put_layer,
+)
+from pochette.layers.lstm import GATES, LstmLayer
 from pochette.models.autoregressive import Autoregressive
 from pochette.models.model import Model, Step
-
-GRU_PARTS = {"weight_ih_l0": "of_input", "weight_hh_l0": "of_state"}
-"""A GRU's matrices, all gates jointly, and what they become."""
+from pochette.reduce.tucker import Tucker
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +34,7 @@ class Spectrum:
     """A matrix, by what it does in each of its directions.
 
     Args:
-        matrix: (output, input), an input being one at a tap of filters.
+        matrix: (output, input), an input being one at a tap of filters; of transposed ones an output is one at a tap.
     """
 
     matrix: Tensor
@@ -31,35 +42,50 @@ class Spectrum:
     values: Tensor
     """From the greatest to the least."""
     right: Tensor
+    tucker: Tucker | None = None
+    """The same as filters that may become three; None where they may not, or it is no filter."""
 
     @classmethod
-    def of(cls, weight: Tensor) -> Spectrum:
-        """That of the weights of a layer, outputs first."""
+    def of(cls, weight: Tensor, *, tucker: bool = False) -> Spectrum:
+        """That of the weights of a layer.
+
+        Args:
+            weight: outputs first.
+            tucker: whether, if these are filters, they may become three.
+
+        Returns:
+            the spectrum.
+        """
         matrix = weight.detach().flatten(1)
         left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
-        return cls(matrix, left, values, right)
+        return cls(matrix, left, values, right, Tucker.of(weight) if tucker and weight.dim() > 2 else None)
 
     @property
     def pays_below(self) -> float:
         """The rank from which on two matrices are no smaller than the one."""
         return self.matrix.numel() / sum(self.matrix.shape)
 
-    def rank_for(self, error: float) -> int | None:
-        """The least rank whose error is no greater; None where that would not pay.
+    def rank_for(self, error: float) -> Rank | None:
+        """The rank that takes the fewest numbers, of those whose error is no greater; None where none would pay.
 
         Args:
             error: of the matrix's sum of squares, the share that goes.
 
         Returns:
-            1 or more.
+            1 or more; two of them, of inputs and outputs, where three filters take fewer numbers than two.
         """
         squares = self.values.square()
         tails = 1.0 - torch.cumsum(squares, 0) / squares.sum().clamp(min=1e-300)
-        rank = min(len(tails), 1 + int((tails > error).sum()))
-        return rank if rank < self.pays_below else None
+        rank: Rank = min(len(tails), 1 + int((tails > error).sum()))
+        if self.tucker is not None:
+            rank = min(rank, self.tucker.rank_for(error), key=self.size)
+        return rank if self.size(rank) < self.matrix.numel() else None
 
-    def size(self, rank: int | None) -> int:
+    def size(self, rank: Rank | None) -> int:
         """Numbers to store, and multiplications a vector."""
+        if isinstance(rank, tuple):
+            assert self.tucker is not None
+            return self.tucker.size(rank)
         return self.matrix.numel() if rank is None else rank * sum(self.matrix.shape)
 
     def factors(self, rank: int) -> tuple[Tensor, Tensor]:
@@ -76,36 +102,82 @@ class Spectrum:
         return wide.to(self.matrix.dtype), narrow.to(self.matrix.dtype)
 
 
-def spectra_of(model: Model) -> tuple[dict[str, Spectrum], dict[str, str]]:
+@dataclass(frozen=True, eq=False)
+class _Matrix:
+    """What one spectrum is of."""
+
+    owner: str
+    """Path of the layer."""
+    name: str
+    """Of the matrix in it."""
+    weight: Tensor
+    """Outputs first."""
+    parameters: tuple[str, ...]
+    """Paths of what is learnt of it."""
+
+
+def spectra_of(model: Model, *, tucker: bool = False) -> tuple[dict[str, Spectrum], dict[str, str]]:
     """The matrices that may be factored, and why others may not.
+
+    A weight that is normed counts as what it acts as: what it is factored into has no norm.
 
     Args:
         model: its streaming form and the form it is trimmed in must call a layer as such.
+        tucker: whether filters may become three.
 
     Returns:
-        spectra by the path of the weight, and reasons by that path.
+        spectra by the path of the weight (of an `LstmLayer` that of its four gates), and reasons by that path.
     """
-    called, layers = _called_alone(model), dict(model.named_modules())
-    found, kept = {}, {}
-    for path, weight in model.named_parameters():
-        owner, _, name = path.rpartition(".")
-        if weight.dim() < 2 or name.startswith("bias"):
-            continue
-        above = layers.get(owner.rpartition(".")[0])
-        reason = can_be_factored(layers[owner])
-        if isinstance(above, Factored | FactoredConv):
-            reason = "of low rank already"
-        elif not reason and path not in called:
-            reason = "read by other code than its layer's"
-        if reason:
-            kept[path] = reason
+    matrices, kept = _matrices_of(model)
+    called = _called_alone(model, {path: one.owner for one in matrices for path in one.parameters})
+    found = {}
+    for one in matrices:
+        path = f"{one.owner}.{one.name}"
+        if set(one.parameters) <= called:
+            transposed = isinstance(model.get_submodule(one.owner), nn.ConvTranspose1d)
+            found[path] = Spectrum.of(one.weight, tucker=tucker and not transposed)
         else:
-            found[path] = Spectrum.of(weight)
+            kept[path] = "read by other code than its layer's"
     return found, kept
 
 
-def _called_alone(model: Model) -> set[str]:
-    """Weights that nothing reads but the layers that own them, in every form in which the model is captured."""
+def _matrices_of(model: nn.Module) -> tuple[list[_Matrix], dict[str, str]]:
+    """Matrices of layers that have a factored form, and why others have none."""
+    found, kept, inside = list[_Matrix](), dict[str, str](), list[str]()
+    for owner, layer in model.named_modules():
+        if any(owner.startswith(f"{path}.") for path in inside):
+            continue
+        reason = can_be_factored(layer)
+        if isinstance(layer, Factored | FactoredConv | FactoredTransposed):
+            inside.append(owner)
+            kept |= {f"{owner}.{name}": "of low rank already" for name, p in layer.named_parameters() if p.dim() > 1}
+        elif not reason:
+            inside.append(owner)
+            found += _matrices_in(owner, layer)
+        else:
+            own = layer.named_parameters(recurse=False)
+            kept |= {
+                f"{owner}.{name}": reason for name, p in own if p.dim() > 1 and not name.startswith("bias")
+            }  # fmt: skip
+    return found, kept
+
+
+def _matrices_in(owner: str, layer: nn.Module) -> Iterator[_Matrix]:
+    if isinstance(layer, LstmLayer):
+        for name in parts_of(layer):
+            gates: Any = layer.get_submodule(name)
+            paths = tuple(f"{owner}.{name}.{gate}.weight" for gate in GATES)
+            yield _Matrix(owner, name, torch.cat([gates[gate].weight for gate in GATES]), paths)
+        return
+    for name in parts_of(layer) or ("weight",):
+        weight = getattr(layer, name)
+        paths = tuple(f"{owner}.{path}" for path, _ in layer.named_parameters() if path.startswith((name, NORMED)))
+        # Of a transposed convolution inputs stand first, of the matrix outputs.
+        yield _Matrix(owner, name, weight.flatten(1).T if isinstance(layer, nn.ConvTranspose1d) else weight, paths)
+
+
+def _called_alone(model: Model, owners: Mapping[str, str]) -> set[str]:
+    """Parameters that nothing reads but the layers that own them, in every form in which the model is captured."""
     forms = [model.trim_form()]
     if isinstance(model, Autoregressive):
         forms += [(part, part.example_inputs()) for part in model.parts()]
@@ -114,15 +186,20 @@ def _called_alone(model: Model) -> set[str]:
         forms.append((step, step.example_inputs()))
     good, bad = set[str](), set[str]()
     for form, inputs in forms:
+        acting: dict[int, list[str]] = {}
+        """What normed weights act as, and the paths of what is learnt of them."""
         for node in capture(form, inputs).nodes:
+            layer = f"{node.layer.removeprefix('model.')}."
             for value in node.inputs():
-                if value.kind == "parameter":
-                    owner = value.path.rpartition(".")[0]
-                    (good if node.layer == owner else bad).add(value.path.removeprefix("model."))
+                own = value.path.removeprefix("model.")
+                for path in [own] if own in owners else acting.get(id(value), []):
+                    (good if layer.startswith(f"{owners[path]}.") else bad).add(path)
+                    if f".{NORMED}." in layer:
+                        acting.setdefault(id(node.output), []).append(path)
     return good - bad
 
 
-def ranks_within(spectra: Mapping[str, Spectrum], most: int) -> dict[str, int | None]:
+def ranks_within(spectra: Mapping[str, Spectrum], most: int) -> dict[str, Rank | None]:
     """The ranks whose worst relative error is least, so that all matrices together are small enough.
 
     Every matrix may lose the same share of its squares; of one that would not be smaller for it nothing is lost.
@@ -138,10 +215,10 @@ def ranks_within(spectra: Mapping[str, Spectrum], most: int) -> dict[str, int | 
         ReductionError: rank 1 of every matrix is too much.
     """
 
-    def ranks(error: float) -> dict[str, int | None]:
+    def ranks(error: float) -> dict[str, Rank | None]:
         return {path: spectrum.rank_for(error) for path, spectrum in spectra.items()}
 
-    def fits(found: Mapping[str, int | None]) -> bool:
+    def fits(found: Mapping[str, Rank | None]) -> bool:
         return sum(spectra[path].size(rank) for path, rank in found.items()) <= most
 
     if not spectra or not fits(ranks(1.0)):
@@ -156,7 +233,7 @@ def ranks_within(spectra: Mapping[str, Spectrum], most: int) -> dict[str, int | 
     return ranks(high)
 
 
-def factor(model: Model, spectra: Mapping[str, Spectrum], ranks: Mapping[str, int | None]) -> None:
+def factor(model: nn.Module, spectra: Mapping[str, Spectrum], ranks: Mapping[str, Rank | None]) -> None:
     """Put factored layers in the place of others.
 
     Args:
@@ -166,26 +243,28 @@ def factor(model: Model, spectra: Mapping[str, Spectrum], ranks: Mapping[str, in
     """
     for owner in dict.fromkeys(path.rpartition(".")[0] for path, rank in ranks.items() if rank is not None):
         layer = model.get_submodule(owner)
-        if isinstance(layer, nn.GRU):
-            put_layer(model, owner, _gru(layer, owner, spectra, ranks))
+        if parts_of(layer):
+            put_layer(model, owner, _recurrent(layer, owner, spectra, ranks))
             continue
         path = f"{owner}.weight"
         rank = ranks[path]
         assert rank is not None
         made = like(layer, rank)
-        _fill(made, spectra[path].factors(rank), layer.bias)  # type: ignore[arg-type]
+        _fill(made, spectra[path], rank, layer.bias)  # type: ignore[arg-type]
         put_layer(model, owner, made)
 
 
-def _gru(layer: nn.GRU, owner: str, spectra: Mapping[str, Spectrum], ranks: Mapping[str, int | None]) -> nn.Module:
-    of_input, of_state = (ranks.get(f"{owner}.{name}") for name in GRU_PARTS)
-    made = factored_gru(layer, (of_input, of_state))
-    for name, part in GRU_PARTS.items():
-        own, spectrum = made.get_submodule(part), spectra[f"{owner}.{name}"]
-        bias = getattr(layer, name.replace("weight", "bias")) if layer.bias else None
+def _recurrent(
+    layer: nn.Module, owner: str, spectra: Mapping[str, Spectrum], ranks: Mapping[str, Rank | None]
+) -> nn.Module:  # fmt: skip
+    of_input, of_state = (ranks.get(f"{owner}.{name}") for name in parts_of(layer))
+    assert not isinstance(of_input, tuple) and not isinstance(of_state, tuple)
+    made = factored_recurrent(layer, (of_input, of_state))
+    for name, part in parts_of(layer).items():
+        own, spectrum, bias = made.get_submodule(part), spectra[f"{owner}.{name}"], _bias_of(layer, name)
         rank = ranks[f"{owner}.{name}"]
         if rank is not None:
-            _fill(own, spectrum.factors(rank), bias)
+            _fill(own, spectrum, rank, bias)
             continue
         with torch.no_grad():
             own.weight.copy_(spectrum.matrix)  # type: ignore[operator]
@@ -194,10 +273,26 @@ def _gru(layer: nn.GRU, owner: str, spectra: Mapping[str, Spectrum], ranks: Mapp
     return made
 
 
+def _bias_of(layer: nn.Module, matrix: str) -> Tensor | None:
+    """What is added to what one of the two matrices of a recurrent layer makes."""
+    if isinstance(layer, LstmLayer):
+        gates: Any = layer.get_submodule(matrix)
+        return torch.cat([gates[gate].bias for gate in GATES])
+    return getattr(layer, matrix.replace("weight", "bias")) if layer.bias else None
+
+
 @torch.no_grad()
-def _fill(made: nn.Module, factors: tuple[Tensor, Tensor], bias: Tensor | None) -> None:
+def _fill(made: nn.Module, spectrum: Spectrum, rank: Rank, bias: Tensor | None) -> None:
     own = dict(made.named_parameters())
-    for name, numbers in zip(("wide.weight", "narrow.weight"), factors, strict=True):
-        own[name].copy_(numbers.reshape(own[name].shape))
+    if isinstance(rank, tuple):
+        assert spectrum.tucker is not None
+        narrow, core, wide = spectrum.tucker.factors(rank)
+        numbers = {"narrow": narrow, "core": core, "wide": wide}
+    else:
+        wide, narrow = spectrum.factors(rank)
+        numbers = {"narrow": narrow, "wide": wide.T if isinstance(made, FactoredTransposed) else wide}
+    for name, held in numbers.items():
+        weight = own[f"{name}.weight"]
+        weight.copy_(held.reshape(weight.shape))
     if bias is not None:
         own["wide.bias"].copy_(bias)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pochette.errors import ReductionError
 from pochette.families import methods
+from pochette.layers.factored import NORMED, Rank
 from pochette.measure import profile_model
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
@@ -21,10 +22,11 @@ from pochette.train.session import Session
 @methods.member("low-rank")
 @dataclass(frozen=True)
 class LowRank(Technique):
-    """Train, make linear layers, convolutions and GRUs two products each, train on (Denil et al. 2013).
+    """Train, make linear layers, convolutions, GRUs and LSTMs two products each, train on (Denil et al. 2013).
 
-    Of a convolution over time the matrix is (input and tap) by output. All gates of a GRU's matrix are factored
-    jointly: they read the same vector, which is made narrow once for all of them.
+    Of a convolution the matrix is (input and tap) by output, of a transposed one input by (output and tap). All gates
+    of a recurrent layer's matrix are factored jointly: they read the same vector, which is made narrow once for all of
+    them. A weight that is normed is factored as it acts, and has no norm from then on. Grouped convolutions stay whole.
     """
 
     axes: ClassVar[Axes] = Axes(
@@ -37,6 +39,8 @@ class LowRank(Technique):
 
     keep: float = 0.25
     """Share of the numbers of all matrices and filters that is left, at most."""
+    filters: Literal["two", "fewest"] = "two"
+    """Filters become two, or three (Tucker-2) where that takes fewer numbers for the same error."""
 
     def __post_init__(self) -> None:
         check_ranges(self, keep=(1e-6, 0.999999))
@@ -47,23 +51,29 @@ class LowRank(Technique):
         path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
         before = profile_model(model)
         model = copy.deepcopy(model)
-        spectra, kept = spectra_of(model)
+        spectra, kept = spectra_of(model, tucker=self.filters == "fewest")
         if not spectra:
             raise ReductionError(
                 f"No matrix of this network can be factored: {'; '.join(sorted(set(kept.values())))}.",
                 where=next(iter(kept), ""),
                 remedy="Remove units instead: pochette reduce RUN --method lottery.",
             )
-        whole = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() >= 2)
+        gains = f"{NORMED}.original0"
+        whole = sum(p.numel() for path, p in model.named_parameters() if p.dim() >= 2 and not path.endswith(gains))
         fixed = whole - sum(spectrum.matrix.numel() for spectrum in spectra.values())
         ranks = ranks_within(spectra, math.floor(self.keep * whole) - fixed)
         factor(model, spectra, ranks)
         kept |= {name: "two would be no smaller" for name, rank in ranks.items() if rank is None}
         after = profile_model(model)
-        said = ", ".join(f"{name} {rank}" for name, rank in ranks.items() if rank is not None)
+        said = ", ".join(f"{name} {_said(rank)}" for name, rank in ranks.items() if rank is not None)
         report = TrimReport(
             (), kept, before.macs, after.macs, before.parameters, after.parameters, note=f"ranks: {said}"
         )
         progress = session.phase("round-1", model, 1.0 - DENSE_SHARE, again=True)
         path.reach("round-1", model, progress, report)
         return path
+
+
+def _said(rank: Rank) -> str:
+    """A rank, or those of inputs and outputs."""
+    return f"{rank[0]} and {rank[1]}" if isinstance(rank, tuple) else str(rank)
