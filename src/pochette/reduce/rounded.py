@@ -3,8 +3,10 @@
 The network always computes with rounded weights; gradients go to the weights behind them as if nothing had been rounded
 (Jacob et al. 2018). Rounding once more changes nothing, so an engine of 8 bits holds exactly what was trained.
 
-8 bits are those of `engine.precision`: a scale a row, whole numbers from -127 to 127. Activations and states, which the
-engines round too where they multiply in whole numbers, are not rounded in training.
+8 bits are those of `engine.precision`: a scale a row, whole numbers from -127 to 127. Vectors and states, which the
+engines round too where they multiply in whole numbers, are not rounded in training: they are rounded to 16 bits, and
+that moves the held-out error of a trained network by less than a ten-thousandth of it, less than rounding its weights
+does; `tests/reduce/test_rounded.py` measures it on a network that was trained so and its engine's twin.
 """
 
 from __future__ import annotations

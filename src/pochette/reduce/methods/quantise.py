@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
-from pochette.errors import ReductionError
+from pochette.errors import RecipeError, ReductionError
 from pochette.families import methods
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
+from pochette.reduce.learnt_steps import MOST_BITS, LearntSteps
 from pochette.reduce.rounded import Rounding, output_axes, stored_bytes
 from pochette.reduce.sparse.weights import weights_of
 from pochette.reduce.technique import DENSE_SHARE, Axes, Path, Round, Technique, Told
@@ -19,7 +20,11 @@ from pochette.train.session import Session
 @methods.member("quantise")
 @dataclass(frozen=True)
 class Quantise(Technique):
-    """Round weights to few bits with a scale a row, and train on knowing it (Jacob et al. 2018)."""
+    """Round weights to few bits with a scale a row, and train on knowing it (Jacob et al. 2018; Esser et al. 2020).
+
+    A row's scale is that of its largest weight, or of few bits learnt (LSQ). Vectors are not rounded in training; see
+    `pochette.reduce.rounded` for what that leaves out.
+    """
 
     axes: ClassVar[Axes] = Axes(
         source="Jacob et al. 2018",
@@ -31,6 +36,10 @@ class Quantise(Technique):
 
     bits: int = 8
     """Of each weight, 2 to 8; engines of `--precision int8` hold 8."""
+    steps: Literal["largest", "learnt"] = "largest"
+    """What a row's scale follows: its largest weight; or, of 2 to 4 bits, the loss (Esser et al. 2020)."""
+    rate: float = 0.01
+    """Of the descent of scales that are learnt; 0.01 as published for few bits."""
 
     @classmethod
     def keeping(cls, keep: float) -> Self:
@@ -38,7 +47,13 @@ class Quantise(Technique):
         return cls(bits=round(32 * keep))
 
     def __post_init__(self) -> None:
-        check_ranges(self, bits=(2, 8))
+        check_ranges(self, bits=(2, 8), rate=(1e-9, 1e3))
+        if self.steps == "learnt" and self.bits > MOST_BITS:
+            raise RecipeError(
+                f"Scales are learnt where bits are few, {MOST_BITS} or less, not {self.bits}.",
+                where="--steps",
+                remedy=f"Use --bits {MOST_BITS} or fewer, or --steps largest.",
+            )
 
     @property
     def keep(self) -> float:
@@ -61,7 +76,11 @@ class Quantise(Technique):
         axes, size = output_axes(model), stored_bytes(weights_of(model), self.bits, output_axes(model))
         Rounding(weights_of(at_once), self.bits, axes)
         path.reach("after", at_once, progress, stored_bytes=size)
-        rounding = Rounding(weights_of(trained), self.bits, axes)
+        rounding: Rounding | LearntSteps = (
+            LearntSteps(weights_of(trained), self.bits, axes, self.rate)
+            if self.steps == "learnt"
+            else Rounding(weights_of(trained), self.bits, axes)
+        )
         progress = session.phase("round-1", trained, 1.0 - DENSE_SHARE, again=True, companions=(rounding,))
         path.reach("round-1", trained, progress, stored_bytes=size)
         return path
