@@ -10,15 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pochette.errors import RunError
 from pochette.families import models
 from pochette.graph.capture import capture
 from pochette.graph.graph import Graph
+from pochette.graph.trim import resize
 from pochette.layers.dilated import GatedLayer
 from pochette.layers.factored import FactoredConv
 from pochette.layers.residual import Gone, blocks_of, remove_blocks
 from pochette.measure import profile_model
 from pochette.models.model import Model
 from pochette.reduce.structure import sources
+from pochette.reduce.trimming import trim_model
 from pochette.train.session import describe, rebuild
 
 ADDITION = "aten.add.Tensor"
@@ -148,6 +151,21 @@ def test_nothing_is_left_that_nothing_reads() -> None:
     read = {value.path for value in capture(*small.trim_form()).of_kind("parameter")}
     assert read == {f"model.{path}" for path, _ in small.named_parameters()}
     assert rebuild(describe(small), small.state_dict()).network.layers[2].residual is None  # type: ignore[union-attr,index]
+
+
+@pytest.mark.parametrize("name", ["wavenet", "nsf"])
+def test_tensors_of_something_else_are_refused(name: str) -> None:
+    with pytest.raises(RunError) as refused:
+        resize(built(name), {"weight": torch.zeros(2, 2)})
+    assert refused.value.remedy
+
+
+def test_what_is_left_is_trimmed_like_any_model() -> None:
+    small = without(built("wavenet"), ["network.layers.1"])
+    trimmed, _, report = trim_model(small, keep=0.5)
+    assert report.parameters_after < report.parameters_before
+    again = rebuild(describe(trimmed), trimmed.state_dict())
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(said(again), said(trimmed), strict=True))
 
 
 def test_a_block_inside_another_goes_with_it() -> None:

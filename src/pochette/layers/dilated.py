@@ -245,7 +245,8 @@ class DilatedNetwork(nn.Module):
 
     def settle(self) -> None:
         """Behind the last layer nothing reads what would go on."""
-        self._layers()[-1].residual = None
+        for layer in self._layers()[-1:]:
+            layer.residual = None
 
     def _layers(self) -> list[GatedLayer]:
         return [layer for layer in self.layers if isinstance(layer, GatedLayer)]

@@ -30,7 +30,7 @@ class LowRank(Technique):
     """
 
     axes: ClassVar[Axes] = Axes(
-        source="Denil et al. 2013, Xue et al. 2013",
+        source="Denil et al. 2013, Xue et al. 2013; filters in three: Kim et al. 2016",
         scored="singular values of trained matrices",
         over="directions of matrices, which are removed",
         when="after training, at once",

@@ -27,7 +27,7 @@ class Quantise(Technique):
     """
 
     axes: ClassVar[Axes] = Axes(
-        source="Jacob et al. 2018",
+        source="Jacob et al. 2018; Esser et al. 2020 where scales are learnt",
         scored="nothing: nearness to a whole number of steps",
         over="single weights, none of which goes",
         when="after training; rounded while training goes on",

@@ -34,9 +34,9 @@ class Sss(Technique):
     """
 
     axes: ClassVar[Axes] = Axes(
-        source="Huang & Wang 2018, of units",
+        source="Huang & Wang 2018",
         scored="scale factors, trained by accelerated proximal steps",
-        over="units, which are removed",
+        over="units, or whole residual blocks, which are removed",
         when="while training on, cut at its end",
         rest="trained on from where it is",
     )
