@@ -34,7 +34,11 @@ from pochette.measure import profile, profile_model
 from pochette.models.ddsp import Ddsp
 from pochette.models.model import Model
 from pochette.reduce.low_rank import Spectrum, _matrices_of, factor, ranks_within, spectra_of
-from pochette.train.session import describe, rebuild
+from pochette.reduce.methods.low_rank import LowRank
+from pochette.reduce.sparse.weights import weights_of
+from pochette.train.loop import Training
+from pochette.train.session import Session, describe, load_model, rebuild
+from tests.corpora import notes_corpus
 
 RECIPE = Ddsp(hidden=24, stack_width=20, stack_layers=1, partials=12, noise_bands=9)
 
@@ -293,6 +297,22 @@ def test_models_of_normed_transposed_and_recurrent_layers_play_on_and_come_back(
                 made, state = again.advance(frame[:, None], state)
                 pieces.append(made)
         assert torch.allclose(torch.cat(pieces, 1), wanted, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_of_a_model_with_critics_what_plays_is_made_as_small_as_was_asked(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model: Model = models["rave"].sized("tiny").build()
+    played = sum(weight.parameter.numel() for weight in weights_of(model).values())
+    how = Training(batch=2, excerpt_seconds=0.2, evaluate_steps=2)
+    session = Session(tmp_path / "r", *notes_corpus(tmp_path / "c", model.hop_samples), how, float("inf"), steps=4)
+    last = LowRank(keep=0.5, filters="fewest").apply(model, session)[-1]
+    assert last.report is not None and " and " in last.report.note, "some filters became three"
+    assert not any(path.startswith("critics") for path in last.report.kept)
+    left = sum(weight.parameter.numel() for weight in weights_of(last.model).values())
+    assert 0.4 * played < left <= 0.5 * played
+    again, _ = load_model(tmp_path / "r" / "round-1.safetensors")
+    assert all(torch.equal(tensor, again.state_dict()[path]) for path, tensor in last.model.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -143,9 +143,10 @@ def spectra_of(model: Model, *, tucker: bool = False) -> tuple[dict[str, Spectru
 
 def _matrices_of(model: nn.Module) -> tuple[list[_Matrix], dict[str, str]]:
     """Matrices of layers that have a factored form, and why others have none."""
-    found, kept, inside = list[_Matrix](), dict[str, str](), list[str]()
+    # What only training uses is none of the network that is to be small.
+    found, kept, inside = list[_Matrix](), dict[str, str](), list[str](getattr(model, "aids", ()))
     for owner, layer in model.named_modules():
-        if any(owner.startswith(f"{path}.") for path in inside):
+        if owner in inside or any(owner.startswith(f"{path}.") for path in inside):
             continue
         reason = can_be_factored(layer)
         if isinstance(layer, Factored | FactoredConv | FactoredTransposed):

@@ -38,7 +38,7 @@ class LowRank(Technique):
     )
 
     keep: float = 0.25
-    """Share of the numbers of all matrices and filters that is left, at most."""
+    """Share of the numbers of all matrices and filters that it plays with that is left, at most."""
     filters: Literal["two", "fewest"] = "two"
     """Filters become two, or three (Tucker-2) where that takes fewer numbers for the same error."""
 
@@ -59,7 +59,8 @@ class LowRank(Technique):
                 remedy="Remove units instead: pochette reduce RUN --method lottery.",
             )
         gains = f"{NORMED}.original0"
-        whole = sum(p.numel() for path, p in model.named_parameters() if p.dim() >= 2 and not path.endswith(gains))
+        played = model.played_parameters().items()
+        whole = sum(p.numel() for path, p in played if p.dim() >= 2 and not path.endswith(gains))
         fixed = whole - sum(spectrum.matrix.numel() for spectrum in spectra.values())
         ranks = ranks_within(spectra, math.floor(self.keep * whole) - fixed)
         factor(model, spectra, ranks)
