@@ -183,7 +183,7 @@ def _begins(found: Mapping[str, Mapping[str, Any]]) -> str:
     for form, cost in found.items():
         here = cost["host_whole_seconds"] / cost["host_seconds"]
         counted = ""
-        if cost["instructions"]:
+        if cost["instructions"] and cost["whole_instructions"]:
             ratio = cost["whole_instructions"] / cost["instructions"]
             counted = f", {ratio:.1f} by instructions on {boards[cost['board']].title}"
         said.append(f"{form}: {here:.1f} times sooner in CPU time here{counted}")

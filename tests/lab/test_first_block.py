@@ -9,7 +9,7 @@ from pochette.engine.build import compile_elf
 from pochette.engine.emulate import workload
 from pochette.engine.export import export
 from pochette.families import boards, models
-from pochette.lab.first_block import first_block
+from pochette.lab.first_block import _spent, first_block
 
 
 @pytest.mark.slow
@@ -38,3 +38,22 @@ def test_silence_before_a_sound_is_not_its_first_block() -> None:
     note = np.array([control.default for control in model.controls], np.float32)
     found = first_block(source, board, note, 4, late_frames=2, rounds=1)
     assert found.instructions is None and 0.0 < found.host_seconds < found.host_whole_seconds
+
+
+class Counted:
+    """A player of whom every frame costs 3."""
+
+    hop_samples, spent, frames = 4, 0, 0
+
+    def reset(self) -> None:
+        self.frames = 0
+
+    def process(self, note: np.ndarray, samples: int) -> None:
+        self.frames, self.spent = self.frames + 1, self.spent + 3
+
+
+@pytest.mark.parametrize(("most", "whole", "played"), [(30.0, 30.0, 10), (20.0, np.inf, 7), (1.0, np.inf, 3)])
+def test_a_sound_that_costs_too_much_is_not_counted_whole(most: float, whole: float, played: int) -> None:
+    runner = Counted()
+    assert _spent(runner, np.zeros(1), 2, 10, lambda: float(runner.spent), most) == (6.0, whole)  # type: ignore[arg-type]
+    assert runner.frames == played

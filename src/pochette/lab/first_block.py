@@ -20,6 +20,9 @@ from pochette.engine.runner import FloatArray
 from pochette.engine.source import EngineSource
 from pochette.errors import ToolError
 
+COUNTED_MOST = 20e9
+"""Instructions that are emulated of one sound: some minutes."""
+
 
 @dataclass(frozen=True)
 class FirstBlock:
@@ -32,6 +35,7 @@ class FirstBlock:
     instructions: int | None
     """On the board's processor, emulated; None where it cannot be."""
     whole_instructions: int | None
+    """The same of all of it; None too where that is more than `COUNTED_MOST`."""
 
     @property
     def times_sooner(self) -> float:
@@ -74,25 +78,32 @@ def first_block(
 
 def _counted(
     source: EngineSource, board: Board, note: FloatArray, first: int, whole: int
-) -> tuple[int, int] | tuple[None, None]:
+) -> tuple[int | None, int | None]:
     if board.target is None or board.machine is None:
         return None, None
     try:
         runner = EmulatedRunner(compile_elf(source, board.target), board.machine, counting=True)
     except ToolError:
         return None, None
-    soonest, all_of_it = _spent(runner, note, first, whole, runner.instructions)
-    return int(soonest), int(all_of_it)
+    soonest, all_of_it = _spent(runner, note, first, whole, runner.instructions, COUNTED_MOST)
+    return int(soonest), int(all_of_it) if np.isfinite(all_of_it) else None
 
 
 def _spent(
-    runner: BlockRunner, note: FloatArray, first: int, whole: int, clock: Callable[[], float]
+    runner: BlockRunner,
+    note: FloatArray,
+    first: int,
+    whole: int,
+    clock: Callable[[], float],
+    most: float = np.inf,
 ) -> tuple[float, float]:
-    """What a clock tells after so many frames, and after all."""
+    """What a clock tells after so many frames, and after all; infinite where all would be more than so much."""
     runner.reset()
     begun, soonest = clock(), 0.0
     for frame in range(whole):
         runner.process(note, runner.hop_samples)
         if frame + 1 == first:
             soonest = clock() - begun
+        elif frame >= first and clock() - begun > most:
+            return soonest, np.inf
     return soonest, clock() - begun
