@@ -286,17 +286,17 @@ ENDLESS = ("--size", "tiny", "--minutes", "10", "--evaluate-steps", "1", "--batc
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are different there")
-@pytest.mark.parametrize("how", ["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize("how", ["Ctrl-C", "kill", "kill -9"])
 def test_training_survives(verbs: Verbs, sounds: Path, tmp_path: Path, how: str) -> None:
     pytest.importorskip("torch")
     run = tmp_path / "run"
     patience = ("--patience", "100000")
     process = started("train", "ddsp", sounds, *ENDLESS, *patience, "--out", run)
-    if how == "Ctrl-C":
+    if how != "kill -9":
         assert process.stderr
         while not (line := process.stderr.readline()).startswith("dense"):
             assert line, "it ended before it trained"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT if how == "Ctrl-C" else signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, out + err
         assert "is kept" in err and f"pochette train ddsp {sounds}" in err and "Traceback" not in out + err
