@@ -136,7 +136,7 @@ def mean_error(loss: Loss, model: Model, test: FolderCorpus) -> float:
 
 @torch.no_grad()
 def inference_seconds(model: Model) -> float:
-    """Wall time of torch for a second of sound at rest, in one piece; of slow models a twentieth of one is timed.
+    """Wall time of torch for a second of sound at rest, in one piece; of slow models a fiftieth of one is timed.
 
     Args:
         model: any.
@@ -154,7 +154,7 @@ def inference_seconds(model: Model) -> float:
 
     model.eval()
     # What computes sample by sample is slow, and as slow in a short sound as in a long one.
-    short = max(1, round(0.05 * rate))
+    short = max(1, round(0.02 * rate))
     frames = short if timed(short) > SLOW else max(1, round(rate))
     timed(frames)
     return min(timed(frames) for _ in range(TIMED_RUNS))
