@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from pochette.corpus.folder import FolderCorpus
-from pochette.families import methods
+from pochette.families import analyses, methods
 from pochette.lab.execute import describe
 from pochette.lab.experiment import Cut, Dense, Properties, Reduced, dense_steps, from_data, path, to_data
 from pochette.lab.networks import Task
 from pochette.lab.outcomes import ERROR, REACH, SPREAD, Network, reaches, spreads
 from pochette.lab.properties import reference_of, studied
 from pochette.lab.relations import relations
-from pochette.lab.relations_report import page, sentences
+from pochette.lab.relations_report import meaning, page, sentences
 from pochette.lab.relations_report import to_data as as_data
 from pochette.lab.store import Store
 from pochette.lab.walk import perform
@@ -123,3 +123,8 @@ def test_a_reach_is_the_smallest_share_that_is_good_enough() -> None:
     found = reaches(along + hopeless + other)
     assert [item.outcomes for item in found] == [{REACH: pytest.approx(0.1)}, {REACH: 1.0}]
     assert [item.properties for item in found] == [{"a: x": 0.99}, {"a: x": 0.0}]
+
+
+def test_properties_are_explained() -> None:
+    assert "kernel alignment" in meaning("similarity: input_linear") and meaning("a: x") == ""
+    assert all(meaning(f"{name}: {number}") for name, analysis in analyses.items() for number in analysis.words)

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 
+from pochette.families import analyses
 from pochette.lab.outcomes import ERROR
 from pochette.lab.relations import LEVEL, Observation, Relation, ranks
 from pochette.lab.report import _policy, _text, words
@@ -47,12 +48,26 @@ def page(observations: Sequence[Observation], found: Sequence[Relation], title: 
         sentences=sentences(found),
         figures=[(item, figure(observations, item)) for item in found[:DRAWN]],
         relations=found,
+        meanings={item.name: meaning(item.name) for item in found},
         level=LEVEL,
     )
 
 
 def _groups(observations: Sequence[Observation]) -> list[str]:
     return sorted({item.group for item in observations})
+
+
+def meaning(name: str) -> str:
+    """What a property is, in the words of its analysis; empty where there is no such analysis here.
+
+    Args:
+        name: "analysis: number".
+
+    Returns:
+        some words.
+    """
+    analysis, _, number = name.partition(": ")
+    return analyses[analysis].words.get(number, "") if analysis in analyses else ""
 
 
 def _networks(observations: Sequence[Observation]) -> dict[str, int]:
