@@ -22,7 +22,7 @@ from techniques import MODELS, SOUNDS, tell  # noqa: E402
 from pochette.corpus.folder import FolderCorpus  # noqa: E402
 from pochette.lab.compare import Comparison, Row, points_of, rows_of, spread  # noqa: E402
 from pochette.lab.execute import run  # noqa: E402
-from pochette.lab.experiment import root_of  # noqa: E402
+from pochette.lab.experiment import Properties, root_of  # noqa: E402
 from pochette.lab.store import Result, Store  # noqa: E402
 from pochette.lab.workers import workers_of  # noqa: E402
 
@@ -61,9 +61,10 @@ def text() -> str:
     lines = [
         "# Properties as criteria",
         "",
-        "Two analyses made criteria. `similarity` keeps a layer arranged as what it reads (alignment with the input is"
-        " what foretells a reduced network's error best, says the study of [techniques](relations.html)); `redundancy`"
-        " keeps what of a unit no linear function of the others explains. Each model is trained dense, cut three times"
+        "Two analyses made criteria. `similarity` keeps a layer arranged as what it reads: among the networks that"
+        " techniques made small, alignment with the input foretells the error ([relations.html](relations.html) has how"
+        " well, of those alone and with the networks below). `redundancy` keeps what of a unit no linear function of"
+        " the others explains, times the weights that read it. Each model is trained dense, cut three times"
         f" along one path and trained for {STOP_SHARE:.0%} of the dense steps after each cut; figures are test error"
         " per that of the dense model of the same seed, mean and 95 % interval. Made by `benchmarks/criterion.py` from"
         " stored results.",
@@ -75,7 +76,7 @@ def text() -> str:
         cells = [[f"`{name}`", *(number(points.get((name, stop))) for stop in STOPS)] for name in CRITERIA]
         lines += [f"## {model}", "", *table(["criterion", *(f"{stop:.0%} removed" for stop in STOPS)], cells)]
         lines += [line for new in NEW for line in (verdict(own, new), "")]
-    lines += [where(list(results.values())), ""]
+    lines += [where([result for experiment, result in results.items() if not isinstance(experiment, Properties)]), ""]
     return "\n".join(lines)
 
 

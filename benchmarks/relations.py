@@ -22,9 +22,10 @@ import techniques  # noqa: E402
 from pochette.corpus.folder import FolderCorpus  # noqa: E402
 from pochette.lab.execute import run  # noqa: E402
 from pochette.lab.experiment import Experiment, root_of  # noqa: E402
+from pochette.lab.outcomes import ERROR  # noqa: E402
 from pochette.lab.properties import studied  # noqa: E402
 from pochette.lab.relations import relations  # noqa: E402
-from pochette.lab.relations_report import page  # noqa: E402
+from pochette.lab.relations_report import page, sentences  # noqa: E402
 from pochette.lab.store import Store  # noqa: E402
 from pochette.lab.workers import workers_of  # noqa: E402
 
@@ -55,6 +56,10 @@ def text(stores: list[Store]) -> str:
     notes = ["Made by benchmarks/relations.py from the networks that benchmarks/techniques.py and criterion.py stored."]
     if found.missing:
         notes.append(f"Of {len(found.missing)} networks nobody has read the properties.")
+    for name, folder in zip(("techniques.py", "criterion.py"), STORES, strict=True):
+        alone = studied(Store(folder)).observations
+        told = " ".join(sentences([item for item in relations(alone) if item.outcome == ERROR])[:2])
+        notes.append(f"Of the networks of {name} alone, and their errors: {told}")
     seen = found.observations
     return page(seen, relations(seen), "Techniques and criteria", notes)
 

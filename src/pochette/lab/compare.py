@@ -161,7 +161,7 @@ def rows_of(results: Mapping[Experiment, Result]) -> list[Row]:
     """Results as rows, each beside its dense model.
 
     Args:
-        results: of a comparison; networks whose dense model has no result are left out.
+        results: of a comparison; networks whose dense model has no result are left out, and so is what is no network.
 
     Returns:
         one row a network and machine it was timed on, in the order given.
@@ -170,7 +170,8 @@ def rows_of(results: Mapping[Experiment, Result]) -> list[Row]:
     rows = []
     for experiment, result in results.items():
         dense = (experiment, *ancestors_of(experiment))[-1]
-        if isinstance(dense, Dense) and dense in results:
+        network = isinstance(experiment, Dense | Cut | Control | Timing)
+        if network and isinstance(dense, Dense) and dense in results:
             rows.append(_row(experiment, result, dense, results[dense], anchors.get((dense.corpus, dense.model))))
     return rows
 

@@ -15,8 +15,8 @@ def similarity(family: UnitFamily, evidence: Evidence) -> FloatArray:
     """When a unit goes, if each time that one goes without which the layer is most like its input.
 
     Likeness is linear centred kernel alignment, |Y'X|^2 / (|X'X| |Y'Y|) of what is read, X, and what is put out, Y
-    (Kornblith et al. 2019). Over the networks of `benchmarks/techniques.py` no property of a reduced network says as
-    much of its error as its layers' alignment with the input does; this is that finding as a criterion.
+    (Kornblith et al. 2019). Among networks that techniques made small, those whose layers are most like the input have
+    the least errors; this is that finding as a criterion. It is no good one: see `benchmarks/criterion.py`.
 
     Args:
         family: the units to score.
