@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pochette.lab.compare import Spread, spread
@@ -72,4 +72,7 @@ def _standing(
     if method != winner and both:
         log = spread(both)
         behind = Spread(math.exp(log.mean), math.exp(log.low), math.exp(log.high), log.seeds)
-    return Standing(method, saves, keep, spread(shares) if shares else None, spread(own), behind)
+    beaten = spread(shares) if shares else None
+    if beaten is not None:  # Student's interval knows nothing of the ends of a share
+        beaten = replace(beaten, low=max(0.0, beaten.low), high=min(1.0, beaten.high))
+    return Standing(method, saves, keep, beaten, spread(own), behind)
