@@ -210,8 +210,8 @@ def test_a_rate_that_the_browser_refuses_is_resampled(tmp_path: Path) -> None:
 @pytest.mark.system
 def test_it_fits_a_phone(tmp_path: Path) -> None:
     with Browser(write(toy_with_knobs(), tmp_path).as_uri(), (360, 740), mobile=True) as opened:
+        opened.wait_for("document.querySelectorAll('.key').length === 13")
         assert opened.evaluate("document.documentElement.scrollWidth") <= 360
-        assert opened.evaluate("document.querySelectorAll('.key').length") == 13
         x, y = opened.place("#start")
         opened.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
         opened.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])

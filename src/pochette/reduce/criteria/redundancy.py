@@ -8,8 +8,9 @@ from pochette.families import criteria
 from pochette.graph.units import UnitFamily
 from pochette.reduce.evidence import Evidence, FloatArray, reads_data, weights_of_each
 
-NOISE = 1e-9
-"""Share of the mean variance that is added to each unit's own: copies would make the covariance singular."""
+NOISE = 1e-6
+"""Share of the mean variance that is added to each unit's own: copies would make the covariance singular, and with less
+rounding alone would decide between units that say next to nothing."""
 
 
 @criteria.member("redundancy")
@@ -48,8 +49,10 @@ def lost_in_turn(covariance: FloatArray, worth: FloatArray) -> FloatArray:
     noise = NOISE * max(float(np.trace(covariance)) / units, np.finfo(np.float64).tiny)
     precision = np.linalg.inv(covariance + noise * np.eye(units))
     scores, left = np.zeros(units), np.ones(units, dtype=bool)
+    # What is left of a variance is never more than all of it.
+    floor = 1.0 / (np.diag(covariance) + noise)
     for _ in range(units):
-        lost = np.where(left, worth / np.diag(precision), np.inf)
+        lost = np.where(left, worth / np.maximum(np.diag(precision), floor), np.inf)
         least = int(np.argmin(lost))
         scores[least], left[least] = lost[least], False
         # What is left without a unit has the Schur complement for its precision.
