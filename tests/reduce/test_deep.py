@@ -48,6 +48,10 @@ class Stack(nn.Module):
         return self.head(torch.relu(total))
 
 
+BUSY = 1.5
+"""What the same work may take more where caches and clocks are shared with others."""
+
+
 def least_s(act: Callable[[], Any]) -> tuple[float, Any]:
     """The processor time of the better of two, and what came of it."""
     spent = []
@@ -69,9 +73,9 @@ def test_a_stack_of_standard_layers(kernel: int, norm: Callable[[nn.Module], nn.
     analysing, structure = least_s(lambda: Structure.of(network, x))
     assert len(structure.families) == LAYERS + 2  # the gates', the residual path's, the skip path's
     assert not any("residuals.29" in path for path in structure.graph.stored)
-    assert analysing < ANALYSE_S
+    assert analysing < BUSY * ANALYSE_S
     both, smaller = least_s(lambda: trim(network, x, 0.5))
-    assert both < ANALYSE_S + TRIM_S
+    assert both < BUSY * (ANALYSE_S + TRIM_S)
     assert smaller.trim_report.macs_after < 0.3 * smaller.trim_report.macs_before
 
 
@@ -80,7 +84,7 @@ def test_a_model(kernel: int) -> None:
     model = Wavenet(stacks=LAYERS // CYCLE, layers_per_stack=CYCLE, kernel=kernel).build()
     analysing, structure = least_s(lambda: structure_of(model))
     assert len(structure.families) > LAYERS
-    assert analysing < ANALYSE_S
+    assert analysing < BUSY * ANALYSE_S
     trimming, (_, _, report) = least_s(lambda: trim_model(model, 0.5, structure=structure))
     assert trimming < TRIM_S
     assert report.parameters_after < 0.3 * report.parameters_before
