@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
 from lottery_text import number, table  # noqa: E402
-from techniques import MODELS, SOUNDS, tell  # noqa: E402
+from pages import put  # noqa: E402
+from techniques import MODELS, SOUNDS, corpus_of, tell  # noqa: E402
 
-from pochette.corpus.folder import FolderCorpus  # noqa: E402
 from pochette.lab.compare import Comparison, Row, points_of, rows_of, spread  # noqa: E402
 from pochette.lab.execute import run  # noqa: E402
 from pochette.lab.experiment import Properties, root_of  # noqa: E402
@@ -110,18 +110,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="train nothing, write nothing")
     asked = parser.parse_args()
     if not (asked.page or asked.check) and SOUNDS.is_dir():
-        store, corpora = Store(STORE), {}
-        for name in asked.models:
-            model = MODELS[name][0].build()
-            corpora[name] = FolderCorpus.prepare(SOUNDS, model.sample_rate_hz, model.hop_samples)
+        store, corpora = Store(STORE), {name: corpus_of(MODELS[name][0]) for name in asked.models}
         wanted = [e for name in asked.models for e in comparison(name, corpora[name].fingerprint).experiments()]
         with workers_of(asked.workers) as workers:
             run(store.missing(wanted), store, lambda e: corpora[root_of(e).model], workers, report=tell)
-    old, new = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else "", text()
-    if not asked.check:
-        PAGE.write_text(new, encoding="utf-8")
-    print("up to date" if new == old else f"differs: {PAGE.name}")
-    return int(asked.check and new != old)
+    return put(PAGE, text(), check=asked.check)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from markupsafe import Markup
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
+from pages import put  # noqa: E402
+
 from pochette.families import boards, models  # noqa: E402
 from pochette.lab.figures import figures_of  # noqa: E402
 from pochette.lab.report import _policy, _text, words  # noqa: E402
@@ -201,12 +203,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="exit 1 if the page differs from what is stored")
     asked = parser.parse_args()
-    old = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
-    new = page(stored())
-    if not asked.check:
-        PAGE.write_text(new, encoding="utf-8")
-    print("up to date" if new == old else f"differs: {PAGE.name}")
-    return int(asked.check and new != old)
+    return put(PAGE, page(stored()), check=asked.check)
 
 
 if __name__ == "__main__":

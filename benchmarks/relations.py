@@ -18,6 +18,7 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 
 import criterion  # noqa: E402
 import techniques  # noqa: E402
+from pages import put  # noqa: E402
 
 from pochette.corpus.folder import FolderCorpus  # noqa: E402
 from pochette.lab.execute import run  # noqa: E402
@@ -40,8 +41,7 @@ def read(stores: list[Store]) -> None:
     def sounds_of(experiment: Experiment) -> FolderCorpus:
         dense = root_of(experiment)
         if dense.model not in corpora:
-            model = dense.recipe.build()
-            corpora[dense.model] = FolderCorpus.prepare(techniques.SOUNDS, model.sample_rate_hz, model.hop_samples)
+            corpora[dense.model] = techniques.corpus_of(dense.recipe)
         return corpora[dense.model]
 
     with workers_of("1") as workers:
@@ -72,11 +72,7 @@ def main() -> int:
     stores = [Store(folder) for folder in STORES]
     if not (asked.page or asked.check) and techniques.SOUNDS.is_dir():
         read(stores)
-    old, new = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else "", text(stores)
-    if not asked.check:
-        PAGE.write_text(new, encoding="utf-8")
-    print("up to date" if new == old else f"differs: {PAGE.name}")
-    return int(asked.check and new != old)
+    return put(PAGE, text(stores), check=asked.check)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,12 @@ MODELS: dict[str, tuple[Any, Training, int]] = {
 }
 
 
+def corpus_of(recipe: Any) -> FolderCorpus:
+    """The sounds as a recipe's model hears them."""
+    model = recipe.build()
+    return FolderCorpus.prepare(SOUNDS, model.sample_rate_hz, model.hop_samples)
+
+
 def contest(corpora: dict[str, FolderCorpus], models: tuple[str, ...], seeds: tuple[int, ...]) -> Contest:
     """All techniques on these models."""
     entries = {
@@ -86,10 +92,7 @@ def main() -> int:
     if not SOUNDS.is_dir():
         print(f"skipped: there are no recordings at {SOUNDS}", file=sys.stderr)
         return 0
-    corpora = {}
-    for name in asked.models:
-        model = MODELS[name][0].build()
-        corpora[name] = FolderCorpus.prepare(SOUNDS, model.sample_rate_hz, model.hop_samples)
+    corpora = {name: corpus_of(MODELS[name][0]) for name in asked.models}
     crossed, store = contest(corpora, tuple(asked.models), tuple(asked.seeds)), Store(STORE)
     ends = time.monotonic() + 60.0 * asked.minutes
     with workers_of(asked.workers) as workers:

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
+from pages import put  # noqa: E402
 from techniques import KEEPS, MODELS, SEEDS, STORE, refused  # noqa: E402
 
 from pochette.families import methods  # noqa: E402
@@ -48,11 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="exit 1 if the page differs from what is stored")
     asked = parser.parse_args()
-    old, new = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else "", text()
-    if not asked.check:
-        PAGE.write_text(new, encoding="utf-8")
-    print("up to date" if new == old else f"differs: {PAGE.name}")
-    return int(asked.check and new != old)
+    return put(PAGE, text(), check=asked.check)
 
 
 if __name__ == "__main__":
