@@ -108,6 +108,7 @@ def test_an_unwritable_folder(
     else:
         said = verbs("render", request.getfixturevalue("toy"), "--midi", song, "--out", out / "x.wav")
     refused(said, "--out" if verb != "render" else "hoose")
+    assert (tmp_path / "file").read_text() == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
@@ -176,6 +177,7 @@ def test_unknown_names(verbs: Verbs, sounds: Path, run: Path, tmp_path: Path) ->
     refused(verbs("reduce", run, "--criterion", "magnitud", "--steps", "2"), "magnitude")
     refused(verbs("export", run, "--shell", "wep"), "web")
     refused(verbs("export", tmp_path), "pochette train")
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_damaged_run(verbs: Verbs, tmp_path: Path) -> None:
@@ -183,6 +185,7 @@ def test_a_damaged_run(verbs: Verbs, tmp_path: Path) -> None:
     refused(verbs("reduce", tmp_path), "--out")
     (tmp_path / "run.json").write_text('{"schema": 99}')
     refused(verbs("export", tmp_path), "upgrade")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_typing_errors(verbs: Verbs, sounds: Path) -> None:
@@ -360,7 +363,9 @@ def test_the_light_player_needs_no_torch(toy: Path, song: Path, tmp_path: Path) 
     "words", [("train", "ddsp", "x"), ("make", "x"), ("reduce", "x"), ("profile", "ddsp"), ("list", "models")]
 )
 def test_what_needs_torch_says_how_to_get_it(words: tuple[str, ...]) -> None:
-    refused(_light(*words), "pip install 'pochette[train]'")
+    said = _light(*words)
+    refused(said, "pip install 'pochette[train]'")
+    assert said.out == ""
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------

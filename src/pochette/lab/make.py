@@ -209,9 +209,9 @@ def _begin(request: Make, tell: Tell) -> _Job:
     clock = _Clock()
     board = boards[request.board]
     rate = request.sample_rate_hz or board.sample_rate_hz
-    folder = _output_folder(request)
     torch.manual_seed(request.seed)
     dense: Model = sized(models[request.model], request.size, sample_rate_hz=rate).build()
+    folder = _output_folder(request)
     try:
         with clock.stage("listen"):
             corpus = FolderCorpus.prepare(
