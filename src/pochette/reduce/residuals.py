@@ -59,7 +59,8 @@ def without_smallest(model: Model, factors: Mapping[str, float], keep: float) ->
         ReductionError: one block in every stack is too much already.
     """
     blocks, whole = blocks_of(model), structure_of(model)
-    order, best = _order(blocks, factors), _without(model, _order(blocks, factors))
+    order = _order(blocks, factors)
+    best = _without(model, order)
     most = _check_within(best[1], whole, keep)
     low, high = 0, len(order)
     while high - low > 1:

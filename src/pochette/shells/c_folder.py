@@ -68,25 +68,15 @@ def _numbers(values: FloatArray) -> str:
     return fill(", ".join(literals) or "0.0f", 110)
 
 
-def _main(source: EngineSource) -> str:
-    return f"""/* Renders the golden controls to {source.name}.wav and compares the sound with the golden one. */
-#include <math.h>
-#include <stdint.h>
-#include <stdio.h>
-
-#include "golden.h"
-#include "{source.name}.h"
-
-enum {{ HOP = {source.name}_HOP_SAMPLES, RATE = {source.name}_SAMPLE_RATE_HZ, CONTROLS = {len(source.controls)} }};
-
+_WAV = """\
 static void put(FILE *file, uint32_t value, int bytes)
-{{
+{
     for (int i = 0; i < bytes; i++) fputc((int)((value >> (8 * i)) & 0xFFu), file);
-}}
+}
 
 /* Mono, 16 bits, little-endian, whatever the machine. */
 static void put_wav_header(FILE *file, uint32_t samples)
-{{
+{
     fputs("RIFF", file);
     put(file, 36 + 2 * samples, 4);
     fputs("WAVEfmt ", file);
@@ -99,8 +89,23 @@ static void put_wav_header(FILE *file, uint32_t samples)
     put(file, 16, 2);
     fputs("data", file);
     put(file, 2 * samples, 4);
-}}
+}
+"""
+"""How the check writes its sound."""
 
+
+def _main(source: EngineSource) -> str:
+    return f"""/* Renders the golden controls to {source.name}.wav and compares the sound with the golden one. */
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "golden.h"
+#include "{source.name}.h"
+
+enum {{ HOP = {source.name}_HOP_SAMPLES, RATE = {source.name}_SAMPLE_RATE_HZ, CONTROLS = {len(source.controls)} }};
+
+{_WAV}
 int main(void)
 {{
     static {source.name}_state state; /* all the memory that a voice needs */

@@ -177,11 +177,7 @@ def stability_of(
         bits = to_bits(model, change, bits=effort.bits)
         course = Course(parts.training, parts.looks, training, steps, again)
         one, other = _branches(course, model, masks, tally)
-        ways = one.state_dict(), other.state_dict()
-        along = line(one, *ways, tally.counting(loss_on(test), "the line between"), points=effort.points)
-        in_db = None
-        if not model.feeds_back and not isinstance(model, Unpaired):
-            in_db = line(one, *ways, tally.counting(_distance_on(test), "the line between"), points=effort.points)
+        along, in_db = _lines(one, other, test, effort.points, tally)
         ends = [effective(weights_of(end)) for end in (one, other)]
     loss_unit = str(getattr(model, "loss_unit", ""))
     return Stability(
@@ -205,6 +201,15 @@ def _branches(course: Course, model: Model, masks: Masks | None, tally: _Tally) 
         course.branch(model, fork, seed + number, masks, after_step=tally.branch(number)) for number in (0, 1)
     )
     return one, other
+
+
+def _lines(one: Model, other: Model, test: Excerpt, points: int, tally: _Tally) -> tuple[Line, Line | None]:
+    """Test loss between two branches, and distance to the recordings in dB where the model resynthesises."""
+    ends, what = (one.state_dict(), other.state_dict()), "the line between"
+    along = line(one, *ends, tally.counting(loss_on(test), what), points=points)
+    if one.feeds_back or isinstance(one, Unpaired):
+        return along, None
+    return along, line(one, *ends, tally.counting(_distance_on(test), what), points=points)
 
 
 def _curved(model: Model, parts: Parts, training: Training, effort: Effort) -> Excerpt:
