@@ -13,11 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from pochette.engine.build import compile_host_library
 from pochette.engine.compiled import compile_engine
-from pochette.engine.export import export
-from pochette.engine.native import NativeRunner
-from pochette.engine.runner import run_frames
 from pochette.errors import ReductionError
 from pochette.families import models
 from pochette.graph.trim import resize
@@ -39,6 +35,7 @@ from pochette.reduce.sparse.weights import weights_of
 from pochette.train.loop import Training
 from pochette.train.session import Session, describe, load_model, rebuild
 from tests.corpora import notes_corpus
+from tests.played import off, parts_off
 
 RECIPE = Ddsp(hidden=24, stack_width=20, stack_layers=1, partials=12, noise_bands=9)
 
@@ -152,10 +149,7 @@ def test_a_ddsp_of_low_rank_is_smaller_on_disk_and_cheaper_and_comes_back() -> N
 def test_the_engine_of_a_ddsp_says_what_torch_says(tmp_path: Path) -> None:
     _, small, _ = low(RECIPE, 0.4)
     controls = np.tile(np.array([[220.0, -20.0, 0.0, 0.0]], np.float32), (40, 1))
-    made = run_frames(NativeRunner(compile_host_library(export(small, "low"), tmp_path)), controls)
-    with torch.no_grad():
-        wanted = small(torch.from_numpy(controls)[None])[0].numpy()
-    assert np.abs(made - wanted).max() < 1e-5
+    assert off(small, controls, tmp_path) < 1e-5
 
 
 def test_the_parts_of_a_wavenet_say_what_torch_says() -> None:
@@ -163,14 +157,7 @@ def test_the_parts_of_a_wavenet_say_what_torch_says() -> None:
     whole, small, kept = low(recipe, 0.6)
     assert set(kept) <= {"network.first.weight", "network.conditioner.weight"}
     assert profile_model(small).macs < 0.75 * profile_model(whole).macs
-    for part in small.parts():  # type: ignore[operator]
-        inputs = part.example_inputs()
-        engine = compile_engine(part, inputs)
-        for _ in range(4):
-            given = tuple(x + 0.1 * torch.randn_like(x) for x in inputs)
-            (wanted, *_), made = engine.twin.process(*given), engine.process(*(x.numpy() for x in given))
-            first = made[0] if isinstance(made, tuple) else made
-            assert np.abs(first - wanted.numpy()).max() < 1e-5
+    assert parts_off(small) < 1e-5
 
 
 # -- more kinds of layers ----------------------------------------------------------------------------------------------

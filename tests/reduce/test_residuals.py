@@ -10,11 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pochette.engine.build import compile_host_library
-from pochette.engine.compiled import compile_engine
-from pochette.engine.export import export
-from pochette.engine.native import NativeRunner
-from pochette.engine.runner import run_frames
 from pochette.errors import ReductionError
 from pochette.families import models
 from pochette.layers.factored import FactoredConv
@@ -29,6 +24,7 @@ from pochette.reduce.trimming import structure_of
 from pochette.train.loop import Training
 from pochette.train.session import Session, load_model
 from tests.corpora import notes_corpus
+from tests.played import off, parts_off
 
 
 class Branch(nn.Module):
@@ -205,20 +201,10 @@ def test_the_engine_of_a_model_without_some_blocks_says_what_torch_says(tmp_path
     remove_blocks(small, ["network.blocks.0", "network.blocks.1.layers.1"])
     rest = np.array([[knob.default for knob in small.controls]], np.float32)
     controls = np.tile(rest, (20, 1))
-    made = run_frames(NativeRunner(compile_host_library(export(small, "few"), tmp_path)), controls)
-    with torch.no_grad():
-        wanted = small(torch.from_numpy(controls)[None])[0].numpy()
-    assert np.abs(made - wanted).max() < 1e-5
+    assert off(small, controls, tmp_path) < 1e-5
 
 
 def test_the_parts_of_a_wavenet_without_some_layers_say_what_torch_says() -> None:
     small = wavenet(layers_per_stack=4)
     remove_blocks(small, ["network.layers.1", "network.layers.3"])
-    for part in small.parts():  # type: ignore[operator]
-        inputs = part.example_inputs()
-        engine = compile_engine(part, inputs)
-        for _ in range(3):
-            given = tuple(x + 0.1 * torch.randn_like(x) for x in inputs)
-            (wanted, *_), made = engine.twin.process(*given), engine.process(*(x.numpy() for x in given))
-            first = made[0] if isinstance(made, tuple) else made
-            assert np.abs(first - wanted.numpy()).max() < 1e-5
+    assert parts_off(small) < 1e-5
