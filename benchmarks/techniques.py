@@ -1,6 +1,6 @@
 """Every reduction technique on five models, at two ratios: a contest on real recordings, on a budget of steps a run.
 
-    python benchmarks/techniques.py [--models ddsp ...] [--seeds 0 1 2] [--workers 1] [--minutes 60]
+    python benchmarks/techniques.py [--models ddsp ...] [--keeps 0.25] [--seeds 0 1 2] [--workers 1] [--minutes 60]
 
 Every experiment is stored under benchmarks/results/techniques and never repeated, so the contest may be extended for
 days: call it again. Weights stay under build/techniques. `benchmarks/techniques_page.py` writes docs/techniques.html.
@@ -73,18 +73,24 @@ def corpus_of(recipe: Any) -> FolderCorpus:
     return FolderCorpus.prepare(SOUNDS, model.sample_rate_hz, model.hop_samples)
 
 
-def contest(corpora: dict[str, FolderCorpus], models: tuple[str, ...], seeds: tuple[int, ...]) -> Contest:
+def contest(
+    corpora: dict[str, FolderCorpus],
+    models: tuple[str, ...],
+    seeds: tuple[int, ...],
+    keeps: tuple[float, ...] = KEEPS,
+) -> Contest:
     """All techniques on these models."""
     entries = {
         name: Entry(MODELS[name][0], corpora[name].fingerprint, MODELS[name][2], MODELS[name][1]) for name in models
     }
     unable = able(methods.names(), KEEPS)
-    return Contest(entries, tuple(name for name in methods.names() if name not in unable), KEEPS, seeds)
+    return Contest(entries, tuple(name for name in methods.names() if name not in unable), keeps, seeds)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--keeps", nargs="+", type=float, default=list(KEEPS), choices=list(KEEPS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--workers", default="1")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing new after so long")
@@ -93,7 +99,7 @@ def main() -> int:
         print(f"skipped: there are no recordings at {SOUNDS}", file=sys.stderr)
         return 0
     corpora = {name: corpus_of(MODELS[name][0]) for name in asked.models}
-    crossed, store = contest(corpora, tuple(asked.models), tuple(asked.seeds)), Store(STORE)
+    crossed, store = contest(corpora, tuple(asked.models), tuple(asked.seeds), tuple(asked.keeps)), Store(STORE)
     ends = time.monotonic() + 60.0 * asked.minutes
     with workers_of(asked.workers) as workers:
         # A ratio, seed and model at a time, so that whenever it ends whole blocks are there.
