@@ -129,6 +129,8 @@ def test_a_later_schema_names_the_version_that_reads_it(toy: Path) -> None:
         {"sample_rate_hz": True},
         {"hop_samples": 1 << 40},
         {"latency_samples": -1},
+        {"lead_samples": -1},
+        {"lead_samples": 1.5},
         {"controls": {}},
         {"controls": [1]},
         {"controls": []},

@@ -258,5 +258,59 @@ def test_an_engine_without_loudness_gets_its_envelope_outside() -> None:
     assert played.active_voices == 0
 
 
+class Late(Scribe):
+    """One that is silent for three frames after it was reset, and then goes on as often as it was asked."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.made = 0
+
+    def process(self, controls: FloatArray, samples: int) -> FloatArray:
+        super().process(controls, samples)
+        self.made += samples
+        return np.where(np.arange(self.made - samples, self.made) < 3 * HOP, 0.0, 0.5).astype(np.float32)
+
+
+def test_a_note_that_begins_with_silence_is_heard_at_once() -> None:
+    late: list[Late] = []
+
+    def make() -> Late:
+        late.append(Late())
+        return late[-1]
+
+    source = EngineSource("late", {}, CONTROLS, RATE, HOP, 3 * HOP, lead_samples=3 * HOP)
+    nothing = np.zeros(0, np.float32)
+    played = Polyphony(Instrument("late", source, b"", {}, nothing, nothing), 1, runner_factory=make)
+    played.note_on(69)
+    assert (played.render(2 * HOP) == 0.5).all() and late[0].made == 5 * HOP
+    # Another note takes the voice after a fade of 5 ms, and is heard at once too.
+    played.note_on(70)
+    stolen = played.render(10 * HOP)
+    assert abs(stolen[5 * HOP - 1]) < 1e-9 and (stolen[5 * HOP :] == 0.5).all()
+    assert late[0].made == 8 * HOP
+    # So is one that is let go within what was once a silence.
+    played.panic()
+    played.render(RATE)
+    played.note_on(69)
+    played.note_off(69)
+    assert played.render(HOP).any()
+
+
+def test_an_engine_that_knows_touch_is_told_of_it() -> None:
+    controls = (CONTROLS[0], Control("velocity", "", 0, 127, 100), CONTROLS[2])
+    source = EngineSource("struck", {}, controls, RATE, HOP, 0)
+    nothing = np.zeros(0, np.float32)
+    sounds = {}
+    for velocity in (20, 127):
+        scribe = Scribe(0.1)
+        played = Polyphony(Instrument("s", source, b"", {}, nothing, nothing), 1, runner_factory=lambda: scribe)  # noqa: B023
+        played.note_on(69, velocity)
+        sounds[velocity] = played.render(RATE // 2)
+        assert rows(scribe)[:, 1] == pytest.approx(velocity)
+        assert [knob.name for knob in played.performance.knobs] == ["bright"]
+    # Neither is it made louder or softer besides.
+    assert np.array_equal(sounds[20], sounds[127])
+
+
 def test_patch_names_do_not_collide_with_each_other() -> None:
     assert len({control.name for control in PATCH}) == len(PATCH)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from pochette.engine.build import compile_host_library
+from pochette.engine.export import export
+from pochette.engine.native import NativeRunner
 from pochette.errors import RecipeError
 from pochette.graph.capture import capture
+from pochette.instrument import Instrument, Polyphony
 from pochette.layers.lstm import GATES
 from pochette.layers.overlap import HOP_SAMPLES
 from pochette.layers.table import Table, numbered
@@ -288,3 +294,23 @@ def test_what_is_trimmed_holds_every_weight() -> None:
 def test_a_recipe_out_of_range() -> None:
     with pytest.raises(RecipeError, match="--note-seconds"):
         Sing(note_seconds=0.0)
+
+
+@pytest.mark.slow
+def test_a_key_sounds_at_once(tmp_path: Path) -> None:
+    model = tiny()
+    source = export(model, "sing")
+    assert source.lead_samples == model.latency_samples == 13 * HOP_SAMPLES
+    assert f"#define sing_LEAD_SAMPLES {13 * HOP_SAMPLES}" in source.files["sing.h"]
+    library, nothing = compile_host_library(source, tmp_path), np.zeros(0, np.float32)
+    instrument = Instrument("sing", source, b"", {}, nothing, nothing)
+    played = Polyphony(instrument, 1, runner_factory=lambda: NativeRunner(library))
+    played.note_on(60, 90)
+    made = played.render(2 * HOP_SAMPLES)
+    with torch.no_grad():
+        wanted = model.note(torch.tensor([[440.0 * 2.0 ** (-9 / 12), 90.0]]), 2)[0].numpy()
+    # Behind the fade and attack that players give every note, 0.01 s, its gain no longer changes.
+    steady = slice(HOP_SAMPLES, 2 * HOP_SAMPLES)
+    assert np.abs(wanted[steady]).max() > 1e-3
+    assert np.abs(made[steady] - wanted[steady]).max() < 1e-5 * max(1.0, np.abs(wanted).max())
+    assert made[1:HOP_SAMPLES].any()

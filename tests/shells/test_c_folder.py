@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from pochette.engine.build import WARNINGS, host_compiler
@@ -23,3 +24,10 @@ def test_the_files_that_the_readme_names_are_all_that_a_program_needs(tmp_path: 
             name.unlink()
     subprocess.run([*host_compiler(), *WARNINGS, "main.c", *files, "-o", "program", "-lm"], cwd=folder, check=True)
     subprocess.run(["./program"], cwd=folder, check=True)
+
+
+def test_how_a_sound_that_begins_with_silence_is_heard_at_once_is_said(tmp_path: Path) -> None:
+    toy = toy_instrument()
+    assert "LEAD_SAMPLES" not in (write(toy, tmp_path / "plain") / "README.md").read_text()
+    late = replace(toy, source=replace(toy.source, lead_samples=96))
+    assert "begins with 96 samples of silence" in (write(late, tmp_path / "late") / "README.md").read_text()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pochette.control import Control
 from pochette.engine.build import compile_wasm
 from pochette.engine.runner import FloatArray
 from pochette.instrument import Message, Polyphony, perform
@@ -189,6 +190,24 @@ def test_page_and_python_play_the_same_score_to_the_same_sound(silent: Browser, 
     assert np.abs(wanted).max() > 0.5
     assert np.abs(played[: len(wanted)] - wanted).max() < 1e-3
     assert not played[len(wanted) :].any()
+
+
+@pytest.mark.system
+def test_page_and_python_strike_notes_that_begin_with_silence_alike(tmp_path: Path) -> None:
+    toy = toy_instrument()
+    controls = (toy.source.controls[0], Control("velocity", "", 0.0, 127.0, 100.0, help="how hard a key is struck"))
+    struck = replace(toy, source=replace(toy.source, controls=controls, lead_samples=5 * toy.source.hop_samples))
+    score = ((0.0, Message("note_on", 60, 30)), (0.1, Message("note_on", 64, 127)), (0.3, Message("note_off", 60)))
+    wanted = perform(Polyphony(struck, 2), Score(score, 5, 0.3), 0.5)
+    events = [[round(at * RATE), vars(message)] for at, message in score]
+    with Browser(write(struck, tmp_path).as_uri()) as opened:
+        opened.evaluate("pochette.start()")
+        played = opened.audio(f"pochette.perform({json.dumps(events)}, {len(wanted)}, 2)")
+        assert opened.complaints() == []
+    assert np.abs(wanted).max() > 0.5
+    assert np.abs(played - wanted).max() < 1e-3
+    plain = Polyphony(replace(struck, source=replace(struck.source, lead_samples=0)), 2)
+    assert np.abs(perform(plain, Score(score, 5, 0.3), 0.5) - wanted).max() > 0.1  # the lead is heard
 
 
 @pytest.mark.system

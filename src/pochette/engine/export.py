@@ -48,7 +48,8 @@ def export_with_twin(model: Model, name: str, precision: Precision) -> tuple[Eng
     Raises:
         ExportError: the model holds an operator that has no C, or there is no such precision.
     """
-    face = Face(identifier(name), model.controls, model.sample_rate_hz, model.hop_samples, model.latency_samples)
+    rates = (model.sample_rate_hz, model.hop_samples, model.latency_samples)
+    face = Face(identifier(name), model.controls, *rates, model.lead_samples)
     model.eval()
     if isinstance(model, Autoregressive):
         return write_drawn(model, face, precision)

@@ -40,6 +40,7 @@ class Face:
     sample_rate_hz: int
     hop_samples: int
     latency_samples: int
+    lead_samples: int = 0
 
     def engine(self, frame: Frame, others: dict[str, str], precision: Precision) -> EngineSource:
         """Put the files together.
@@ -59,7 +60,7 @@ class Face:
             **others,
         }
         rates = (self.sample_rate_hz, self.hop_samples, self.latency_samples)
-        return EngineSource(self.name, files, self.controls, *rates, precision)
+        return EngineSource(self.name, files, self.controls, *rates, precision, self.lead_samples)
 
     def _header(self, frame: Frame) -> str:
         name = self.name
@@ -80,7 +81,7 @@ class Face:
 #define {name}_HOP_SAMPLES {self.hop_samples}
 #define {name}_CONTROLS {len(self.controls)}
 #define {name}_LATENCY_SAMPLES {self.latency_samples}
-
+{self._lead()}
 #ifdef __cplusplus
 extern "C" {{
 #endif
@@ -102,6 +103,14 @@ void {name}_process({name}_state *s, const float *controls, float *audio, int sa
 }}
 #endif
 #endif
+"""
+
+    def _lead(self) -> str:
+        """What a program does to hear a sound as soon as it asks for it."""
+        if not self.lead_samples:
+            return ""
+        return f"""/* Silence that a sound begins with: to hear it at once, make these after a reset, and drop them. */
+#define {self.name}_LEAD_SAMPLES {self.lead_samples}
 """
 
     def _body(self, frame: Frame) -> str:

@@ -66,6 +66,8 @@ class EngineSource:
     """From a change of a control to its full effect."""
     precision: Precision = "float32"
     """In which its large matrices are stored."""
+    lead_samples: int = 0
+    """Silence that every sound begins with, whole frames: players make it at once, so that a trigger sounds at once."""
 
 
 def glue(name: str) -> str:

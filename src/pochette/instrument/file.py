@@ -247,6 +247,7 @@ def _manifest_of(instrument: Instrument) -> Manifest:
         recipe=instrument.recipe,
         board=instrument.board,
         precision=source.precision,
+        lead_samples=source.lead_samples,
         provenance=instrument.provenance,
     )
 
@@ -281,6 +282,7 @@ def _from_members(members: dict[str, bytes], path: Path, digest: str) -> Instrum
             manifest.hop_samples,
             manifest.latency_samples,
             manifest.precision,
+            manifest.lead_samples,
         ),
         wasm=members["engine.wasm"],
         weights=read_tensors(members["weights.safetensors"], f"{where}: weights.safetensors"),

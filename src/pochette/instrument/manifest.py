@@ -52,6 +52,8 @@ class Manifest:
     """The machine it was made for, or empty."""
     precision: Precision = "float32"
     """In which the engine's large matrices are stored."""
+    lead_samples: int = 0
+    """Silence that every sound begins with, which players make at once."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Corpus fingerprint, seconds, seed, training steps, reductions, metrics..."""
     members: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -80,6 +82,7 @@ def to_text(manifest: Manifest) -> bytes:
         "sample_rate_hz": manifest.sample_rate_hz,
         "hop_samples": manifest.hop_samples,
         "latency_samples": manifest.latency_samples,
+        "lead_samples": manifest.lead_samples,
         "controls": [dict(vars(control)) for control in manifest.controls],
         "pitch_range_hz": list(manifest.pitch_range_hz) if manifest.pitch_range_hz else None,
         "recipe": manifest.recipe,
@@ -130,6 +133,7 @@ def parse(text: bytes, where: str) -> Manifest:
         recipe=get.object("recipe"),
         board=get.text("board", 64),
         precision=_precision(data, where),
+        lead_samples=get.integer("lead_samples", 0, 10 * rate) if "lead_samples" in data else 0,
         provenance=get.object("provenance"),
         members=_members(get.object("members"), where),
     )

@@ -65,11 +65,10 @@ class Polyphony:
         mono: bool = False,
     ) -> None:
         make = runner_factory or (lambda: instrument.runner(engine, trust))
+        of_notes = instrument.pitch_range_hz, instrument.source.lead_samples
         self.performance = Performance(instrument.source.controls)
         self.mono = mono
-        self.voices = [
-            Voice(make(), self.performance, instrument.pitch_range_hz) for _ in range(1 if mono else max(voices, 1))
-        ]
+        self.voices = [Voice(make(), self.performance, *of_notes) for _ in range(1 if mono else max(voices, 1))]
         self.sample_rate_hz = instrument.sample_rate_hz
         self.stolen_notes = 0
         self._age = 0

@@ -2,7 +2,7 @@
 
 An engine reads one row of controls per frame: so much pitch, so much loudness, and its own knobs. A `Voice` makes those
 rows from a key, a velocity and a `Performance` (bend, wheel, pedal, knobs), which all voices of a player share. The
-controls named `pitch_hz` and `loudness_db` are played; every other control is a knob.
+controls named `pitch_hz`, `loudness_db` and `velocity` are played; every other control is a knob.
 
 The web page plays by the same rules in JavaScript; its constants are written from `CONSTANTS` and `PATCH` here, and a
 test holds the two to the same sound.
@@ -18,7 +18,9 @@ import numpy as np
 from pochette.control import Control
 from pochette.engine.runner import FloatArray, Runner
 
-PITCH, LOUDNESS = "pitch_hz", "loudness_db"
+PITCH, LOUDNESS, VELOCITY = "pitch_hz", "loudness_db", "velocity"
+PLAYED = (PITCH, LOUDNESS, VELOCITY)
+"""Controls that a key plays."""
 
 PATCH: tuple[Control, ...] = (
     Control("attack_s", "s", 0.002, 2.0, 0.01, "logarithmic", "how long a note takes to swell"),
@@ -40,6 +42,7 @@ CONSTANTS: dict[str, float] = {
     "FADE_S": 0.005,  # short enough to steal a voice unheard, long enough not to click
     "SMOOTH_S": 0.01,  # time constant that turns a controller's steps into a curve
     "MEZZO": 80 / 127,  # the velocity at which loudness has its default
+    "VELOCITIES": 127.0,  # the hardest touch, where an engine is told of it
     "BEND_SEMITONES": 2.0,
     "WHEEL_CENTS": 50.0,  # vibrato depth that the mod wheel adds
     "VIBRATO_DELAY_S": 0.2,
@@ -73,7 +76,7 @@ class Performance:
     @property
     def knobs(self) -> list[Control]:
         """The engine's controls that are turned, not played, in their order."""
-        return [control for control in self.controls if control.name not in (PITCH, LOUDNESS)]
+        return [control for control in self.controls if control.name not in PLAYED]
 
     def set(self, name: str, value: float) -> None:
         """Turn a knob to a value in its unit; unknown names are ignored, values are clamped."""
@@ -96,23 +99,32 @@ class Voice:
         runner: a voice of the engine.
         performance: shared with the other voices.
         pitch_range_hz: notes outside are moved by octaves into it, where the engine knows how to sound.
+        lead_samples: of silence, which the engine begins every sound with; made at once when a note begins.
     """
 
-    def __init__(self, runner: Runner, performance: Performance, pitch_range_hz: tuple[float, float] | None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        performance: Performance,
+        pitch_range_hz: tuple[float, float] | None,
+        lead_samples: int = 0,
+    ) -> None:
         self.runner, self.performance = runner, performance
-        self.pitch_range_hz = pitch_range_hz
+        self.pitch_range_hz, self.lead_samples = pitch_range_hz, lead_samples
         self.controls = performance.controls
         self.frame_s = runner.hop_samples / runner.sample_rate_hz
         self.smoothing = 1 - math.exp(-self.frame_s / CONSTANTS["SMOOTH_S"])
         self.fade_samples = max(1, round(CONSTANTS["FADE_S"] * runner.sample_rate_hz))
         loudness = next((control for control in self.controls if control.name == LOUDNESS), None)
         self.has_loudness = loudness is not None
+        self.has_velocity = any(control.name == VELOCITY for control in self.controls)
         self.default_db = loudness.default if loudness else 0.0
         self.floor_db = max(loudness.low if loudness else -math.inf, CONSTANTS["SILENCE_DB"])
         self.active = self.key_down = self.released = False
         self.note, self.velocity, self.age = -1, 0.0, 0
         self.pending = self.stopping = False
         self.gain = self.target_gain = 0.0
+        self.lead_left = 0
 
     def play(self, note: int, velocity: float, age: int) -> None:
         """Start a note, fading out first whatever sounds.
@@ -155,6 +167,9 @@ class Voice:
         while self.active and position < len(audio):
             if self.frame_left == 0:
                 self._next_frame()
+            if self.lead_left:
+                self.runner.process(self.row, self.lead_left)
+                self.lead_left = 0
             samples = min(self.frame_left, len(audio) - position)
             piece = self.runner.process(self.row, samples) * self._gains(samples)
             self.frame_left -= samples
@@ -169,6 +184,7 @@ class Voice:
         self.glide_frames = 0
         self.attack, self.release_db, self.time_s, self.vibrato_phase = 0.0, 0.0, 0.0, 0.0
         self.frame_left, self.quiet_samples, self.ended_samples = 0, 0, 0
+        self.lead_left = self.lead_samples
         self.bend, self.expression_db = self.performance.bend, self.performance.expression_db()
         self.smoothed = np.array([self.performance.values[control.name] for control in self.controls], np.float64)
         self.row: FloatArray = np.zeros(len(self.controls), np.float32)
@@ -177,7 +193,11 @@ class Voice:
     def _next_frame(self) -> None:
         """Work out the row of controls that the frame about to begin will read."""
         relative_db = self._relative_db()
-        played = {PITCH: self._pitch_hz(), LOUDNESS: self.default_db + relative_db}
+        played = {
+            PITCH: self._pitch_hz(),
+            LOUDNESS: self.default_db + relative_db,
+            VELOCITY: CONSTANTS["VELOCITIES"] * self.velocity,
+        }
         for index, control in enumerate(self.controls):
             target = self.performance.values[control.name]
             self.smoothed[index] += self.smoothing * (target - self.smoothed[index])
@@ -197,7 +217,9 @@ class Voice:
             self.release_db -= CONSTANTS["RELEASE_DB"] * self.frame_s / values["release_s"]
         self.expression_db += self.smoothing * (self.performance.expression_db() - self.expression_db)
         envelope_db = 20 * math.log10(max(self.attack, 1e-4)) + self.release_db
-        return self.performance.loudness_db(self.velocity) + envelope_db + self.expression_db
+        # An engine that is told how hard a key was struck plays so itself.
+        touch_db = 0.0 if self.has_velocity else self.performance.loudness_db(self.velocity)
+        return touch_db + envelope_db + self.expression_db
 
     def _pitch_hz(self) -> float:
         """Note, glide, bend and vibrato."""

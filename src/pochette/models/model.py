@@ -121,6 +121,13 @@ class Model(nn.Module, ABC):
         """How much later than a sound its resynthesis comes, when its controls are taken from it as it is heard."""
         return 0
 
+    @property
+    def lead_samples(self) -> int:
+        """Silence, whole frames of it, that a sound which is made in one piece begins with: players need not wait."""
+        if self.mode != "one_shot":
+            return 0
+        return -(-self.delay_samples // self.hop_samples) * self.hop_samples
+
     def heard_out(self, excerpt: Excerpt) -> Excerpt:
         """An excerpt and as much silence behind it as its resynthesis comes late; features stay as they were last."""
         hops = -(-self.delay_samples // self.hop_samples)

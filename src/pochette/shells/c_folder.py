@@ -137,6 +137,16 @@ int main(void)
 """
 
 
+def _lead(source: EngineSource) -> str:
+    """How a sound that begins with silence is heard as soon as it is asked for."""
+    if not source.lead_samples:
+        return ""
+    return f"""
+A sound begins with {source.lead_samples} samples of silence: to hear it as soon as it is asked for, make
+`{source.name}_LEAD_SAMPLES` samples after a reset with the note's controls, and drop them.
+"""
+
+
 def _makefile(source: EngineSource) -> str:
     objects = " ".join(f"{name[:-2]}.o" for name in _compiled(source))
     return f"""CFLAGS ?= -O3
@@ -190,7 +200,7 @@ float controls[{name}_CONTROLS] = {{ {defaults} }};
 It makes {source.sample_rate_hz} samples a second and reads its controls every {source.hop_samples} samples; a change is
 heard in full after {source.latency_samples} samples. Any number of samples may be asked for at a time; `glue.c` is only
 needed where the engine is loaded at run time, and takes at most 512.
-
+{_lead(source)}
 | | control | unit | range | default | what it does |
 |---|---|---|---|---|---|
 {rows}

@@ -19,7 +19,7 @@ from pochette.engine.source import BLOCK_SAMPLES
 from pochette.families import shells
 from pochette.instrument.file import Instrument
 from pochette.instrument.polyphony import KNOB_CCS, PATCH_CCS
-from pochette.instrument.voice import CONSTANTS, PATCH
+from pochette.instrument.voice import CONSTANTS, PATCH, PLAYED
 from pochette.shells.bundle import write_file
 
 PAGE_SCRIPTS = ("audio.js", "keys.js", "knobs.js", "screens.js")
@@ -83,8 +83,10 @@ def _config(instrument: Instrument, voices: int) -> dict[str, Any]:
         "title": instrument.title or instrument.name,
         "sample_rate_hz": source.sample_rate_hz,
         "hop_samples": source.hop_samples,
+        "lead_samples": source.lead_samples,
         "block_samples": BLOCK_SAMPLES,
         "voices": voices,
+        "played": list(PLAYED),
         "controls": [vars(control) for control in source.controls],
         "patch": [vars(control) for control in PATCH],
         "pitch_range_hz": instrument.pitch_range_hz,

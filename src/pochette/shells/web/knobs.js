@@ -88,7 +88,7 @@ function turnable(knob, turn, reset, go) {
   });
 }
 
-const turned = config.controls.filter((control) => !["pitch_hz", "loudness_db"].includes(control.name));
+const turned = config.controls.filter((control) => !config.played.includes(control.name));
 byId("engine-knobs").append(...turned.map(makeKnob));
 byId("engine-knobs").hidden = turned.length === 0;
 byId("patch-knobs").append(...config.patch.filter((control) => control.name !== "glide_s").map(makeKnob));

@@ -55,7 +55,7 @@ class Performance {
     this.constants = config.constants;
     this.controls = config.controls;
     this.declared = Object.fromEntries([...config.controls, ...config.patch].map((control) => [control.name, control]));
-    this.knobs = config.controls.filter((control) => !["pitch_hz", "loudness_db"].includes(control.name));
+    this.knobs = config.controls.filter((control) => !config.played.includes(control.name));
     this.values = Object.fromEntries(Object.values(this.declared).map((control) => [control.name, control.default]));
     Object.assign(this, { bend: 0, wheel: 0, expression: 1, sustain: false });
   }
@@ -76,11 +76,13 @@ class Voice {
     this.pitchRange = config.pitch_range_hz;
     this.rate = config.sample_rate_hz;
     this.hop = config.hop_samples;
+    this.lead = config.lead_samples;
     this.frameS = this.hop / this.rate;
     this.smoothing = 1 - Math.exp(-this.frameS / this.constants.SMOOTH_S);
     this.fadeSamples = Math.max(1, Math.round(this.constants.FADE_S * this.rate));
     const loudness = this.controls.find((control) => control.name === "loudness_db");
     this.hasLoudness = loudness !== undefined;
+    this.hasVelocity = this.controls.some((control) => control.name === "velocity");
     this.defaultDb = loudness ? loudness.default : 0;
     this.floorDb = Math.max(loudness ? loudness.low : -Infinity, this.constants.SILENCE_DB);
     Object.assign(this, { active: false, keyDown: false, released: false, pending: false, stopping: false });
@@ -117,6 +119,7 @@ class Voice {
     let position = 0;
     while (this.active && position < length) {
       if (this.frameLeft === 0) this.nextFrame();
+      for (; this.leadLeft > 0; this.leadLeft -= this.hop) this.runner.process(this.row, this.piece, 0, this.hop);
       const samples = Math.min(this.frameLeft, length - position);
       this.runner.process(this.row, this.piece, 0, samples);
       this.frameLeft -= samples;
@@ -131,7 +134,7 @@ class Voice {
     Object.assign(this, { active: true, pending: false, stopping: false });
     this.semitone = this.folded(this.note);
     Object.assign(this, { attack: 0, releaseDb: 0, timeS: 0, vibratoPhase: 0 });
-    Object.assign(this, { frameLeft: 0, quietSamples: 0, endedSamples: 0 });
+    Object.assign(this, { frameLeft: 0, quietSamples: 0, endedSamples: 0, leadLeft: this.lead });
     this.bend = this.performance.bend;
     this.expressionDb = this.performance.expressionDb();
     this.controls.forEach((control, index) => (this.smoothed[index] = this.performance.values[control.name]));
@@ -148,6 +151,7 @@ class Voice {
       let value = this.smoothed[index];
       if (control.name === "pitch_hz") value = pitchHz;
       if (control.name === "loudness_db") value = loudnessDb;
+      if (control.name === "velocity") value = this.constants.VELOCITIES * this.velocity;
       this.row[index] = clampControl(control, value);
     }
     if (!(this.hasLoudness || this.pending || this.stopping)) this.targetGain = 10 ** (relativeDb / 20);
@@ -161,7 +165,7 @@ class Voice {
     this.attack = Math.min(1, this.attack + this.frameS / values.attack_s);
     if (this.released) this.releaseDb -= (this.constants.RELEASE_DB * this.frameS) / values.release_s;
     this.expressionDb += this.smoothing * (this.performance.expressionDb() - this.expressionDb);
-    const touchDb = values.dynamics_db * (this.velocity - this.constants.MEZZO);
+    const touchDb = this.hasVelocity ? 0 : values.dynamics_db * (this.velocity - this.constants.MEZZO);
     return touchDb + 20 * Math.log10(Math.max(this.attack, 1e-4)) + this.releaseDb + this.expressionDb;
   }
 
