@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pochette.engine.emitter import LANES, Emitter, group_of_nodes, state_name
+from pochette.engine.guards import find_guards
 from pochette.engine.histories import History
 from pochette.engine.packing import FloatArray
 from pochette.engine.precision import LayerPrecision, Precision, check_precision
@@ -112,11 +113,13 @@ def write_core(
     _check(graph)
     check_precision(precision)
     reduced = Reduced(precision)
-    emitter = Emitter(graph, names=dict(zip(map(id, graph.inputs), inputs, strict=True)), roomy=roomy, reduced=reduced)
+    graph, guards = find_guards(graph)
+    names = dict(zip(map(id, graph.inputs), inputs, strict=True))
+    emitter = Emitter(graph, names=names, roomy=roomy, reduced=reduced, guards=guards)
     for name, value in zip(inputs, graph.inputs, strict=True) if not sane else ():
         emitter.names[id(value)] = emitter.scratch(value.size)
         emitter.line(f"pc_clean({emitter.names[id(value)]}, {name}, {value.size});")
-    emitter.run(group_of_nodes(graph) if parted else {})
+    emitter.run(group_of_nodes(graph, guards) if parted else {})
     # What is returned first: it may be a state's old value.
     for name, value in zip(outputs, graph.outputs, strict=True):
         emitter.assign(View(name, 0, row_major(value.shape)), emitter.view(value), value.shape)
@@ -196,14 +199,30 @@ def _body(emitter: Emitter) -> str:
     # Of synthesis that is left out the past is declared and not read.
     out += [f"    {h.declaration()}\n    (void){h.name}_now;" for h in emitter.histories.values()]
     inside = False
-    for group, line in emitter.statements():
-        if (group == "synthesis") != inside:
+    opened: tuple[str, ...] = ()
+    for line in emitter.statements():
+        other = (line.group == "synthesis") != inside
+        out += _parted(opened, () if other else line.guard)
+        if other:
             out.append("#ifndef POCHETTE_NETWORK_ONLY" if not inside else "#endif")
+            out += _parted((), line.guard)
             inside = not inside
-        out.append(f"    {line}")
+        opened = line.guard
+        indent = "    " * (1 + len(opened))
+        out.append(indent + line.text.replace("\n    ", "\n" + indent))
+    out += _parted(opened, ())
     if inside:
         out.append("#endif")
     return "\n".join(out)
+
+
+def _parted(opened: tuple[str, ...], wanted: tuple[str, ...]) -> list[str]:
+    """Lines that close the `if`s that are open and not wanted any more, and open others."""
+    same = 0
+    while same < min(len(opened), len(wanted)) and opened[same] == wanted[same]:
+        same += 1
+    closing = ["    " * (1 + depth) + "}" for depth in reversed(range(same, len(opened)))]
+    return closing + ["    " * (1 + depth) + wanted[depth] for depth in range(same, len(wanted))]
 
 
 def _reset(value: Value, history: History | None, emitter: Emitter) -> str:

@@ -15,6 +15,7 @@ import torch
 
 from pochette.engine.convolve import Filter, convolve, in_fewer_bits, spread
 from pochette.engine.fusion import Cluster, clusters_of
+from pochette.engine.guards import Case, Guards
 from pochette.engine.histories import History, find_histories
 from pochette.engine.layout import VIEWS, absorbed_sums, by_rows, view_of
 from pochette.engine.loops import Step
@@ -41,11 +42,15 @@ class Emitter(Writer):
     """Whether memory is plenty: histories then are moved more rarely."""
     reduced: Reduced = field(default_factory=lambda: Reduced("float32"))
     """Stores matrices in fewer bits."""
+    guards: Guards = field(default_factory=Guards)
+    """What of the graph need not always be computed."""
     histories: dict[int, History] = field(default_factory=dict)
     """Id of a concatenation's node to the line of memory in whose place it stands."""
     sane: set[int] = field(default_factory=set)
     """Ids of values that are states' memory and take in nothing but what was cleaned."""
     _uses: Counter[int] = field(default_factory=Counter)
+    _makers: dict[int, Node] = field(default_factory=dict)
+    """Id of a value to the node that made it."""
     _made_in: dict[int, str] = field(default_factory=dict)
     """Id of a value to the group of the node that made it."""
     _clusters: dict[int, Cluster] = field(default_factory=dict)
@@ -54,7 +59,8 @@ class Emitter(Writer):
 
     def __post_init__(self) -> None:
         for node in self.graph.nodes:
-            self._uses.update(id(value) for value in node.inputs())
+            self._uses.update(id(value) for value in (*node.inputs(), *self._read_beside(node)))
+            self._makers.update((id(value), node) for value in node.outputs)
         self._uses.update(id(value) for value in [*self.graph.outputs, *self.graph.mutations.values()])
 
     def is_used(self, value: Value) -> bool:
@@ -81,10 +87,15 @@ class Emitter(Writer):
         absorbed = self._absorbed = absorbed_sums(rest, lambda node: not self._is_link(node))
         apart = absorbed.skipped | absorbed.overlaps.keys()
         self._clusters = clusters_of(
-            rest, lambda node: id(node) not in apart and self._is_link(node), groups, absorbed.reads
+            rest,
+            lambda node: id(node) not in apart and self._is_link(node),
+            {id(node): (groups.get(id(node)), self.guards.cases(node)) for node in nodes},
+            self._read_beside,
         )
         self._rows = by_rows(rest, self._in_windows)
-        self.histories = find_histories(rest, state_name, lambda value: id(value) in self._rows, roomy=self.roomy)
+        self.histories = find_histories(
+            rest, state_name, lambda value: id(value) in self._rows, self.guards.kept, roomy=self.roomy
+        )
         for join in self.histories.values():
             block = join.node.args[0][1]
             if block.kind == "computed" and id(block) not in self._views:
@@ -110,9 +121,7 @@ class Emitter(Writer):
     def _follow_views(self, nodes: Sequence[Node]) -> None:
         """Note whose memory each view is, and which node reads that memory last."""
         for number, node in enumerate(nodes):
-            inputs = list(node.inputs())
-            if id(node) in self._absorbed.reads:
-                inputs.append(self._absorbed.reads[id(node)])
+            inputs = [*node.inputs(), *self._read_beside(node)]
             cluster = self._clusters.get(id(node))
             when = number if cluster is None else cluster.anchor
             for value in inputs:
@@ -132,7 +141,7 @@ class Emitter(Writer):
         """
         nodes = self._prepare(groups)
         for self._number, node in enumerate(nodes):
-            self._node, self.group = node, groups.get(id(node), "")
+            self._node, self.group, self.guard = node, groups.get(id(node), ""), self._heads(self.guards.cases(node))
             self._made_in.update((id(value), self.group) for value in node.outputs)
             cluster = self._clusters.get(id(node))
             if cluster is not None and cluster.anchor != self._number:
@@ -146,6 +155,22 @@ class Emitter(Writer):
                 raise
             if len(self.lines) == written:
                 self.lines.pop()
+        self.guard = ()
+
+    def _read_beside(self, node: Node) -> list[Value]:
+        """What is read for a node besides its own arguments: what it adds by the way, and what is asked before it."""
+        added = self._absorbed.reads.get(id(node))
+        return [*([] if added is None else [added]), *(case.condition for case in self.guards.cases(node))]
+
+    def _heads(self, cases: Sequence[Case]) -> tuple[str, ...]:
+        """The `if`s in which something stands that is needed in some cases only."""
+        heads = []
+        for case in cases:
+            made_by, address = self._makers[id(case.condition)], self.view(case.condition).at()
+            test, holds = ("!=", "holds") if case.holds else ("==", "does not hold")
+            said = f"only where {made_by.layer or 'step'}: {made_by.op.split('.')[1]} {holds} is what follows read"
+            heads.append(f"if (*({address}) {test} 0.0f) {{ /* {said} */")
+        return tuple(heads)
 
     def _check_sizes(self, node: Node) -> None:
         """Refuse a node that has something without elements among what it reads and makes."""
@@ -246,6 +271,7 @@ class Emitter(Writer):
         for path, value in changed.items():
             if not value.dtype.is_floating_point:
                 continue
+            self.guard = self._heads(self.guards.kept.get(path, ()))
             state, view = graph.stored[path], self.view(value)
             if view.base in states and view != self.view(state):
                 # A state that takes over another one's old value (a line of delays) must not find it overwritten.
@@ -255,7 +281,7 @@ class Emitter(Writer):
         for path, value in changed.items():
             state = graph.stored[path]
             # A part that is left out of a build must not hand on what it did not make.
-            self.group = self._made_in.get(id(value), "")
+            self.group, self.guard = self._made_in.get(id(value), ""), self._heads(self.guards.kept.get(path, ()))
             if value.dtype.is_floating_point:
                 self.assign(self.view(state), sources[path], value.shape)
                 if id(value) not in bounded | self.sane:
@@ -263,7 +289,7 @@ class Emitter(Writer):
                     self.line(f"pc_clean({place}, {place}, {value.size});")
             else:
                 self.copy_integers(state, value)
-        self.group = ""
+        self.group, self.guard = "", ()
         for history in self.histories.values():
             self.need("pc_simd.h")
             self.line(history.advance())
@@ -301,7 +327,7 @@ def _comment(node: Node | list[Node]) -> str:
     return f"/* {node.layer or 'step'}: {node.op.split('.')[1]} {shapes} -> {made} */"
 
 
-def group_of_nodes(graph: Graph) -> dict[int, str]:
+def group_of_nodes(graph: Graph, guards: Guards | None = None) -> dict[int, str]:
     """Part of the model each node belongs to: "network" for the learnt part and what prepares its inputs.
 
     A model keeps what is learnt and trimmed in a submodule called `network`; nodes that some node of it needs count
@@ -309,6 +335,7 @@ def group_of_nodes(graph: Graph) -> dict[int, str]:
 
     Args:
         graph: of a `Step`.
+        guards: what is asked before nodes are computed counts with them; None for nothing.
 
     Returns:
         id of a node to "network" or "synthesis".
@@ -320,7 +347,8 @@ def group_of_nodes(graph: Graph) -> dict[int, str]:
         belongs = id(node) in inside or any(id(value) in needed for value in node.outputs)
         groups[id(node)] = "network" if belongs else "synthesis"
         if belongs:
-            needed.update(id(value) for value in node.inputs())
+            asked = () if guards is None else guards.cases(node)
+            needed.update(id(value) for value in (*node.inputs(), *(case.condition for case in asked)))
     return groups
 
 

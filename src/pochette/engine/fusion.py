@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pochette.graph.graph import Graph, Node, Value
@@ -20,8 +20,9 @@ class Cluster:
 
 
 def clusters_of(
-    graph: Graph, fusible: Callable[[Node], bool], groups: Mapping[int, str], reads: Mapping[int, Value]
-) -> dict[int, Cluster]:
+    graph: Graph, fusible: Callable[[Node], bool], groups: Mapping[int, Hashable],
+    reads: Callable[[Node], Sequence[Value]],
+) -> dict[int, Cluster]:  # fmt: skip
     """Group elementwise operators so that what one makes and the next reads never goes through memory.
 
     An operator joins the loop that makes one of its operands, if all its other operands are there by the time that
@@ -31,7 +32,7 @@ def clusters_of(
         graph: in an order in which it can be executed.
         fusible: whether a node may stand in such a loop.
         groups: id of a node to its part; loops do not reach over parts.
-        reads: id of a node to what it reads besides its own arguments.
+        reads: what a node reads besides its own arguments.
 
     Returns:
         id of a node to its cluster.
@@ -46,7 +47,7 @@ def clusters_of(
         return -1 if node is None else found[id(node)].anchor if id(node) in found else number[id(node)]
 
     for place, node in enumerate(graph.nodes):
-        read = [*node.inputs(), *([reads[id(node)]] if id(node) in reads else [])]
+        read = [*node.inputs(), *reads(node)]
         sources = [producer[id(value)] for value in read if id(value) in producer]
         makers = [found[id(source)] for source in sources if id(source) in found]
         if not fusible(node):

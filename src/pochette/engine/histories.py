@@ -10,7 +10,7 @@ where it belongs and once where it will be wanted when the line begins anew, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -142,14 +142,16 @@ class History:
 
 
 def find_histories(
-    graph: Graph, name_of: Callable[[Value], str], by_rows: Callable[[Value], bool], *, roomy: bool
-) -> dict[int, History]:
+    graph: Graph, name_of: Callable[[Value], str], by_rows: Callable[[Value], bool], kept: Collection[str] = (), *,
+    roomy: bool,
+) -> dict[int, History]:  # fmt: skip
     """The states of a graph that are the last samples of a concatenation with themselves.
 
     Args:
         graph: captured.
         name_of: C name of a state.
         by_rows: whether a concatenation shall lie with its channels side by side.
+        kept: paths of states that some calls leave as they are; a line of memory moves on in every call.
         roomy: whether memory is plenty.
 
     Returns:
@@ -162,8 +164,10 @@ def find_histories(
             readers.setdefault(id(value), []).append(node)
     found = {}
     for path, value in graph.mutations.items():
+        if path in kept:
+            continue
         state, cut = graph.stored[path], producer.get(id(value))
-        while cut is not None and cut.op in _COPIES:
+        while cut is not None and cut.op in COPIES:
             cut = producer.get(id(cut.args[0]))
         if cut is None or cut.op != "aten.slice.Tensor" or state.kind != "state" or not state.dtype.is_floating_point:
             continue
@@ -211,4 +215,4 @@ def _staggered(found: dict[int, History]) -> dict[int, History]:
     return {number: replace(history, lead=leads.get(number, 0)) for number, history in found.items()}
 
 
-_COPIES = ("aten.clone.default", "aten.alias.default", "aten.detach.default", "aten.contiguous.default")
+COPIES = ("aten.clone.default", "aten.alias.default", "aten.detach.default", "aten.contiguous.default")

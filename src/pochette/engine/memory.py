@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,20 +25,34 @@ class Buffer:
     offset: int = 0
 
 
+class Line(NamedTuple):
+    """A statement, and what it belongs to."""
+
+    group: str
+    """Part of the model."""
+    guard: tuple[str, ...]
+    """Heads of the `if`s inside which it stands, the outermost first."""
+    text: str
+
+
 @dataclass
 class Memory(Weights):
     """Gives values their places, and keeps the statements that name them."""
 
     names: dict[int, str] = field(default_factory=dict, kw_only=True)
     """Id of an input to the C name of the array it comes in."""
-    lines: list[tuple[str, str]] = field(default_factory=list, kw_only=True)
-    """(group, statement); addresses in the arena are still symbols."""
+    lines: list[Line] = field(default_factory=list, kw_only=True)
+    """Addresses in the arena are still symbols."""
     group: str = field(default="", kw_only=True)
     """Part of the model that is being written."""
+    guard: tuple[str, ...] = field(default=(), kw_only=True)
+    """What must hold for that to be executed."""
     buffers: list[Buffer] = field(default_factory=list, kw_only=True)
     integers: dict[str, int] = field(default_factory=dict, kw_only=True)
     """Names and lengths of local unsigned integer arrays."""
     _places: dict[int, tuple[str, int]] = field(default_factory=dict, kw_only=True)
+    _copied_in: dict[int, frozenset[str]] = field(default_factory=dict, kw_only=True)
+    """Id of a value that lies elsewhere to what must hold for the copy in its place to be there."""
     _views: dict[int, View] = field(default_factory=dict, kw_only=True)
     """Id of a value to where it lies, if not row by row in a place of its own."""
 
@@ -132,15 +147,18 @@ class Memory(Weights):
 
     def line(self, statement: str) -> None:
         """Write a statement; arena symbols in it are alive here."""
-        for symbol in re.findall(r"@(\d+)@", statement):
+        for symbol in re.findall(r"@(\d+)@", "".join([*self.guard, statement])):
             self.buffers[int(symbol)].last = len(self.lines)
-        self.lines.append((self.group, statement))
+        self.lines.append(Line(self.group, self.guard, statement))
 
     def assign(self, target: View, source: View, shape: Sequence[int]) -> None:
         """Write a copy between memory of any strides."""
         raise NotImplementedError
 
     def _place(self, value: Value) -> tuple[str, int]:
+        if not self._copied_in.get(id(value), _ALWAYS) <= frozenset(self.guard):
+            # The copy was made for those who need it in some cases only; this reader needs it in others.
+            del self._places[id(value)], self._copied_in[id(value)]
         if id(value) not in self._places and id(value) in self._views:
             view = self._views[id(value)]
             if is_row_major(view, value.shape):
@@ -148,6 +166,7 @@ class Memory(Weights):
             # Somebody wants it row by row: a copy serves all who do.
             target = View(self.scratch(value.size), 0, row_major(value.shape))
             self._places[id(value)] = (target.base, 0)
+            self._copied_in[id(value)] = frozenset(self.guard)
             self.assign(target, view, value.shape)
         if id(value) not in self._places:
             self._places[id(value)] = (self._new_place(value), 0)
@@ -189,14 +208,17 @@ class Memory(Weights):
             placed.append(buffer)
         return max((b.offset + self.rounded(b.size) for b in placed), default=0)
 
-    def statements(self) -> list[tuple[str, str]]:
-        """The statements with their addresses, as (group, line)."""
+    def statements(self) -> list[Line]:
+        """The statements with their addresses."""
 
         def address(match: re.Match[str]) -> str:
             offset = self.buffers[int(match[1])].offset
             return f"s->arena + {offset}" if offset else "s->arena"
 
-        return [(group, re.sub(r"@(\d+)@", address, line)) for group, line in self.lines]
+        def addressed(text: str) -> str:
+            return re.sub(r"@(\d+)@", address, text)
+
+        return [Line(line.group, tuple(map(addressed, line.guard)), addressed(line.text)) for line in self.lines]
 
 
 def state_name(value: Value) -> str:
@@ -205,6 +227,7 @@ def state_name(value: Value) -> str:
     return plain if plain[:1].isalpha() and plain not in _TAKEN else f"of_{plain}"
 
 
+_ALWAYS: frozenset[str] = frozenset()
 _TAKEN = frozenset(
     re.findall(
         r"\w+",

@@ -146,7 +146,7 @@ class Writer(Memory):
             takes = ", ".join(f"{kind}p{number}" for number, kind in enumerate(kinds))
             self.functions[name] = f"PC_SHARED void {name}({takes})\n{{\n    {text}\n}}"
             for line, addresses in places:
-                self.lines[line] = (self.lines[line][0], f"{name}({', '.join(addresses)});")
+                self.lines[line] = self.lines[line]._replace(text=f"{name}({', '.join(addresses)});")
 
     def wants_rows(self, value: Value) -> bool:
         """Whether a value's channels are to lie side by side."""
