@@ -335,20 +335,19 @@ def group_of_nodes(graph: Graph, guards: Guards | None = None) -> dict[int, str]
 
     Args:
         graph: of a `Step`.
-        guards: what is asked before nodes are computed counts with them; None for nothing.
+        guards: what is asked before nodes are computed counts with the network, from call to call; None for nothing.
 
     Returns:
         id of a node to "network" or "synthesis".
     """
     inside = {id(node) for node in graph.nodes if ".network" in f".{node.layer}"}
-    needed: set[int] = set()
+    needed: set[int] = set() if guards is None else guards.clockwork(graph)
     groups: dict[int, str] = {}
     for node in reversed(graph.nodes):
         belongs = id(node) in inside or any(id(value) in needed for value in node.outputs)
         groups[id(node)] = "network" if belongs else "synthesis"
         if belongs:
-            asked = () if guards is None else guards.cases(node)
-            needed.update(id(value) for value in (*node.inputs(), *(case.condition for case in asked)))
+            needed.update(id(value) for value in node.inputs())
     return groups
 
 

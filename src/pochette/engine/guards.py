@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from pochette.engine.histories import COPIES
+from pochette.engine.layout import VIEWS
 from pochette.graph.graph import Graph, Node, Value, function_of
 from pochette.graph.operator import description_of
 
@@ -34,7 +35,7 @@ class Case:
     """A condition that holds, or does not."""
 
     condition: Value
-    """Of one element, computed by a comparison or from such."""
+    """A flag of one element that a node computes."""
     holds: bool
 
 
@@ -54,6 +55,25 @@ class Guards:
     def cases(self, node: Node) -> tuple[Case, ...]:
         """What must hold for a node to be needed."""
         return self.of.get(id(node), ())
+
+    def clockwork(self, graph: Graph) -> set[int]:
+        """What decides, in this call and in later ones.
+
+        Args:
+            graph: as `find_guards` returned it.
+
+        Returns:
+            ids of conditions, of what they are made of, and of what the states among that become.
+        """
+        found = {id(case.condition) for cases in self.of.values() for case in cases}
+        before = -1
+        while len(found) > before:
+            before = len(found)
+            for node in reversed(graph.nodes):
+                if any(id(value) in found for value in node.outputs):
+                    found.update(id(value) for value in node.inputs())
+            found.update(id(new) for path, new in graph.mutations.items() if id(graph.stored[path]) in found)
+        return found
 
 
 def find_guards(graph: Graph) -> tuple[Graph, Guards]:
@@ -142,9 +162,10 @@ class _Search:
         while node is not None and node.op in _SAME_ELEMENT and node.args[0].size == 1:
             value = node.args[0]
             node = self.producer.get(id(value))
-        # Comparisons and what is made of such are 0 or 1 in C; flags that come from elsewhere need not be.
-        asked = node is not None and node.elementwise and value.dtype == torch.bool and value.size == 1
-        return value if asked else None
+        if node is None or value.dtype != torch.bool or value.size != 1:
+            return None
+        # A flag that is computed is a float in C; one that is a part of a state is not.
+        return None if description_of(node).view or node.op in VIEWS else value
 
     def needs(self) -> tuple[dict[int, Cases], dict[int, Case]]:
         """What must hold for each node to be needed, by its id; and the choices that only their states read."""
@@ -242,6 +263,7 @@ def _in_order(nodes: list[Node], needs: dict[int, Cases]) -> list[Node]:
 _CHOICES = ("aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf")
 _SAME_ELEMENT = (
     *COPIES, "aten.unsqueeze.default", "aten.view.default", "aten.reshape.default", "aten.expand.default",
-    "aten.select.int", "aten.squeeze.default", "aten.squeeze.dim", "aten.transpose.int", "aten.permute.default",
+    "aten.select.int", "aten.squeeze.default", "aten.squeeze.dim", "aten.slice.Tensor", "aten.transpose.int",
+    "aten.permute.default",
 )  # fmt: skip
 """Operators that give a single element other axes; of several, `expand` makes more and is not followed."""

@@ -8,8 +8,8 @@ A note is as long as its table of steps. The published algebra, at 4 s: 265 step
 whole 257 times; of the overlapped windows 65,024 samples are whole, of which 512 at each end are dropped: 64,000.
 
 Played in real time, the network takes one step a frame, so a note is heard 13 frames after it begins, when its first
-whole samples are there; that is the declared latency. A note ends with its table: silence follows, and the frames go on
-costing the same. Controls are those of the frame a note begins with (the published network is given one pitch,
+whole samples are there; that is the declared latency. Most of these frames make codes only, the cheaper part. A note
+ends with its table: silence follows, in which engines compute next to nothing. Controls are those of the frame a note begins with (the published network is given one pitch,
 velocity and instrument a note); a new note begins with a new state, as players do.
 
 Deviations from the published code, with their reasons:
@@ -223,20 +223,22 @@ class SingModel(Model):
         steps = state["step"]
         if frames > 1:
             steps = steps + torch.arange(frames)
-        fresh, recurrent = network.codes(note, steps, state)
-        codes = torch.cat([state["codes"], fresh], dim=1)
+        made, recurrent = network.codes(note, steps, state)
+        # After the last whole samples there is silence, and engines compute nothing; before the first ones too, but for
+        # codes: a window is heard through OVERLAP hops, so of those in the silence only the last are.
+        playing = steps < self.silent_steps + self.note_frames - 0.5
+        heard = playing & (steps > self.silent_steps - OVERLAP + 0.5)
+        codes = torch.cat([state["codes"], torch.where(playing[..., None], made, 0.0)], dim=1)
         audio, tail = network.decoder(codes, state["tail"])
-        # Before the first whole samples and after the last ones there is silence.
-        hops = audio.view(len(audio), frames, HOP_SAMPLES)
-        begun = torch.where(steps[..., None] > self.silent_steps - 0.5, hops, 0.0)
-        sounding = torch.where(steps[..., None] < self.silent_steps + self.note_frames - 0.5, begun, 0.0)
+        hops = torch.where(heard[..., None], audio.view(len(audio), frames, HOP_SAMPLES), 0.0)
+        sounding = torch.where(steps[..., None] > self.silent_steps - 0.5, hops, 0.0)
         following = state["step"] + frames
         after = {
             "step": torch.where(following < self.steps, following, float(self.steps)),
             "note": note,
             "codes": codes[:, frames:],
-            "tail": tail,
-            **recurrent,
+            "tail": torch.where(heard[:, -1:], tail, state["tail"]),
+            **{name: torch.where(playing[:, :1], new, state[name]) for name, new in recurrent.items()},
         }
         return sounding.reshape(audio.shape), after
 
