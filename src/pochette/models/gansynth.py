@@ -10,7 +10,8 @@ of the excerpts.
 Controls are read when a note begins; the nearest pitch known is played. A note comes `step_frames` hops at a time, each
 step after the work for that step alone (`layers.picture_stream`). A hop of sound is made of four windows, and of the
 turns of all before: the first step needs six frames more than it plays and what every layer hears around them, and
-later steps do the same. In steps a note costs therefore more than at once; how much, a test says. Behind it is silence.
+later steps do the same. In steps a note costs therefore more than at once; how much, a test says. Behind it is
+silence, in which engines compute next to nothing.
 
 What is not in the paper, and deviations:
 - No moving average of the generator is played: what is trained, trimmed and played is one network. Training's learning
@@ -43,7 +44,7 @@ from pochette.layers.generator import uniform_noise
 from pochette.layers.picture_stream import PictureStream
 from pochette.layers.pitches import Pitches, hertz_of, median_pitch
 from pochette.layers.progressive import ProgressiveCritic, ProgressiveGenerator, position_of, widths_of
-from pochette.models.model import Excerpt, State
+from pochette.models.model import Excerpt, State, moved_on
 from pochette.models.turn import Turn
 from pochette.models.unpaired import Unpaired
 from pochette.recipe import check_ranges
@@ -243,9 +244,12 @@ class GansynthModel(Unpaired):
             picture = torch.where(inside[:, None, :, None], picture, -1.0)
             own, phase, tail = self.pictures.advance(picture[:, :, :frames], state["turned"], state["tail"])
             ahead, _, _ = self.pictures.advance(picture[:, :, frames:], phase, tail)
-            audio.append(torch.cat([own, ahead], dim=1)[:, FRONT_HOPS * self.pictures.hop_samples :])
-            following = torch.where(step < self.excerpt_frames - 0.5, step + 1.0, step)
-            state = {"step": following, "note": note, "turned": phase, "tail": tail, **after}
+            hops = torch.cat([own, ahead], dim=1)[:, FRONT_HOPS * self.pictures.hop_samples :]
+            # Behind the note that is zero, and engines need not find it out.
+            playing = step < self.excerpt_frames - 0.5
+            audio.append(torch.where(playing, hops, 0.0))
+            after = moved_on(playing, state, {"turned": phase, "tail": tail, **after})
+            state = {"step": torch.where(playing, step + 1.0, step), "note": note, **after}
         return torch.cat(audio, dim=1), state
 
     # -- learning ------------------------------------------------------------------------------------------------------

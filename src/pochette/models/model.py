@@ -18,6 +18,24 @@ Excerpt = dict[str, Tensor]
 """A batch of training sound: `audio` (batch, sample) and features (batch, frame), see `FolderCorpus.excerpt_batch`."""
 
 
+
+def moved_on(playing: Tensor, before: State, after: State) -> State:
+    """The state after a step in which only some voices play; an engine that does not play computes nothing of it.
+
+    Args:
+        playing: (batch, 1), which ones.
+        before: the state before the step.
+        after: what it becomes of those that play; other tensors of `before` are left out.
+
+    Returns:
+        tensors of the names in `after`.
+    """
+    return {
+        name: torch.where(playing.view(-1, *[1] * (value.dim() - 1)), value, before[name])
+        for name, value in after.items()
+    }
+
+
 class Model(nn.Module, ABC):
     """A generative model that makes `hop_samples` of audio from each frame of controls.
 

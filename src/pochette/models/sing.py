@@ -37,7 +37,7 @@ from pochette.layers.lstm import Lstm
 from pochette.layers.overlap import HOP_SAMPLES, OVERLAP, FrameDecoder, FrameEncoder
 from pochette.layers.pitches import hertz_of, median_pitch
 from pochette.layers.table import Table, numbered
-from pochette.models.model import Excerpt, Model, State, Step
+from pochette.models.model import Excerpt, Model, State, Step, moved_on
 from pochette.models.turn import Turn
 from pochette.recipe import check_ranges
 from pochette.sound.log_spectral import LogSpectral
@@ -237,8 +237,8 @@ class SingModel(Model):
             "step": torch.where(following < self.steps, following, float(self.steps)),
             "note": note,
             "codes": codes[:, frames:],
-            "tail": torch.where(heard[:, -1:], tail, state["tail"]),
-            **{name: torch.where(playing[:, :1], new, state[name]) for name, new in recurrent.items()},
+            **moved_on(heard[:, -1:], state, {"tail": tail}),
+            **moved_on(playing[:, :1], state, recurrent),
         }
         return sounding.reshape(audio.shape), after
 

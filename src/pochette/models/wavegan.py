@@ -11,7 +11,7 @@ Played, a sound comes in 16 hops, each after the work for that hop alone: every 
 needs of it, from what the layer before makes now and from the few samples it remembers (`layers.upsampling`). A hop
 looks ahead by `reach` places in every layer; as every step must do as the first one does, who had no one before, that
 stretch is made again by the next step. That costs a third more than the whole sound at once.
-After the sound there is silence, and frames go on costing the same.
+After the sound there is silence, in which engines compute next to nothing.
 
 What is not in the paper, and deviations:
 - Classes: the generator's dense layer is also given the class, one of so many inputs being 1; the critic's score is
@@ -40,7 +40,7 @@ from pochette.families import models
 from pochette.layers.adversary import gradient_penalty
 from pochette.layers.generator import uniform_noise
 from pochette.layers.strided import PLACES, Critic, GeneratorNetwork
-from pochette.models.model import Excerpt, State
+from pochette.models.model import Excerpt, State, moved_on
 from pochette.models.turn import Turn
 from pochette.models.unpaired import Unpaired
 from pochette.recipe import check_ranges
@@ -233,8 +233,9 @@ class WaveganModel(Unpaired):
             each *= layer.stride
             x = layer(heard, stretch=True)[..., : wanted[number + 1]]
             x = self._within(torch.tanh(x) if layer is layers[-1] else torch.relu(x), hop, each)
-        following = torch.where(hop < PLACES - 0.5, hop + 1.0, hop)
-        return x[:, 0], {"hop": following, "note": note, **after}
+        playing = hop < PLACES - 0.5
+        following = {"hop": torch.where(playing, hop + 1.0, hop), "note": note, **moved_on(playing, state, after)}
+        return torch.where(playing, x[:, 0], 0.0), following
 
     def _stretches(self) -> list[int]:
         """How many samples of each layer's input, and of the sound, a step makes: its own and those ahead of it."""
