@@ -119,8 +119,8 @@ def test_values_alive_together_never_share_memory() -> None:
             assert a.offset + a.size <= b.offset or b.offset + b.size <= a.offset
     assert max(b.offset + b.size for b in emitter.buffers) <= total < sum(b.size for b in emitter.buffers)
     # No statement names a value that is not alive.
-    for line, (_, statement) in enumerate(emitter.lines):
-        for symbol in map(int, re.findall(r"@(\d+)@", statement)):
+    for line, statement in enumerate(emitter.lines):
+        for symbol in map(int, re.findall(r"@(\d+)@", statement.text)):
             assert emitter.buffers[symbol].first <= line <= emitter.buffers[symbol].last
 
 

@@ -16,9 +16,10 @@ from pochette.boards.cycles import Mix
 from pochette.engine.interface import BlockRunner, read_info
 from pochette.engine.processor import Processor
 from pochette.engine.runner import FloatArray
-from pochette.engine.source import BLOCK_SAMPLES, EXPORTS
+from pochette.engine.source import BLOCK_SAMPLES, EXPORTS, EngineSource
 from pochette.errors import InstrumentError
 
+WARM_UP_FRAMES = 4
 _FLOAT_BYTES = 4
 _REMEDY = "Build the engine again with `compile_elf` for this machine; if it fails again, please report it."
 
@@ -96,9 +97,26 @@ class EmulatedRunner(BlockRunner):
         audio[:] = np.frombuffer(self.processor.read(self._audio, len(audio) * _FLOAT_BYTES), np.float32)
 
 
+def heard_frames(source: EngineSource, controls: FloatArray) -> tuple[int, FloatArray]:
+    """What to count of an engine so that all of it is heard: what a sound costs must not be hidden by its silence.
+
+    Args:
+        source: the engine.
+        controls: (frame, control).
+
+    Returns:
+        frames to make before counting, and the controls of those to count: of a sound that ends of itself no silent
+        frame is among them.
+    """
+    if source.sound_frames is None:
+        return WARM_UP_FRAMES, controls
+    return source.lead_samples // source.hop_samples, controls[: source.sound_frames]
+
+
 def workload(
-    elf: bytes, machine: Machine, controls: FloatArray, *, block_samples: int = 64, warm_up_frames: int = 4
-) -> Workload:
+    elf: bytes, machine: Machine, controls: FloatArray, *, block_samples: int = 64,
+    warm_up_frames: int = WARM_UP_FRAMES,
+) -> Workload:  # fmt: skip
     """Count what a run of an engine costs on a processor.
 
     Args:
@@ -137,20 +155,6 @@ def workload(
         by_function=dict(by_function.most_common()),
         mix=runner.mix() - mix_before,
     )
-
-
-def instructions_per_second(elf: bytes, machine: Machine, controls: FloatArray) -> float:
-    """Count the instructions that one second of audio costs on a processor, on average.
-
-    Args:
-        elf: what `build.compile_elf` made.
-        machine: the processor it was made for.
-        controls: (frame, control); one frame at least.
-
-    Returns:
-        instructions per second of audio.
-    """
-    return workload(elf, machine, controls).instructions_per_second
 
 
 def _signed(value: int) -> int:

@@ -48,8 +48,9 @@ def export_with_twin(model: Model, name: str, precision: Precision) -> tuple[Eng
     Raises:
         ExportError: the model holds an operator that has no C, or there is no such precision.
     """
+    lasts = model.excerpt_frames if model.mode == "one_shot" else None
     rates = (model.sample_rate_hz, model.hop_samples, model.latency_samples)
-    face = Face(identifier(name), model.controls, *rates, model.lead_samples)
+    face = Face(identifier(name), model.controls, *rates, model.lead_samples, lasts)
     model.eval()
     if isinstance(model, Autoregressive):
         return write_drawn(model, face, precision)

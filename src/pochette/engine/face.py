@@ -41,6 +41,8 @@ class Face:
     hop_samples: int
     latency_samples: int
     lead_samples: int = 0
+    sound_frames: int | None = None
+    """Of a sound that ends of itself."""
 
     def engine(self, frame: Frame, others: dict[str, str], precision: Precision) -> EngineSource:
         """Put the files together.
@@ -60,7 +62,7 @@ class Face:
             **others,
         }
         rates = (self.sample_rate_hz, self.hop_samples, self.latency_samples)
-        return EngineSource(self.name, files, self.controls, *rates, precision, self.lead_samples)
+        return EngineSource(self.name, files, self.controls, *rates, precision, self.lead_samples, self.sound_frames)
 
     def _header(self, frame: Frame) -> str:
         name = self.name

@@ -68,6 +68,9 @@ class EngineSource:
     """In which its large matrices are stored."""
     lead_samples: int = 0
     """Silence that every sound begins with, whole frames: players make it at once, so that a trigger sounds at once."""
+    sound_frames: int | None = None
+    """Frames of a sound that ends of itself, after those of the silence before it; what comes later costs next to
+    nothing. None for an engine that plays on."""
 
 
 def glue(name: str) -> str:

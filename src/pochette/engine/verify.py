@@ -12,7 +12,7 @@ import numpy as np
 from pochette.boards.board import Machine
 from pochette.boards.target import CORTEX_A8, CORTEX_A72, CORTEX_M4F, CORTEX_M7, CORTEX_M33, Target
 from pochette.engine.build import compile_elf, compile_host_library
-from pochette.engine.emulate import EmulatedRunner, workload
+from pochette.engine.emulate import EmulatedRunner, heard_frames, workload
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, Runner, run_frames
 from pochette.engine.source import BLOCK_SAMPLES, EngineSource
@@ -130,7 +130,8 @@ def verify(
 def _affordable(source: EngineSource, machine: Machine, controls: FloatArray) -> int:
     """How many frames an emulated processor plays within `EMULATED_INSTRUCTIONS`, one at least: by counting a few."""
     elf = compile_elf(source, PROCESSORS[machine])
-    work = workload(elf, machine, controls[:COUNTED_FRAMES], warm_up_frames=1)
+    warm_up, counted = heard_frames(source, controls[:COUNTED_FRAMES])
+    work = workload(elf, machine, counted, warm_up_frames=warm_up)
     return max(1, int(EMULATED_INSTRUCTIONS / (work.instructions / work.samples * source.hop_samples)))
 
 

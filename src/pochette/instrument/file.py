@@ -248,6 +248,7 @@ def _manifest_of(instrument: Instrument) -> Manifest:
         board=instrument.board,
         precision=source.precision,
         lead_samples=source.lead_samples,
+        sound_frames=source.sound_frames,
         provenance=instrument.provenance,
     )
 
@@ -283,6 +284,7 @@ def _from_members(members: dict[str, bytes], path: Path, digest: str) -> Instrum
             manifest.latency_samples,
             manifest.precision,
             manifest.lead_samples,
+            manifest.sound_frames,
         ),
         wasm=members["engine.wasm"],
         weights=read_tensors(members["weights.safetensors"], f"{where}: weights.safetensors"),

@@ -54,6 +54,8 @@ class Manifest:
     """In which the engine's large matrices are stored."""
     lead_samples: int = 0
     """Silence that every sound begins with, which players make at once."""
+    sound_frames: int | None = None
+    """Of a sound that ends of itself, after that silence."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Corpus fingerprint, seconds, seed, training steps, reductions, metrics..."""
     members: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -88,6 +90,7 @@ def to_text(manifest: Manifest) -> bytes:
         "recipe": manifest.recipe,
         "board": manifest.board,
         "precision": manifest.precision,
+        "sound_frames": manifest.sound_frames,
         "provenance": manifest.provenance,
         "members": {name: {"sha256": sha, "bytes": size} for name, (sha, size) in manifest.members.items()},
     }
@@ -134,6 +137,7 @@ def parse(text: bytes, where: str) -> Manifest:
         board=get.text("board", 64),
         precision=_precision(data, where),
         lead_samples=get.integer("lead_samples", 0, 10 * rate) if "lead_samples" in data else 0,
+        sound_frames=None if data.get("sound_frames") is None else get.integer("sound_frames", 1, 1 << 20),
         provenance=get.object("provenance"),
         members=_members(get.object("members"), where),
     )

@@ -14,13 +14,15 @@ import numpy as np
 from pochette.boards.board import Board, Demand, Verdict
 from pochette.boards.cycles import Band, cycles
 from pochette.engine.build import compile_elf, compile_host_library
-from pochette.engine.emulate import EmulatedRunner, workload
+from pochette.engine.emulate import EmulatedRunner, heard_frames, workload
 from pochette.engine.firmware import compile_firmware, firmware_size
 from pochette.engine.native import NativeRunner
-from pochette.engine.runner import FloatArray
+from pochette.engine.runner import FloatArray, Runner
 from pochette.engine.source import EngineSource
 from pochette.errors import FitError, ToolError
 
+TURN_SECONDS = 0.1
+"""Played in a call that is timed: what Python adds to a call would drown a small network."""
 NETWORK_ONLY = ("POCHETTE_NETWORK_ONLY",)
 """Build without synthesis: what remains is the network's part."""
 
@@ -95,12 +97,14 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
         try:
             elf = compile_elf(source, board.target)
             figures["state_bytes"] = EmulatedRunner(elf, machine).state_bytes
-            work = workload(elf, machine, curve)
+            warm_up, counted = heard_frames(source, curve)
+            work = workload(elf, machine, counted, warm_up_frames=warm_up)
             band = cycles(work.mix, board.target) * (work.sample_rate_hz / work.samples)
             figures["instructions_per_second"] = work.instructions_per_second
             figures["cycles_per_second_low"], figures["cycles_per_second_high"] = band.low, band.high
             part = compile_elf(source, board.target, defines=NETWORK_ONLY)
-            figures["network_instructions_per_second"] = workload(part, machine, curve).instructions_per_second
+            work = workload(part, machine, counted, warm_up_frames=warm_up)
+            figures["network_instructions_per_second"] = work.instructions_per_second
         except ToolError:
             pass
     return EngineCost(**figures, **_bytes(source, board, curve, figures.get("state_bytes") or 0))
@@ -133,6 +137,27 @@ def weight_bytes(source: EngineSource) -> int:
     return sum(int(bits or 32) // 8 * int(length) for bits, length in arrays)
 
 
+def to_sound(runner: Runner, source: EngineSource, controls: FloatArray, seconds: float) -> int:
+    """Bring an engine to where it is heard, so that what is timed next is not its silence.
+
+    Args:
+        runner: one voice; begun anew, and brought past its latency, if its sounds end of themselves.
+        source: its engine.
+        controls: (control,).
+        seconds: to be played next.
+
+    Returns:
+        samples to play next: so many seconds, or the whole frames of a sound that are no more, one at least.
+    """
+    samples = round(seconds * runner.sample_rate_hz)
+    if source.sound_frames is None:
+        return samples
+    runner.reset()
+    if source.lead_samples:
+        runner.process(controls, source.lead_samples)
+    return min(max(samples // source.hop_samples, 1), source.sound_frames) * source.hop_samples
+
+
 def time_on_host(
     sources: dict[str, EngineSource], curve: FloatArray, *, rounds: int = 7
 ) -> dict[str, tuple[float, float]]:
@@ -140,7 +165,7 @@ def time_on_host(
 
     Args:
         sources: name to engine.
-        curve: (point, control), each held for a tenth of a second.
+        curve: (point, control), each held for a tenth of a second, or for a sound if that ends sooner.
         rounds: the smallest of so many times counts.
 
     Returns:
@@ -158,9 +183,11 @@ def time_on_host(
         best = dict.fromkeys(runners, np.inf)
         for _ in range(rounds):
             for key, runner in runners.items():
-                begun = time.process_time()
+                spent, samples = 0.0, 0
                 for controls in curve:
-                    # A tenth of a second a call: what Python adds to a call would drown a small network.
-                    runner.process(controls, runner.sample_rate_hz // 10)
-                best[key] = min(best[key], (time.process_time() - begun) / (len(curve) * 0.1))
+                    heard = to_sound(runner, sources[key[0]], controls, TURN_SECONDS)
+                    begun = time.process_time()
+                    runner.process(controls, heard)
+                    spent, samples = spent + time.process_time() - begun, samples + heard
+                best[key] = min(best[key], spent / (samples / runner.sample_rate_hz))
     return {name: (float(best[name, "whole"]), float(best[name, "network"])) for name in sources}

@@ -11,6 +11,7 @@ from pochette.engine.build import compile_host_library
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray
 from pochette.engine.source import EngineSource
+from pochette.lab.cost import TURN_SECONDS, to_sound
 from pochette.measure.energy import Energy, Package, estimated, measured, of_meter, packages
 
 PLAYED_SECONDS = 3.0
@@ -50,7 +51,7 @@ def played_here(source: EngineSource, curve: FloatArray, counters: tuple[Package
 
     Args:
         source: the engine.
-        curve: (frame, control), each held for a tenth of a second, over and over.
+        curve: (frame, control), each held for a tenth of a second, or for a sound that ends of itself, over and over.
         counters: of the packages.
 
     Returns:
@@ -61,11 +62,14 @@ def played_here(source: EngineSource, curve: FloatArray, counters: tuple[Package
     """
     with tempfile.TemporaryDirectory(prefix="pochette-") as folder:
         runner = NativeRunner(compile_host_library(source, Path(folder)))
+        frames = source.sound_frames
+        seconds = TURN_SECONDS if frames is None else frames * source.hop_samples / source.sample_rate_hz
 
         def play() -> float:
             made, until = 0, time.monotonic() + PLAYED_SECONDS
             while time.monotonic() < until:
-                made += len(runner.process(curve[made % len(curve)], runner.sample_rate_hz // 10))
+                controls = curve[made % len(curve)]
+                made += len(runner.process(controls, to_sound(runner, source, controls, seconds)))
             return made / runner.sample_rate_hz
 
         try:

@@ -34,7 +34,7 @@ from pochette.graph.capture import capture
 from pochette.graph.units import units_of
 from pochette.instrument import Instrument
 from pochette.lab.build import Ranges, golden_curve
-from pochette.lab.cost import EngineCost, count, time_on_host
+from pochette.lab.cost import EngineCost, count, time_on_host, to_sound
 from pochette.lab.evaluate import engine_to_held_out
 from pochette.lab.trials import PRECISIONS, Notes, Plan, Trial
 from pochette.measure import profile_model
@@ -232,13 +232,13 @@ def cost_on(source: EngineSource, board: Board, curve: FloatArray) -> tuple[Engi
 def _sandboxed(source: EngineSource, curve: FloatArray) -> float:
     """CPU seconds per second of audio in the WebAssembly sandbox of this machine, the least of three runs."""
     runner = WasmRunner(compile_wasm(source))
-    samples = round(TIMED_SECONDS * source.sample_rate_hz)
     best = np.inf
     for _ in range(3):
+        samples = to_sound(runner, source, curve[0], TIMED_SECONDS)
         begun = time.process_time()
         runner.process(curve[0], samples)
-        best = min(best, time.process_time() - begun)
-    return float(best) / TIMED_SECONDS
+        best = min(best, (time.process_time() - begun) / (samples / source.sample_rate_hz))
+    return float(best)
 
 
 def _network_macs(model: Model) -> int:

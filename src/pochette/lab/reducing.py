@@ -16,7 +16,7 @@ from safetensors.torch import save as pack
 import pochette
 from pochette.boards.board import Board
 from pochette.engine.build import compile_elf
-from pochette.engine.emulate import instructions_per_second
+from pochette.engine.emulate import heard_frames, workload
 from pochette.engine.export import export
 from pochette.engine.source import EngineSource
 from pochette.errors import ToolError
@@ -164,6 +164,8 @@ def _instructions(source: EngineSource, board: Board, model: Model, curve: objec
     if board.target is None or board.machine is None:
         return None
     try:
-        return instructions_per_second(compile_elf(source, board.target), board.machine, curve)  # type: ignore[arg-type]
+        warm_up, counted = heard_frames(source, curve)
+        work = workload(compile_elf(source, board.target), board.machine, counted, warm_up_frames=warm_up)
+        return work.instructions_per_second
     except ToolError:
         return None

@@ -3,7 +3,9 @@
 MACs are products of weights (or filters) with data, summed, of real numbers: one of two complex numbers is four, one of
 a complex number and a real one is two. Biases, activations and cross-fades by hand count as pointwise operations, one
 an element, complex or not; exp, tanh, sines and roots as transcendental ones; Fourier transforms as 5 N log2 N
-operations of N complex points, half of it for real ones. An operator that PyTorch declares elementwise, and that nobody
+operations of N complex points, half of it for real ones. All of a graph counts, also what only one side of a choice
+reads and an engine leaves out while it is not needed (`engine.guards`): of a sound that ends, this is a frame that is
+heard, and its silence costs less. An operator that PyTorch declares elementwise, and that nobody
 describes, counts one operation an element. What follows from parameters and constants alone (the weights behind a
 weight norm) is computed once, and costs a call nothing. All figures are per call of the graph; a model that makes
 `hop_samples` a call, or an example that is so many seconds of audio, turns them into figures per second.
