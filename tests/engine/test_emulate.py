@@ -11,7 +11,7 @@ import pytest
 from pochette.boards import target
 from pochette.boards.board import Machine
 from pochette.boards.cycles import Mix
-from pochette.engine import build, emulate, processor
+from pochette.engine import build, processor
 from pochette.engine.emulate import EmulatedRunner, workload
 from pochette.engine.processor import mix_of, thumb_instructions
 from pochette.engine.runner import FloatArray, run_frames

@@ -267,11 +267,12 @@ class Emitter(Writer):
         states = {self.view(graph.stored[path]).base for path in changed if graph.stored[path].dtype.is_floating_point}
         # The state of a gated layer cannot run away, nor hold what is no number: its gates clamp what they are given.
         bounded = {id(value) for node in self.graph.nodes if node.op in _BOUNDED for value in node.outputs}
+        kept_unless = {path: [case] if (case := self.guards.kept.get(path)) else [] for path in changed}
         sources = {}
         for path, value in changed.items():
             if not value.dtype.is_floating_point:
                 continue
-            self.guard = self._heads(self.guards.kept.get(path, ()))
+            self.guard = self._heads(kept_unless[path])
             state, view = graph.stored[path], self.view(value)
             if view.base in states and view != self.view(state):
                 # A state that takes over another one's old value (a line of delays) must not find it overwritten.
@@ -281,7 +282,7 @@ class Emitter(Writer):
         for path, value in changed.items():
             state = graph.stored[path]
             # A part that is left out of a build must not hand on what it did not make.
-            self.group, self.guard = self._made_in.get(id(value), ""), self._heads(self.guards.kept.get(path, ()))
+            self.group, self.guard = self._made_in.get(id(value), ""), self._heads(kept_unless[path])
             if value.dtype.is_floating_point:
                 self.assign(self.view(state), sources[path], value.shape)
                 if id(value) not in bounded | self.sane:

@@ -49,8 +49,8 @@ class Guards:
 
     of: dict[int, tuple[Case, ...]] = field(default_factory=dict)
     """Id of a node to what must all hold, in an order in which it can be asked; nodes always needed are left out."""
-    kept: dict[str, tuple[Case, ...]] = field(default_factory=dict)
-    """Path of a state to what must hold for it to change."""
+    kept: dict[str, Case] = field(default_factory=dict)
+    """Path of a state that is kept, unless this holds, to just that."""
 
     def cases(self, node: Node) -> tuple[Case, ...]:
         """What must hold for a node to be needed."""
@@ -112,7 +112,7 @@ def find_guards(graph: Graph) -> tuple[Graph, Guards]:
         return tuple(sorted(cases, key=lambda case: computed[id(case.condition)]))
 
     of = {id(node): told(needs[id(node)]) for node in nodes if needs[id(node)]}
-    states = {path: (case,) for path, case in search.states.items() if case in search.asked}
+    states = {path: case for path, case in search.states.items() if case in search.asked}
     return replace(graph, nodes=nodes), Guards(of, states)
 
 
@@ -146,15 +146,15 @@ class _Search:
         self.deciding: dict[str, Node] = {}
         """Path of such a state to the choice between its new value and its old one."""
         for path, value in graph.mutations.items():
-            node = self.producer.get(id(value))
-            while node is not None and node.op in COPIES and uses[id(node.output)] == 1:
-                node = self.producer.get(id(node.args[0]))
-            if node is None or id(node) not in self.choices or uses[id(node.output)] != 1:
+            choice = self.producer.get(id(value))
+            while choice is not None and choice.op in COPIES and uses[id(choice.output)] == 1:
+                choice = self.producer.get(id(choice.args[0]))
+            if choice is None or id(choice) not in self.choices or uses[id(choice.output)] != 1:
                 continue
-            sides, state = node.args[1:3], graph.stored[path]
+            sides, state = choice.args[1:3], graph.stored[path]
             for new, old, holds in ((*sides, True), (*sides[::-1], False)):
                 if old is state and isinstance(new, Value) and (new.shape, new.dtype) == (state.shape, state.dtype):
-                    self.states[path], self.deciding[path] = Case(self.choices[id(node)], holds), node
+                    self.states[path], self.deciding[path] = Case(self.choices[id(choice)], holds), choice
 
     def _condition(self, value: Value) -> Value | None:
         """What a condition of one element is, whatever axes it was given since; None if it is not one to ask for."""

@@ -18,6 +18,7 @@ from pochette.boards.board import Board
 from pochette.engine.build import compile_elf
 from pochette.engine.emulate import heard_frames, workload
 from pochette.engine.export import export
+from pochette.engine.runner import FloatArray
 from pochette.engine.source import EngineSource
 from pochette.errors import ToolError
 from pochette.families import boards
@@ -160,7 +161,7 @@ def engine_of(task: Task, experiment: Engine) -> Outcome:
     )
 
 
-def _instructions(source: EngineSource, board: Board, model: Model, curve: object) -> float | None:
+def _instructions(source: EngineSource, board: Board, model: Model, curve: FloatArray) -> float | None:
     if board.target is None or board.machine is None:
         return None
     try:

@@ -18,7 +18,6 @@ Excerpt = dict[str, Tensor]
 """A batch of training sound: `audio` (batch, sample) and features (batch, frame), see `FolderCorpus.excerpt_batch`."""
 
 
-
 def moved_on(playing: Tensor, before: State, after: State) -> State:
     """The state after a step in which only some voices play; an engine that does not play computes nothing of it.
 

@@ -9,8 +9,9 @@ whole 257 times; of the overlapped windows 65,024 samples are whole, of which 51
 
 Played in real time, the network takes one step a frame, so a note is heard 13 frames after it begins, when its first
 whole samples are there; that is the declared latency. Most of these frames make codes only, the cheaper part. A note
-ends with its table: silence follows, in which engines compute next to nothing. Controls are those of the frame a note begins with (the published network is given one pitch,
-velocity and instrument a note); a new note begins with a new state, as players do.
+ends with its table: silence follows, in which engines compute next to nothing. Controls are those of the frame a note
+begins with (the published network is given one pitch, velocity and instrument a note); a new note begins with a new
+state, as players do.
 
 Deviations from the published code, with their reasons:
 - Knobs stand between rows: the nearest one is taken. Rows of the pitch table are MIDI notes from 0. The row 3 of the
