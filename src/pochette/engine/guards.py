@@ -21,7 +21,7 @@ import torch
 
 from pochette.engine.histories import COPIES
 from pochette.engine.layout import VIEWS
-from pochette.graph.graph import Graph, Node, Value, function_of
+from pochette.graph.graph import Graph, Node, Value
 from pochette.graph.operator import description_of
 
 WORTH_OPERATIONS = 1000
@@ -80,8 +80,8 @@ def find_guards(graph: Graph) -> tuple[Graph, Guards]:
     """Find what a graph need not always compute.
 
     A condition never waits for itself, nor for what waits for it: whatever it is made of is read by its own choice as
-    the condition, which every call needs that needs the choice. A node that draws from a generator is always computed,
-    so that it draws as often as in Python.
+    the condition, which every call needs that needs the choice. Nor does noise fall out of step: engines draw by
+    hashing a counter, and the counter is a state, which goes on unless the model itself keeps it.
 
     Args:
         graph: captured; left as it is.
@@ -186,7 +186,7 @@ class _Search:
         needs: dict[int, Cases] = {}
         for node in reversed(self.graph.nodes):
             read = [used[id(value)] for value in node.outputs if id(value) in used]
-            cases = frozenset.intersection(*read) if read and not _draws(node) else _ALWAYS
+            cases = frozenset.intersection(*read) if read else _ALWAYS
             needs[id(node)] = cases
             condition = self.choices.get(id(node))
             if condition is None:
@@ -206,10 +206,6 @@ class _Search:
 def _decided(choice: Node, case: Case) -> Node:
     """A choice where it is known what it comes to: the copy of a side."""
     return replace(choice, op="aten.clone.default", args=(choice.args[1 if case.holds else 2], None))
-
-
-def _draws(node: Node) -> bool:
-    return torch.Tag.nondeterministic_seeded in function_of(node.op).tags
 
 
 def _operations(node: Node) -> int:
