@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pochette.engine.build import compile_host_library
+from pochette.engine.build import compile_elf, compile_host_library
+from pochette.engine.emulate import EmulatedRunner, heard_frames
 from pochette.engine.export import export
 from pochette.engine.native import NativeRunner
+from pochette.engine.source import EngineSource
 from pochette.errors import RecipeError
+from pochette.families import boards
 from pochette.graph.capture import capture
 from pochette.instrument import Instrument, Polyphony
+from pochette.lab.cost import count, to_sound
 from pochette.layers.lstm import GATES
-from pochette.layers.overlap import HOP_SAMPLES
+from pochette.layers.overlap import HOP_SAMPLES, OVERLAP
 from pochette.layers.table import Table, numbered
 from pochette.models.model import Excerpt
 from pochette.models.sing import VELOCITIES, Sing, SingModel
@@ -289,6 +294,76 @@ def test_what_is_trimmed_holds_every_weight() -> None:
     assert form.model is model
     captured = {value.path for value in capture(form, inputs).of_kind("parameter")}
     assert captured == {f"model.{name}" for name in model.played_parameters()}
+
+
+# -- what nobody hears -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def board_costs() -> tuple[list[int], SingModel, EngineSource]:
+    """Instructions of every frame of a short note and of some after it, on a Raspberry Pi's processor."""
+    pytest.importorskip("ziglang")
+    pytest.importorskip("unicorn")
+    torch.manual_seed(0)
+    model = Sing.sized("small", note_seconds=0.2).build().eval()
+    source, board = export(model, "sing"), boards["pi-4"]
+    assert board.target is not None and board.machine is not None
+    runner = EmulatedRunner(compile_elf(source, board.target), board.machine, counting=True)
+    costs = []
+    for row in held(model, model.steps + 4)[0].numpy():
+        before = runner.instructions()
+        runner.process(row, HOP_SAMPLES)
+        costs.append(runner.instructions() - before)
+    return costs, model, source
+
+
+def test_silence_costs_little(board_costs: tuple[list[int], SingModel, EngineSource]) -> None:
+    """Before the note's last silent frames there are codes only; after its end there is next to nothing."""
+    costs, model, _ = board_costs
+    first, last = model.silent_steps - (OVERLAP - 1), model.silent_steps + model.note_frames
+    heard = costs[first:last]
+    assert max(heard) < 1.02 * min(heard)
+    assert max(costs[:first]) < 0.45 * min(heard)
+    assert max(costs[last:]) < 0.02 * min(heard)
+
+
+def test_what_is_counted_is_heard(board_costs: tuple[list[int], SingModel, EngineSource]) -> None:
+    """Played on far behind its end, a note costs a board what its dearest frame does, nearly all in the network."""
+    costs, model, source = board_costs
+    curve = held(model, 30)[0].numpy()
+    lead, counted = heard_frames(source, curve)
+    assert (lead, len(counted)) == (model.silent_steps, model.note_frames) and model.note_frames < 20
+    cost = count(source, boards["pi-4"], curve)
+    dearest = max(costs) * model.sample_rate_hz / HOP_SAMPLES
+    assert cost.instructions_per_second == pytest.approx(dearest, rel=0.01)
+    assert cost.network_instructions_per_second is not None
+    assert 0.95 * dearest < cost.network_instructions_per_second < dearest
+
+
+class Watched:
+    """A runner that remembers what it was asked for."""
+
+    sample_rate_hz, hop_samples = 16000, HOP_SAMPLES
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def reset(self) -> None:
+        self.asked.append(0)
+
+    def process(self, row: FloatArray, samples: int) -> None:
+        self.asked.append(samples)
+
+
+def test_what_is_timed_is_heard() -> None:
+    model = tiny(note_seconds=0.2)
+    source, row, runner = export(model, "sing"), held(model, 1)[0, 0].numpy(), Watched()
+    for seconds, frames in ((0.05, 3), (1.0, model.note_frames), (0.001, 1)):
+        assert to_sound(runner, source, row, seconds) == frames * HOP_SAMPLES  # type: ignore[arg-type]
+    assert runner.asked == [0, model.latency_samples] * 3
+    # An engine that plays on is timed where it stands, to the sample.
+    assert to_sound(runner, replace(source, sound_frames=None), row, 0.05) == 800  # type: ignore[arg-type]
+    assert len(runner.asked) == 6
 
 
 def test_a_recipe_out_of_range() -> None:
