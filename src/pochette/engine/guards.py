@@ -157,7 +157,7 @@ class _Search:
                     self.states[path], self.deciding[path] = Case(self.choices[id(choice)], holds), choice
 
     def _condition(self, value: Value) -> Value | None:
-        """What a condition of one element is, whatever axes it was given since; None if it is not one to ask for."""
+        """The one flag that a condition is, whatever axes it was given since; None if it is not one to ask for."""
         node = self.producer.get(id(value))
         while node is not None and node.op in _SAME_ELEMENT and node.args[0].size == 1:
             value = node.args[0]
@@ -200,6 +200,7 @@ class _Search:
         return needs, kept
 
     def _worth(self, case: Case | None) -> Cases:
+        """A case alone, if there is one and it is asked for."""
         return _ALWAYS if case is None or (self.asked is not None and case not in self.asked) else frozenset([case])
 
 
@@ -262,4 +263,4 @@ _SAME_ELEMENT = (
     "aten.select.int", "aten.squeeze.default", "aten.squeeze.dim", "aten.slice.Tensor", "aten.transpose.int",
     "aten.permute.default",
 )  # fmt: skip
-"""Operators that give a single element other axes; of several, `expand` makes more and is not followed."""
+"""Operators that give a single element other axes, or repeat it."""
