@@ -197,6 +197,28 @@ def test_the_first_hop_of_an_engine_comes_after_a_tenth_of_the_instructions() ->
     assert counted[1] >= 10 * counted[0], counted
 
 
+def test_after_a_sound_next_to_nothing_is_computed() -> None:
+    pytest.importorskip("ziglang")
+    pytest.importorskip("unicorn")
+    model = made()
+    note = np.array([knob.default for knob in model.controls], np.float32)
+    elf = build.compile_elf(export(model, "once"), target.CORTEX_A72)
+    runner = EmulatedRunner(elf, "aarch64", counting=True)
+    costs = []
+    for _ in range(model.excerpt_frames + 2):
+        before = runner.instructions()
+        audio = runner.process(note, model.hop_samples)
+        costs.append(runner.instructions() - before)
+    heard, after = costs[: model.excerpt_frames], costs[model.excerpt_frames :]
+    assert max(heard) < 1.02 * min(heard) and max(after) < 0.04 * min(heard)
+    assert not audio.any()
+    # And a new sound begins as the first did.
+    runner.reset()
+    before = runner.instructions()
+    assert runner.process(note, model.hop_samples).any()
+    assert runner.instructions() - before == pytest.approx(costs[0], rel=0.02)
+
+
 # -- learning ----------------------------------------------------------------------------------------------------------
 
 
