@@ -296,6 +296,25 @@ def test_a_note_that_begins_with_silence_is_heard_at_once() -> None:
     assert played.render(HOP).any()
 
 
+def test_a_sound_of_one_piece_is_struck_anew_and_not_slurred() -> None:
+    nothing = np.zeros(0, np.float32)
+    pitches = {}
+    for frames in (None, 10**6):
+        scribe = Scribe()
+        source = EngineSource("piece", {}, CONTROLS, RATE, HOP, 0, sound_frames=frames)
+        instrument = Instrument("piece", source, b"", {}, nothing, nothing)
+        played = Polyphony(instrument, 1, runner_factory=lambda: scribe, mono=True)  # noqa: B023
+        played.note_on(69)
+        played.render(480)
+        played.note_on(81)
+        scribe.rows.clear()
+        played.render(RATE // 10)
+        pitches[frames] = rows(scribe)[:, 0]
+    # A slur glides from one to the other; a struck note fades the old one out, and is at its own pitch at once.
+    assert ((pitches[None] > 450) & (pitches[None] < 870)).any()
+    assert set(np.round(pitches[10**6])) == {440, 880}
+
+
 def test_an_engine_that_knows_touch_is_told_of_it() -> None:
     controls = (CONTROLS[0], Control("velocity", "", 0, 127, 100), CONTROLS[2])
     source = EngineSource("struck", {}, controls, RATE, HOP, 0)

@@ -83,7 +83,9 @@ def _said(figures: dict[str, Any] | None) -> str:
         return ""
     parameters, work = (number(figures[name] / 1e6) for name in ("parameters", "macs_per_second"))
     said = f"{parameters} M parameters, {work} M MAC/s, {number(figures['latency_ms'])} ms"
-    return f"{said} (sound to sound {number(figures['through_ms'])})" if "through_ms" in figures else said
+    for name, ways in (("key_ms", "from a key"), ("through_ms", "sound to sound")):
+        said += f" ({ways} {number(figures[name])})" if name in figures else ""
+    return said
 
 
 def _cell(value: Any) -> Any:

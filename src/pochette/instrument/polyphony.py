@@ -68,6 +68,8 @@ class Polyphony:
         of_notes = instrument.pitch_range_hz, instrument.source.lead_samples
         self.performance = Performance(instrument.source.controls)
         self.mono = mono
+        # A sound that is one piece has the pitch that it began with.
+        self._slurs = mono and instrument.source.sound_frames is None
         self.voices = [Voice(make(), self.performance, *of_notes) for _ in range(1 if mono else max(voices, 1))]
         self.sample_rate_hz = instrument.sample_rate_hz
         self.stolen_notes = 0
@@ -103,7 +105,7 @@ class Polyphony:
             note: MIDI number.
             velocity: 1 to 127.
         """
-        slurred = self.mono and bool(self._keys) and self.voices[0].active
+        slurred = self._slurs and bool(self._keys) and self.voices[0].active
         self._keys = [key for key in self._keys if key != note] + [note]
         if slurred:
             self.voices[0].slur(note)
@@ -123,7 +125,7 @@ class Polyphony:
             note: MIDI number.
         """
         self._keys = [key for key in self._keys if key != note]
-        if self.mono and self._keys and self.voices[0].note == note:
+        if self._slurs and self._keys and self.voices[0].note == note:
             self.voices[0].slur(self._keys[-1])
             return
         for voice in self.voices:

@@ -65,7 +65,7 @@ def counted(recipe: Any) -> dict[str, Any]:
 
     model = recipe.build()
     through = model.through_samples if isinstance(model, Listener) else None
-    profile = profile_model(model)
+    profile, lead = profile_model(model), model.lead_samples
     rate = profile.calls_per_second or 0.0
     return {
         "signature": signature(recipe),
@@ -74,6 +74,8 @@ def counted(recipe: Any) -> dict[str, Any]:
         "hop_samples": model.hop_samples,
         "latency_samples": model.latency_samples,
         "latency_ms": round(1000 * model.latency_samples / model.sample_rate_hz, 3),
+        # From a key to its sound, where players need not wait for all of that.
+        **({"key_ms": round(1000 * (model.latency_samples - lead) / model.sample_rate_hz, 3)} if lead else {}),
         # Of models that are played by sound too: from sound in to sound out.
         **({"through_ms": round(1000 * through / model.sample_rate_hz, 3)} if through else {}),
         "parameters": profile.parameters,

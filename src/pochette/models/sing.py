@@ -8,10 +8,10 @@ A note is as long as its table of steps. The published algebra, at 4 s: 265 step
 whole 257 times; of the overlapped windows 65,024 samples are whole, of which 512 at each end are dropped: 64,000.
 
 Played in real time, the network takes one step a frame, so a note is heard 13 frames after it begins, when its first
-whole samples are there; that is the declared latency. Most of these frames make codes only, the cheaper part. A note
-ends with its table: silence follows, in which engines compute next to nothing. Controls are those of the frame a note
-begins with (the published network is given one pitch, velocity and instrument a note); a new note begins with a new
-state, as players do.
+whole samples are there; that is the declared latency. Most of these frames make codes only, the cheaper part, and
+players make all of them when a key is struck (`lead_samples`), so that the note sounds at once. It ends with its table:
+silence follows, in which engines compute next to nothing. Controls are those of the frame a note begins with (the
+published network is given one pitch, velocity and instrument a note); a new note begins with a new state.
 
 Deviations from the published code, with their reasons:
 - Knobs stand between rows: the nearest one is taken. Rows of the pitch table are MIDI notes from 0. The row 3 of the
@@ -287,7 +287,8 @@ class SingModel(Model):
 
         End to end from the start, the recurrent layers first find one sound for all of a note, and leave it late. So an
         encoder, which is not played, teaches the decoder first; then the recurrent layers learn the encoder's codes, in
-        stretches of 32 steps; then both learn the sound together. A trained network that was trimmed is trained whole.
+        stretches of 32 steps; then both learn the sound together. A trained network that was trimmed learns in the same
+        stages: with fewer codes its recurrent layers are as lost as fresh ones.
 
         Args:
             again: the network was trained before.
@@ -295,8 +296,6 @@ class SingModel(Model):
         Returns:
             a turn for each stage.
         """
-        if again:
-            return (Turn("whole", list(self.network.parameters()), self.loss),)
         if len(self.encoder.head.weight) != len(self.network.head.weight):
             self.encoder = self._fitting_encoder()
         decoder = list(self.network.decoder.parameters())
