@@ -91,6 +91,13 @@ def test_bursts_are_seen(curve: FloatArray) -> None:
     assert counted.peak_instructions_per_second > 4 * counted.instructions_per_second
 
 
+def test_counting_ends_with_the_frame_in_which_there_is_enough(elf: bytes, machine: Machine, curve: FloatArray) -> None:
+    whole, least = workload(elf, machine, curve, block_samples=16), 2 * HOP
+    some = workload(elf, machine, curve, block_samples=16, most_instructions=whole.instructions / whole.samples * 70)
+    assert least == some.samples < whole.samples
+    assert some.instructions_per_second == pytest.approx(whole.instructions_per_second, rel=0.05)
+
+
 def test_thumb_has_two_and_four_bytes() -> None:
     # movs r0, #1; bx lr; vadd.f32; b.w
     code = bytes.fromhex("0120704730ee800a00f000b8")

@@ -115,7 +115,7 @@ def heard_frames(source: EngineSource, controls: FloatArray) -> tuple[int, Float
 
 def workload(
     elf: bytes, machine: Machine, controls: FloatArray, *, block_samples: int = 64,
-    warm_up_frames: int = WARM_UP_FRAMES,
+    warm_up_frames: int = WARM_UP_FRAMES, most_instructions: float = float("inf"),
 ) -> Workload:  # fmt: skip
     """Count what a run of an engine costs on a processor.
 
@@ -125,6 +125,7 @@ def workload(
         controls: (frame, control); one frame at least.
         block_samples: samples that the host asks for in a call.
         warm_up_frames: frames to make before counting, with the first row.
+        most_instructions: after so many the frame that is being made is the last; counting slows an emulator tenfold.
 
     Returns:
         the cost of whole blocks, as many as the frames hold (at least one).
@@ -145,6 +146,9 @@ def workload(
         runner.process(controls[frame], block_samples)
         now = runner.instructions()
         last, peak = now, max(peak, now - last)
+        if now - before > most_instructions and (block + 1) * block_samples % runner.hop_samples == 0:
+            blocks = block + 1
+            break
     by_function = runner.instructions_by_function() - functions_before
     return Workload(
         instructions=last - before,

@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from pochette.boards.board import Board, Demand, Verdict
+from pochette.boards.board import Board, Demand, Machine, Verdict
 from pochette.boards.cycles import Band, cycles
 from pochette.engine.build import compile_elf, compile_host_library
-from pochette.engine.emulate import EmulatedRunner, heard_frames, workload
+from pochette.engine.emulate import EmulatedRunner, Workload, heard_frames, workload
 from pochette.engine.firmware import compile_firmware, firmware_size
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, Runner
 from pochette.engine.source import EngineSource
 from pochette.errors import FitError, ToolError
 
+COUNTED_INSTRUCTIONS = 5e8
+"""After so many the frame that is being counted is the last: no engine has to be emulated for minutes."""
 TURN_SECONDS = 0.1
 """Played in a call that is timed: what Python adds to a call would drown a small network."""
 NETWORK_ONLY = ("POCHETTE_NETWORK_ONLY",)
@@ -97,17 +99,36 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
         try:
             elf = compile_elf(source, board.target)
             figures["state_bytes"] = EmulatedRunner(elf, machine).state_bytes
-            warm_up, counted = heard_frames(source, curve)
-            work = workload(elf, machine, counted, warm_up_frames=warm_up)
+            work = heard_work(elf, machine, source, curve)
             band = cycles(work.mix, board.target) * (work.sample_rate_hz / work.samples)
             figures["instructions_per_second"] = work.instructions_per_second
             figures["cycles_per_second_low"], figures["cycles_per_second_high"] = band.low, band.high
             part = compile_elf(source, board.target, defines=NETWORK_ONLY)
-            work = workload(part, machine, counted, warm_up_frames=warm_up)
+            work = heard_work(part, machine, source, curve)
             figures["network_instructions_per_second"] = work.instructions_per_second
         except ToolError:
             pass
     return EngineCost(**figures, **_bytes(source, board, curve, figures.get("state_bytes") or 0))
+
+
+def heard_work(elf: bytes, machine: Machine, source: EngineSource, curve: FloatArray) -> Workload:
+    """What an engine's sound costs on a processor, counted within `COUNTED_INSTRUCTIONS` and a frame.
+
+    Args:
+        elf: what `build.compile_elf` made of the source.
+        machine: the processor it was made for.
+        source: the engine.
+        curve: (frame, control), what is played.
+
+    Returns:
+        the cost.
+
+    Raises:
+        InstrumentError: the engine cannot be run.
+        ToolError: the emulator is not installed.
+    """
+    warm_up, heard = heard_frames(source, curve)
+    return workload(elf, machine, heard, warm_up_frames=warm_up, most_instructions=COUNTED_INSTRUCTIONS)
 
 
 def _bytes(source: EngineSource, board: Board, curve: FloatArray, state_bytes: int) -> dict[str, Any]:

@@ -16,13 +16,12 @@ from safetensors.torch import save as pack
 import pochette
 from pochette.boards.board import Board
 from pochette.engine.build import compile_elf
-from pochette.engine.emulate import heard_frames, workload
 from pochette.engine.export import export
 from pochette.engine.runner import FloatArray
 from pochette.engine.source import EngineSource
 from pochette.errors import ToolError
 from pochette.families import boards
-from pochette.lab.cost import time_on_host
+from pochette.lab.cost import heard_work, time_on_host
 from pochette.lab.experiment import Dense, Engine, Reduced, root_of
 from pochette.lab.judge import Parts, digest, inference_seconds, machine, mean_error
 from pochette.lab.networks import SPENT, STATE, STORED, Outcome, Task, fresh, part, rebuilt, under
@@ -165,8 +164,7 @@ def _instructions(source: EngineSource, board: Board, model: Model, curve: Float
     if board.target is None or board.machine is None:
         return None
     try:
-        warm_up, counted = heard_frames(source, curve)
-        work = workload(compile_elf(source, board.target), board.machine, counted, warm_up_frames=warm_up)
-        return work.instructions_per_second
+        elf = compile_elf(source, board.target)
+        return heard_work(elf, board.machine, source, curve).instructions_per_second
     except ToolError:
         return None
