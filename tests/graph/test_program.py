@@ -82,6 +82,77 @@ def pieces(m: Any, x: Tensor) -> Tensor:
     return torch.cat([*x.chunk(4, 1), *x.split([2, 4], 1), *x.tensor_split(4, 1)[1:]], 1)[:, ::2]
 
 
+def state() -> dict[str, Any]:
+    return {"line": torch.arange(36.0).reshape(6, 6), "mean": torch.zeros(6), "other": torch.ones(6)}
+
+
+def carried(m: Any, x: Tensor) -> Tensor:
+    """A line of delays and a mean: written in another order than they stand, one from other strides."""
+    y = torch.cat([m.line[1:], x[0, :1]]) + m.mean.view(2, 3).flatten()
+    level = y.mean(0)
+    m.mean.copy_(level)
+    m.line.copy_(y.mT)
+    return y * 2 + level
+
+
+def handed_on(m: Any, x: Tensor) -> Tensor:
+    before = m.line[0].clone()
+    m.line.copy_(x[0])
+    m.mean.copy_(before)
+    return x * 2
+
+
+def read_again(m: Any, x: Tensor) -> Tensor:
+    m.mean.copy_(x[0, 0])
+    return m.mean + x
+
+
+def read_through_a_view(m: Any, x: Tensor) -> Tensor:
+    view = m.line.reshape(36)[6:12].chunk(2)[1]
+    m.line.copy_(x[0])
+    return x[..., :3] * view
+
+
+def returned_through_a_view(m: Any, x: Tensor) -> Tensor:
+    view = m.line.mT
+    m.line.copy_(x[0])
+    return view
+
+
+def handed_on_late(m: Any, x: Tensor) -> Tensor:
+    m.line.copy_(x[0])
+    m.mean.copy_(m.line[0])
+    return x * 2
+
+
+def given_on(m: Any, x: Tensor) -> Tensor:
+    """What is written is no result of a computation: an input, and another state."""
+    m.line.copy_(x[0])
+    m.other.copy_(m.mean)
+    return x * 2
+
+
+def spread(m: Any, x: Tensor) -> Tensor:
+    m.line.copy_(x[0, 0])
+    return x * 2
+
+
+def converted(m: Any, x: Tensor) -> Tensor:
+    m.mean.copy_(x[0, 0].double())
+    return x * 2
+
+
+def written_twice(m: Any, x: Tensor) -> Tensor:
+    m.mean.copy_(x[0, 0])
+    m.mean.copy_(x[0, 1])
+    return x * 2
+
+
+def written_in_part(m: Any, x: Tensor) -> Tensor:
+    m.line[2:].copy_(x[0, 2:])
+    return x * 2
+
+
 SHORT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "several results": (several, {"layer": linear()}),
     "unchanged": (lambda m, x: x, {}),
@@ -99,12 +170,23 @@ SHORT: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "random": (lambda m, x: x + torch.rand_like(x) + torch.randn(2, 6, 6), {}),
     "batch norm": (lambda m, x: F.batch_norm(x, m.mean, m.variance), statistics()),
     "attention": (lambda m, x: m.part(x, x, x)[0], {"part": nn.MultiheadAttention(6, 2)}),
+    "state": (carried, state()),
+    "state handed on": (handed_on, state()),
+    "state given on": (given_on, state()),
     "GRU": (lambda m, x: m.part(x)[0], {"part": nn.GRU(6, 4, 2, bidirectional=True)}),
 }
 LONG: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "constants": (lambda m, x: x * torch.tensor([1.0, 2, 3, 4, 5, 6]) + torch.tensor(2.0), {}),
     "written in place": (lambda m, x: torch.relu_(m.layer(x)), {"layer": linear()}),
-    "state": (lambda m, x: m.mean.copy_(x[0, 0]) + x, statistics()),
+    "what was written, used": (lambda m, x: m.mean.copy_(x[0, 0]) + x, statistics()),
+    "state read again": (read_again, state()),
+    "state read through a view": (read_through_a_view, state()),
+    "state returned through a view": (returned_through_a_view, state()),
+    "state handed on too late": (handed_on_late, state()),
+    "state written twice": (written_twice, state()),
+    "state spread": (spread, state()),
+    "state converted": (converted, state()),
+    "state written in part": (written_in_part, state()),
     "statistics written": (lambda m, x: F.batch_norm(x, m.mean, m.variance, training=True), statistics()),
     "noted conjugate": (lambda m, x: torch.fft.hfft(torch.fft.ihfft(x)), {}),
 }

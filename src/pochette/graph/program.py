@@ -1,9 +1,10 @@
 """The program that `torch.export` makes of a module, in a form that has no side effects, at a third of the usual cost.
 
 `run_decompositions` traces the whole program a second time, which takes longer than the first. It has to where a
-program writes to tensors. Elsewhere it only takes some calls apart (a chunk becomes a split, a reshape a copy and a
-view), and what becomes of one depends on nothing but its own arguments: so those are put into a small program, each
-different one once, and what `run_decompositions` makes of them there is put in their places here.
+program writes to tensors and reads them again. Elsewhere it only takes some calls apart (a chunk becomes a split, a
+reshape a copy and a view), and what becomes of one depends on nothing but its own arguments: so those are put into a
+small program, each different one once, and what `run_decompositions` makes of them there is put in their places here.
+State that is written when all has been read is no hindrance: what is written becomes an output (`last_writes`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
+from pochette.graph.written import last_writes, return_written
+
 
 def program_of(module: nn.Module, example_inputs: tuple[Any, ...]) -> ExportedProgram:
     """The program of one call of a module, writes to buffers turned into outputs and nothing decomposed that need not.
@@ -41,7 +44,8 @@ def program_of(module: nn.Module, example_inputs: tuple[Any, ...]) -> ExportedPr
     """
     with _unburdened():
         program = torch.export.export(module, example_inputs, strict=False)
-        if not all(_without_effect(fx_node) for fx_node in program.graph.nodes):
+        writes = last_writes(program)
+        if not all(fx_node in writes or _without_effect(fx_node) for fx_node in program.graph.nodes):
             return _functional(program)
         composed = [fx_node for fx_node in program.graph.nodes if not _stays(fx_node)]
         try:
@@ -50,6 +54,7 @@ def program_of(module: nn.Module, example_inputs: tuple[Any, ...]) -> ExportedPr
             return _functional(program)
         for call in composed:
             _replace(call, parts[_signature(call)])
+        return_written(program, writes)
         return program
 
 
