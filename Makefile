@@ -22,11 +22,15 @@ help:
 demo: $(READY)
 	$(BIN)/pochette demo $(DEMO)
 
+# Each of two processes takes its half as it stands and steals when it is idle: what the tests of a file or a folder
+# share is made once, where dealing them out by turns makes it in both.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: $(READY_DEV)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(TESTS)
+	$(PYTEST) $(TESTS)
 
 quick: $(READY_DEV)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not system" $(TESTS)
+	$(PYTEST) -m "not slow and not system" $(TESTS)
 
 bench: $(READY_DEV)
 	@$(PIP) install --quiet -c constraints.txt -e '.[bench]' || echo "Other runtimes cannot be had: their columns stay empty."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pochette.engine.emulate import EmulatedRunner, Machine
 from pochette.engine.export import export
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import Runner, run_frames
+from pochette.engine.source import EngineSource
 from pochette.engine.wasm import WasmRunner
 from pochette.lab.cost import NETWORK_ONLY
 from pochette.measure import profile_model
@@ -62,10 +64,16 @@ def check_counted(recipe: Any) -> None:
     assert sum(layer.parameters for layer in counted.layers) == counted.parameters
 
 
+@cache
+def exported(recipe: Any) -> tuple[Model, EngineSource]:
+    """A model and its engine, written once for all processors that play it."""
+    model = built(recipe)
+    return model, export(model, "contract")
+
+
 def check_engines(recipe: Any, folder: Path, seconds: float = 2.0) -> None:
     """Native and sandboxed engines say what torch says."""
-    model = built(recipe)
-    source = export(model, "contract")
+    model, source = exported(recipe)
     # A model that hears itself agrees until a rounding turns a draw, about once in 1e5: the beginning must be the same.
     frames = round(seconds * model.sample_rate_hz / model.hop_samples / (40 if model.feeds_back else 1))
     controls = wandering(model, frames)
@@ -99,8 +107,7 @@ def _check_knobs_are_clamped(runner: Runner, model: Model) -> None:
 
 
 def check_emulated(recipe: Any, frames: int = 6) -> None:
-    model = built(recipe)
-    source = export(model, "contract")
+    model, source = exported(recipe)
     controls = wandering(model, frames)
     wanted = sound(model, controls)
     targets: dict[Machine, target.Target] = {"aarch64": target.CORTEX_A72, "cortex-m7": target.CORTEX_M7}

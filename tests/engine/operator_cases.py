@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pochette.graph.operator import Operator, description_of, operators
 from pochette.graph.ops.pointwise import Elementwise
-from tests.engine.together import Step, compile_together, largest_error
+from tests.engine.together import Modules, Step, compile_together, largest_error
 
 Shapes = tuple[tuple[int, ...], ...]
 Table = dict[str, tuple[Any, ...]]
@@ -44,9 +44,18 @@ def calls(shapes: Shapes, count: int = 3) -> list[tuple[Tensor, ...]]:
     return [tuple(torch.randn(shape, generator=generator) for shape in shapes) for _ in range(count)]
 
 
+_MODULES: dict[int, Modules] = {}
+
+
+def modules_of(table: Table) -> Modules:
+    """Each case's module and first call, the same objects whenever they are asked for."""
+    made = {name: (Expression(row[0]), calls(row[1:])[0]) for name, row in table.items()}
+    return _MODULES.setdefault(id(table), made)
+
+
 def compiled(table: Table, folder: Path) -> dict[str, tuple[nn.Module, Any]]:
     """Each case's module and its step in C, or why it was refused."""
-    modules = {name: (Expression(row[0]), calls(row[1:])[0]) for name, row in table.items()}
+    modules = modules_of(table)
     steps = compile_together(modules, folder)
     return {name: (modules[name][0], steps[name]) for name in table}
 

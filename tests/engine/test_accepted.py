@@ -9,16 +9,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-from torch import nn
 
 from pochette.engine.build import WARNINGS
-from pochette.engine.compiled import compile_engine
+from pochette.engine.compiled import call_names, library_files
+from pochette.engine.core import write_core
 from pochette.errors import ExportError
 from tests.engine import test_networks, test_ops_functions, test_ops_numbers, test_ops_shape, test_ops_signal
-from tests.engine.operator_cases import IN_C, Expression, Table, calls
+from tests.engine.operator_cases import IN_C, Table, modules_of
+from tests.engine.together import Modules, graph_of
 
 TABLES: dict[str, Table] = {
     "test_ops_shape": test_ops_shape.CASES,
@@ -36,26 +36,25 @@ pytestmark = [
 ]
 
 
-def modules_of(group: str) -> list[tuple[nn.Module, tuple[Any, ...]]]:
+def modules(group: str) -> Modules:
     """The modules of a test file, and the inputs that each is captured with."""
-    if group == "test_networks":
-        return [(case.network(), case.example()) for case in test_networks.ALL]
-    return [(Expression(row[0]), calls(row[1:])[0]) for row in TABLES[group].values()]
+    return test_networks.modules() if group == "test_networks" else modules_of(TABLES[group])
 
 
 @pytest.fixture(scope="module", params=IN_C)
 def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """One C file for each case of a test file, beside what it includes."""
     root, found = tmp_path_factory.mktemp(request.param), []
-    for number, (module, example) in enumerate(modules_of(request.param)):
+    for number, (module, example) in enumerate(modules(request.param).values()):
         name = f"case{number}"
         try:
-            engine = compile_engine(module.eval(), example, name=name, board="daisy-seed")
+            graph = graph_of(module, *example)
+            files = library_files(name, graph, write_core(graph, *call_names(graph)), strict=False)
         except ExportError:
             continue  # The test file itself says what is refused.
         folder = root / name
         folder.mkdir()
-        for file, text in engine.sources.items():
+        for file, text in files.items():
             (folder / file).write_text(text)
         found.append(folder / f"{name}.c")
     return found

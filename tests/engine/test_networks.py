@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from pochette.errors import ExportError
 from tests.engine.operator_cases import IN_C, not_shown
-from tests.engine.together import Step, compile_together, largest_error
+from tests.engine.together import Modules, Step, compile_together, largest_error
 from tests.graph.networks import CASES, NOTHING, Case
 
 ALL = (*CASES, *NOTHING)
@@ -37,13 +38,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[nn.Module,
     return compiled(tmp_path_factory.mktemp("networks"))
 
 
+@cache
+def modules() -> Modules:
+    """Each network and its first call, the same objects whenever they are asked for."""
+    return {case.name: (case.network(), case.example()) for case in ALL}
+
+
 def compiled(folder: Path) -> dict[str, tuple[nn.Module, Any]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    modules = {case.name: (case.network(), case.example()) for case in ALL}
-    steps = compile_together(modules, folder)
+    steps = compile_together(modules(), folder)
     torch.set_num_threads(threads)
-    return {name: (module, steps[name]) for name, (module, _) in modules.items()}
+    return {name: (module, steps[name]) for name, (module, _) in modules().items()}
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,17 @@ class Step:
         return tuple(map(torch.from_numpy, made))
 
 
-def compile_together(
-    modules: dict[str, tuple[nn.Module, tuple[Any, ...]]], folder: Path, command: list[str] | None = None
-) -> dict[str, Step | ExportError]:
+Modules = dict[str, tuple[nn.Module, tuple[Any, ...]]]
+"""Modules and the inputs they are captured with, by name."""
+
+
+@cache
+def graph_of(module: nn.Module, *example: Any) -> Graph:
+    """The graph of a module's call: these very objects are captured once, however many tests write C from it."""
+    return capture(module.eval(), example)
+
+
+def compile_together(modules: Modules, folder: Path, command: list[str] | None = None) -> dict[str, Step | ExportError]:
     """Each module's step in C, or why it is refused; modules and example inputs by name."""
     found: dict[str, Any] = {}
     texts: list[str] = []
@@ -50,7 +59,7 @@ def compile_together(
     functions: dict[str, None] = {}
     for number, (name, (module, example)) in enumerate(modules.items()):
         try:
-            graph = capture(module, example)
+            graph = graph_of(module, *example)
             inputs = tuple(f"in{i}" for i in range(len(graph.inputs)))
             outputs = tuple(f"out{i}" for i in range(len(graph.outputs)))
             core = write_core(graph, inputs, outputs)
