@@ -11,7 +11,7 @@ from tests.digits import network, ticket, trained
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_ticket_wins(seed: int) -> None:
     torch.set_num_threads(1)
     dense, masks = ticket(seed)
