@@ -23,7 +23,7 @@ def last_writes(program: ExportedProgram) -> dict[fx.Node, str]:
         after it was written, through whatever view, is written twice, from another shape or type, or shares its memory.
     """
     buffers = {spec.arg.name: str(spec.target) for spec in _buffers(program)}
-    calls = [fx_node for fx_node in program.graph.nodes if fx_node.target is torch.ops.aten.copy_.default]
+    calls: list[Any] = [fx_node for fx_node in program.graph.nodes if fx_node.target is torch.ops.aten.copy_.default]
     places = {call.args[0]: call for call in calls if not call.users}
     if not calls or len(places) < len(calls) or any(place.name not in buffers for place in places):
         return {}
@@ -33,7 +33,8 @@ def last_writes(program: ExportedProgram) -> dict[fx.Node, str]:
         return {}
     memory: dict[fx.Node, set[fx.Node]] = {}
     written: set[fx.Node] = set()
-    for fx_node in program.graph.nodes:
+    nodes: list[Any] = list(program.graph.nodes)
+    for fx_node in nodes:
         write = fx_node in places.values()
         read = fx_node.all_input_nodes if not write else [fx_node.args[1]]
         if any(memory[value] & written for value in read):
@@ -52,8 +53,8 @@ def return_written(program: ExportedProgram, writes: dict[fx.Node, str]) -> None
         program: changed in place.
         writes: its `last_writes`.
     """
-    values = [call.args[1] for call in writes]
-    end = next(iter(reversed(program.graph.nodes)))
+    values: list[Any] = [call.args[1] for call in writes]
+    end: Any = next(iter(reversed(program.graph.nodes)))
     end.args = ((*values, *end.args[0]),)
     program.graph_signature.output_specs[:0] = [
         OutputSpec(OutputKind.BUFFER_MUTATION, TensorArgument(value.name), name)
@@ -67,15 +68,15 @@ def _buffers(program: ExportedProgram) -> list[Any]:
     return [spec for spec in program.graph_signature.input_specs if spec.kind is InputKind.BUFFER]
 
 
-def _as_it_stands(call: fx.Node) -> bool:
+def _as_it_stands(call: Any) -> bool:
     """Whether a write is of the very shape and type of what it is written to: nothing is repeated or converted."""
     place, value = (fx_node.meta["val"] for fx_node in call.args[:2])
-    return place.shape == value.shape and place.dtype == value.dtype
+    return bool(place.shape == value.shape and place.dtype == value.dtype)
 
 
 def _share_memory(program: ExportedProgram, names: set[str]) -> bool:
     """Whether any of these buffers lies in the memory of another tensor of the program."""
-    tensors = {**program.state_dict, **program.constants}
+    tensors: dict[str, Any] = {**program.state_dict, **program.constants}
     stores = {name: x.untyped_storage().data_ptr() for name, x in tensors.items() if isinstance(x, torch.Tensor)}
     often = Counter(stores.values())
     return any(often[stores[name]] > 1 for name in names if tensors[name].numel())
