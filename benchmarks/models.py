@@ -260,7 +260,7 @@ def _engines(name: str, small: Model, model: Model, corpus: FolderCorpus) -> dic
             cost, shares = cost_on(source, boards[board], own)
             costs[f"{form} on {board}"] = {"shares": shares, "cost": cost.to_json()}
             print(f"  {form} on {board}: {max(shares.values()):.3g}", flush=True)
-        times[form] = time_on_host({form: source}, own[:3], rounds=3)[form][0]
+        times[form] = time_on_host({form: (source, own[:3])}, rounds=3)[form][0]
         if player.mode == "one_shot":
             first[form] = _first_block(source, player, own[0])
     first.update(_whole_note(model) if first else {})

@@ -122,7 +122,7 @@ def test_counting_for_a_board(model: DdspModel) -> None:
 
 def test_times_are_of_the_whole_and_of_the_network(model: DdspModel) -> None:
     rest = np.array([[knob.default for knob in model.controls]], np.float32)
-    times = time_on_host({"one": export(model, "timed")}, rest, rounds=3)
+    times = time_on_host({"one": (export(model, "timed"), rest)}, rounds=3)
     whole, network = times["one"]
     assert 0.0 < network < whole < 1.0
 

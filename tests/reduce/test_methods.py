@@ -93,3 +93,12 @@ def test_an_interrupted_round_goes_on(corpora: Corpora, tmp_path: Path) -> None:
     assert resumed.resumed == ["dense: finished", "round-1: resumed at step 4"]
     for name, tensor in whole[-1].model.state_dict().items():
         assert torch.equal(tensor, path[-1].model.state_dict()[name]), name
+
+
+def test_a_ticket_of_which_nothing_is_left_to_take_is_the_last(corpora: Corpora, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Ddsp(hidden=2, stack_width=2, stack_layers=1, partials=4, noise_bands=5).build()
+    path = Lottery(keep=0.01, rounds=4).apply(model, session(tmp_path, corpora))
+    assert len(path) == 2, "one cut leaves one unit of everything"
+    with pytest.raises(ReductionError, match="No unit"):
+        structure_of(path[-1].model)

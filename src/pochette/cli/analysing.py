@@ -32,7 +32,7 @@ class Analyse(Verb):
     """
 
     run_folder: OptionalRunPath = None
-    """Folder of a run."""
+    """Folder of a run, as train and reduce leave it."""
     stability: FlagCreatePairsOff[bool] = False
     """Disturb the networks too; needs the run's recordings, and takes minutes. Stopped, the same command goes on with
     the next network."""
@@ -56,7 +56,7 @@ class Analyse(Verb):
         within("--stability-steps", self.stability_steps, 1, math.inf)
         if (self.run_folder is None) == (not self.relations):
             raise UsageError(
-                "Say what is to be analysed: a run, or a comparison.",
+                "Say one thing that is to be analysed: a run, or comparisons.",
                 remedy="pochette analyse RUN, or pochette analyse --relations FOLDER.",
             )
         if self.stability and self.run_folder is None:
@@ -68,24 +68,33 @@ class Analyse(Verb):
 
     def _read(self, run_folder: Path, screen: Screen) -> Answer:
         check_run(run_folder)
-        from pochette.lab.analyse import analysed, kept, write
+        from pochette.lab.analyse import analysed, check_place, kept, write
         from pochette.lab.analyse_report import page
+        from pochette.lab.stability.of_run import still_of
 
         title, out = run_folder.resolve().name, self.out or run_folder
+        check_place(out)
         with screen.progress() as tell:
             asked = self._asked(run_folder) if self.stability else None
             # Sounds that are gone are told before anything is computed.
             sounds = asked.sounds(counting(tell, "listen")) if asked is not None else None
-            known = kept(out).get("stability", {})
+            before = kept(out).get("stability", {})
+            known = {name: told for name, told in before.items() if still_of(run_folder, name, told)}
             found = analysed(run_folder, told=tell)
+            if known or asked is not None:
+                found["stability"] = dict(known)
             if asked is not None and sounds is not None:
-                found["stability"] = {}
+                write(found, page(found, title), out)
                 for name, told in asked.found(sounds, known, tell):
                     found["stability"][name] = told
                     write(found, page(found, title), out)  # who stops now keeps it
                 tell("stability", 1.0, f"{len(asked.rounds)} networks")
         html, data = write(found, page(found, title), out)
-        return _answer(found, html, data, command("reduce", run_folder))
+        reduced = sorted(path.parent for path in run_folder.glob("*/round-*.safetensors"))
+        if not reduced:
+            return _answer(found, html, data, command("reduce", run_folder))
+        found["notes"].append("Networks that were reduced lie in folders of their own, and are analysed there.")
+        return _answer(found, html, data, command("analyse", max(reduced, key=lambda path: path.stat().st_mtime)))
 
     def _asked(self, run_folder: Path) -> Stabilities:
         from pochette.lab.analyse import rounds_of
@@ -168,17 +177,28 @@ def study(folders: Sequence[Path], sounds: Path | None, out: Path, screen: Scree
     data = to_data(seen, told, notes)
     write_file(out / DATA, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
     rows = [
-        (r.name, r.outcome, r.experiments, f"{r.correlation:+.2f}", number(r.corrected), f"{r.partial:+.2f}",
-         number(r.partial_corrected))
+        (r.name, r.outcome, r.experiments, f"{r.correlation:+.2f}", f"{r.agreeing} of {r.groups}", number(r.corrected),
+         *(("size says all", "") if math.isnan(r.partial) else (f"{r.partial:+.2f}", number(r.partial_corrected))))
         for r in told[:20]
     ]  # fmt: skip
     parts: list[Any] = [table(_RELATION, rows), *map(words, data["sentences"]), *map(words, notes)]
     parts.append(words(f"{folder_of(out / PAGE)}: all {len(told)}"))
     following = command("compare", sounds or "SOUNDS", "--methods", "all")
+    if found.missing and sounds is None:
+        following = command("analyse", "--relations", *folders, "--sounds", "SOUNDS")
     return Answer({**data, "page": str(out / PAGE), "data": str(out / DATA)}, tuple(parts), (following,))
 
 
-_RELATION = ("property", "outcome", "networks", "correlation", "corrected p", "with size fixed", "corrected p ")
+_RELATION = (
+    "property",
+    "outcome",
+    "networks",
+    "correlation",
+    "same sign in",
+    "corrected p",
+    "with size fixed",
+    "corrected p ",
+)
 
 
 def _read_missing(store: Store, sounds: Path, tell: Tell) -> None:

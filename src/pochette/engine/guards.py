@@ -94,7 +94,7 @@ def find_guards(graph: Graph) -> tuple[Graph, Guards]:
     needs, _ = search.needs()
     spared: Counter[Case] = Counter()
     for node in graph.nodes:
-        if id(node.output) in search.changing:
+        if needs[id(node)] and id(node.output) in search.changing:
             spared.update(dict.fromkeys(needs[id(node)], _operations(node)))
     search.asked = frozenset(case for case, operations in spared.items() if operations >= WORTH_OPERATIONS)
     if not search.asked:

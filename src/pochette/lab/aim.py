@@ -46,10 +46,11 @@ def aim_for(model: Model, board: Board, precision: Precision, tell: Tell) -> flo
     aims = list(dict.fromkeys(max(keep, structure.least_macs() / total) for keep in KEEPS))
     if board.machine is None:
         return aims[0]
-    rest = np.array([[knob.default for knob in model.controls]], np.float32)
     for number, keep in enumerate(aims):
         tell("plan", number / len(aims), f"{keep:.0%} of the network on {board.title}")
         small, _, _ = trim_model(model, structure.keep_for(keep * total), choice=Choice("random"), structure=structure)
+        # Of its own controls: an auto-encoder loses some of its code.
+        rest = np.array([[knob.default for knob in small.controls]], np.float32)
         try:
             cost = count(export(small, "plan", precision=precision), board, np.tile(rest, (30, 1)))
         except ToolError:

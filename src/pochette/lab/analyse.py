@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pochette.errors import PochetteError, ReductionError, RunError, SoundError
 from pochette.families import analyses
@@ -20,6 +21,7 @@ from pochette.models.model import Excerpt, Model
 from pochette.train.loop import tensors_of
 from pochette.train.session import load_model
 
+PAGE, DATA = "analysis.html", "analysis.json"
 FRAMES, SOUNDS = 250, 4
 """Of held-out sound, where the model leaves it open."""
 
@@ -48,6 +50,7 @@ def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None)
     found |= {"rounds": {}, "layers": {}, "wiring": {}, "notes": []}
     for number, name in enumerate(names):
         model = load_model(folder / f"{name}.safetensors")[0]
+        _check_numbers(model, folder / f"{name}.safetensors")
         subject, why = _subject(run, model, limit or Limit())
         if why and why not in found["notes"]:
             found["notes"].append(why)
@@ -77,7 +80,7 @@ def kept(out: Path) -> dict[str, Any]:
         as `analysed` and `stability.of_run` gave it; empty where there is none that can be read.
     """
     try:
-        found = json.loads((out / "analysis.json").read_text(encoding="utf-8"))
+        found = json.loads((out / DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -88,6 +91,26 @@ def rounds_of(folder: Path) -> list[str]:
     numbers = [path.stem.removeprefix("round-") for path in folder.glob("round-*.safetensors")]
     later = [f"round-{number}" for number in sorted(int(number) for number in numbers if number.isdecimal())]
     return [name for name in ("dense", *later) if (folder / f"{name}.safetensors").is_file()]
+
+
+def check_place(out: Path) -> None:
+    """Refuse a place where nothing can be written, before anything is computed.
+
+    Args:
+        out: see `write`.
+
+    Raises:
+        RunError: the folder or a file in it cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (PAGE, DATA):
+            new = not (out / name).exists()
+            (out / name).open("a").close()
+            if new:
+                (out / name).unlink()
+    except OSError as error:
+        raise _unwritten(error, out) from error
 
 
 def write(found: dict[str, Any], page: str, out: Path) -> tuple[Path, Path]:
@@ -104,18 +127,33 @@ def write(found: dict[str, Any], page: str, out: Path) -> tuple[Path, Path]:
     Raises:
         RunError: they cannot be written.
     """
-    html, data = out / "analysis.html", out / "analysis.json"
+    html, data = out / PAGE, out / DATA
     try:
         out.mkdir(parents=True, exist_ok=True)
         data.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         html.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise RunError(
-            f"The analysis cannot be written: {error.strerror or error}.",
-            where=str(out),
-            remedy="Free some space, or choose another folder with --out.",
-        ) from error
+        raise _unwritten(error, out) from error
     return html, data
+
+
+def _unwritten(error: OSError, out: Path) -> RunError:
+    return RunError(
+        f"The analysis cannot be written: {error.strerror or error}.",
+        where=str(error.filename or out),
+        remedy="Free some space, or choose another folder with --out.",
+    )
+
+
+def _check_numbers(model: Model, path: Path) -> None:
+    """Refuse weights that are no numbers: nothing can be read in them."""
+    broken = [name for name, weight in model.state_dict().items() if not torch.isfinite(weight).all()]
+    if broken:
+        raise RunError(
+            f"Weights are not numbers, or infinite: {', '.join(broken[:3])}{' and others' if len(broken) > 3 else ''}.",
+            where=str(path),
+            remedy="Its training ran away: train again with a smaller learning rate.",
+        )
 
 
 def _subject(run: Run, model: Model, limit: Limit) -> tuple[Subject, str]:

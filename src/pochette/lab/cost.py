@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -180,13 +181,13 @@ def to_sound(runner: Runner, source: EngineSource, controls: FloatArray, seconds
 
 
 def time_on_host(
-    sources: dict[str, EngineSource], curve: FloatArray, *, rounds: int = 7
+    engines: Mapping[str, tuple[EngineSource, FloatArray]], *, rounds: int = 7
 ) -> dict[str, tuple[float, float]]:
     """CPU time of engines on this machine, whole and network alone, all interleaved in one run.
 
     Args:
-        sources: name to engine.
-        curve: (point, control), each held for a tenth of a second, or for a sound if that ends sooner.
+        engines: name to engine, and to the (point, control) that it plays: each point is held for a tenth of a second,
+            or for a sound if that ends sooner. A trimmed engine may have lost some of the whole one's controls.
         rounds: the smallest of so many times counts.
 
     Returns:
@@ -198,17 +199,18 @@ def time_on_host(
     with tempfile.TemporaryDirectory(prefix="pochette-") as folder:
         runners = {
             (name, part): NativeRunner(compile_host_library(source, Path(folder) / f"{name}-{part}", defines=defines))
-            for name, source in sources.items()
+            for name, (source, _) in engines.items()
             for part, defines in (("whole", ()), ("network", NETWORK_ONLY))
         }
         best = dict.fromkeys(runners, np.inf)
         for _ in range(rounds):
             for key, runner in runners.items():
                 spent, samples = 0.0, 0
+                source, curve = engines[key[0]]
                 for controls in curve:
-                    heard = to_sound(runner, sources[key[0]], controls, TURN_SECONDS)
+                    heard = to_sound(runner, source, controls, TURN_SECONDS)
                     begun = time.process_time()
                     runner.process(controls, heard)
                     spent, samples = spent + time.process_time() - begun, samples + heard
                 best[key] = min(best[key], spent / (samples / runner.sample_rate_hz))
-    return {name: (float(best[name, "whole"]), float(best[name, "network"])) for name in sources}
+    return {name: (float(best[name, "whole"]), float(best[name, "network"])) for name in engines}

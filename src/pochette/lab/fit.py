@@ -224,7 +224,7 @@ def cost_on(source: EngineSource, board: Board, curve: FloatArray) -> tuple[Engi
     if board.emulator == "wasm":
         shares["time"] = _sandboxed(source, curve) / board.usable_share
     elif board.target is None:
-        whole, _ = time_on_host({"fit": source}, curve[:1], rounds=3)["fit"]
+        whole, _ = time_on_host({"fit": (source, curve[:1])}, rounds=3)["fit"]
         shares["time"] = whole / board.usable_share
     return cost, shares
 

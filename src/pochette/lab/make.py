@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from pochette.errors import RunError, SoundError, ToolError
 from pochette.families import boards, models, shells
 from pochette.instrument import Instrument, remember_built_here
 from pochette.lab.aim import Tell, aim_for
-from pochette.lab.build import Ranges, build_instrument
+from pochette.lab.build import Ranges, build_instrument, golden_curve
 from pochette.lab.cost import EngineCost, count, time_on_host
 from pochette.lab.evaluate import Evaluation, distance_to_held_out, engine_to_held_out, evaluate
 from pochette.lab.judge import hold_out
@@ -165,12 +165,12 @@ def make(request: Make, tell: Tell | None = None) -> Made:
     with job.clock.stage("generate"):
         instrument = _build(job, rounds, evaluation)
         instrument, evaluation = _heard_as_engine(job, instrument, rounds, evaluation)
-        dense_source = export(job.dense, job.name)
+        dense = export(job.dense, job.name), golden_curve(job.dense, Ranges.of(job.corpus))
     with job.clock.stage("verify"):
         checks = _verify(instrument, job.tell)
     with job.clock.stage("measure"):
         job.tell("measure", 0.0, "instructions, time, pitch and loudness")
-        costs = _costs(instrument.source, dense_source, job.board, instrument.golden_controls)
+        costs = _costs({"trimmed": (instrument.source, instrument.golden_controls), "dense": dense}, job.board)
         playing = _listen_to(instrument, job.corpus)
     with job.clock.stage("write"):
         job.tell("write", 0.0, str(job.folder))
@@ -332,12 +332,12 @@ def _verify(instrument: Instrument, tell: Tell) -> list[Check]:
     return checks
 
 
-def _costs(source: EngineSource, dense: EngineSource, board: Board, curve: FloatArray) -> dict[str, EngineCost]:
-    """Costs of the trimmed and the dense engine for the board, and on this machine, in one run."""
-    short = curve[:: max(1, len(curve) // 60)]
-    costs = {"trimmed": count(source, board, short), "dense": count(dense, board, short)}
+def _costs(engines: Mapping[str, tuple[EngineSource, FloatArray]], board: Board) -> dict[str, EngineCost]:
+    """Costs of the trimmed and the dense engine for the board, and on this machine, in one run, on their own curves."""
+    short = {name: (source, curve[:: max(1, len(curve) // 60)]) for name, (source, curve) in engines.items()}
+    costs = {name: count(source, board, curve) for name, (source, curve) in short.items()}
     try:
-        times = time_on_host({"trimmed": source, "dense": dense}, short)
+        times = time_on_host(short)
     except ToolError:
         return costs
     return {

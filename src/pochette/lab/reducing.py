@@ -149,7 +149,7 @@ def engine_of(task: Task, experiment: Engine) -> Outcome:
     model = rebuilt(dense, part(unpack(task.weights), "model/"))
     source = export(model, "engine")
     rest = torch.tensor([[knob.default for knob in model.controls]]).numpy()
-    figures = {TIMED: time_on_host({"engine": source}, rest, rounds=TIMED_ROUNDS)["engine"][0]}
+    figures = {TIMED: time_on_host({"engine": (source, rest)}, rounds=TIMED_ROUNDS)["engine"][0]}
     counted = _instructions(source, boards[experiment.board], model, rest.repeat(COUNTED_FRAMES, axis=0))
     if counted is not None:
         figures[COUNTED] = counted

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -56,9 +56,16 @@ class Relation:
     corrected: float
     """The same, for as many relations as were looked at."""
     partial: float
-    """Correlation with size held fixed; not a number where size says all of the property."""
+    """Correlation with size held fixed; not a number where size says all of the property, or does not vary."""
     partial_probability: float
     partial_corrected: float
+    by_group: Mapping[str, float] = field(default_factory=dict)
+    """Spearman's correlation in each group alone."""
+
+    @property
+    def agreeing(self) -> int:
+        """In how many groups it goes the way it goes in all of them."""
+        return sum(value * self.correlation > 0 for value in self.by_group.values())
 
     @property
     def found(self) -> bool:
@@ -104,9 +111,10 @@ def _relation(observations: Sequence[Observation], name: str, outcome: str, seed
         values = item.properties.get(name), item.outcomes.get(outcome)
         if values[0] is not None and values[1] is not None and all(map(math.isfinite, values)):  # type: ignore[arg-type]
             groups.setdefault(item.group, []).append((values[0], values[1], item.size))
-    blocks = [np.array(rows).T for rows in groups.values() if len(rows) >= FEWEST]
+    known = {group: np.array(rows).T for group, rows in groups.items() if len(rows) >= FEWEST}
     # Where one side does not vary there is nothing that could go together.
-    blocks = [block for block in blocks if np.ptp(block[0]) > 0 and np.ptp(block[1]) > 0]
+    known = {group: block for group, block in known.items() if np.ptp(block[0]) > 0 and np.ptp(block[1]) > 0}
+    blocks = list(known.values())
     if not blocks:
         return None
     rng = np.random.default_rng(seed)
@@ -126,6 +134,7 @@ def _relation(observations: Sequence[Observation], name: str, outcome: str, seed
         partial,
         _probability(blocks, partial, rng, partial=True) if math.isfinite(partial) else 1.0,
         math.nan,
+        {group: correlation([(block[0], block[1])]) for group, block in known.items()},
     )
 
 
@@ -155,8 +164,10 @@ def partial_correlation(blocks: Sequence[Array]) -> float:
         blocks: of each group: (3, experiment), the third number being held fixed.
 
     Returns:
-        -1 to 1; not a number where the third says all of one of the others.
+        -1 to 1; not a number where the third says all of one of the others, or is the same everywhere.
     """
+    if all(np.ptp(block[2]) == 0 for block in blocks):
+        return math.nan
     left: tuple[list[Array], list[Array]] = ([], [])
     for block in blocks:
         held = _scaled(ranks(block[2]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,20 +90,33 @@ def sentences(found: Sequence[Relation]) -> list[str]:
         return ["There are too few networks for any relation to be told."]
     there = [item for item in found if item.found]
     beyond = sorted((item for item in found if item.beyond_size), key=lambda item: -abs(item.partial))
-    alone = [item for item in there if not item.beyond_size]
+    alone = [item for item in there if not item.beyond_size and math.isfinite(item.partial)]
+    unheld = [item for item in there if not math.isfinite(item.partial)]
     told = [
         f"Of {len(found)} relations {len(there)} are found at a false discovery rate of {words.percent(LEVEL)}, "
         f"{len(beyond)} with the size of the network held fixed."
     ]
     if beyond:
-        listed = "; ".join(f"{_named(item)} ({item.partial:+.2f})" for item in beyond[:5])
+        listed = "; ".join(
+            f"{_named(item)} ({item.partial:+.2f}; without that of one sign in {item.agreeing} of {item.groups} models)"
+            for item in beyond[:5]
+        )
         told.append(f"Strongest with size held fixed: {listed}.")
     if alone:
         listed = "; ".join(f"{_named(item)} ({item.correlation:+.2f})" for item in alone[:5])
         told.append(f"There, but no longer told from chance once size is held fixed: {listed}.")
+    if unheld:
+        listed = "; ".join(f"{_named(item)} ({item.correlation:+.2f}, {_models(item)})" for item in unheld[:5])
+        told.append(
+            f"There, where size cannot be held fixed, since it says all of the property or is the same: {listed}."
+        )
     if not there:
         told.append("None is told from chance: with these networks no property is shown to predict anything.")
     return told
+
+
+def _models(item: Relation) -> str:
+    return f"{item.groups} model{'s' if item.groups != 1 else ''}"
 
 
 def _named(item: Relation) -> str:

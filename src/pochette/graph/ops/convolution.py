@@ -151,7 +151,8 @@ class Convolution(Operator):
         lead = (0,) * batched
         operands: list[Any] = []
         for tap in range(taps):
-            shifted = Part(call.x, tap * call.dilation[0]) if apart else call.x
+            # One tap may read what the same loop makes; of several, what is read was made before.
+            shifted = Part(call.x, tap * call.dilation[0]) if apart and taps > 1 else call.x
             operands += [Part(call.weight, tap, (*lead, taps, 0)), shifted]
         terms = [f"{{{2 * tap}}} * {{{2 * tap + 1}}}" for tap in range(taps)]
         if call.bias is not None:

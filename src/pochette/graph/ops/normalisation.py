@@ -35,7 +35,7 @@ class NormOfLast(Operator):
         """Statistics and scale, gain and offset where learnt; and one root a row."""
         x, shape, *learnt = node.args
         each = self.each + sum(isinstance(value, Value) for value in learnt)
-        return Cost(pointwise=each * x.size, transcendental=x.size // prod(shape))
+        return Cost(pointwise=each * x.size, transcendental=x.size // max(prod(shape), 1))
 
     def couple(self, node: Node, coupling: Coupling) -> None:
         """Units pass through, but each depends on all: trimming is not exact here, and says so."""

@@ -128,6 +128,23 @@ class Stabilities:
         return load_model(self.folder / f"{name}.safetensors")[0]
 
 
+def still_of(folder: Path, name: str, told: dict[str, Any]) -> bool:
+    """Whether what was found is of a checkpoint that is still there, however it was asked.
+
+    Args:
+        folder: of the run.
+        name: of the round.
+        told: what `Stabilities.found` gave.
+
+    Returns:
+        whether it may be shown on.
+    """
+    path, of = folder / f"{name}.safetensors", told.get("of", {})
+    if not path.is_file() or of.get("version") != pochette.__version__:
+        return False
+    return bool(of.get("checkpoint") == hashlib.sha256(path.read_bytes()).hexdigest())
+
+
 def masks_of(model: Model) -> Masks | None:
     """Where the single weights of a reduced model live.
 

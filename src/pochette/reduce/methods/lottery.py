@@ -91,4 +91,6 @@ class Lottery(Technique):
                 model.load_state_dict(early)
             progress = session.phase(f"round-{number}", model, self.share(number), again=early is None)
             path.reach(f"round-{number}", model, progress, report)
+            if all(family.after == 1 for family in report.families):
+                break  # nothing is left that could go
         return path
