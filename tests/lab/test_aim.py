@@ -1,4 +1,4 @@
-"""What is aimed at can be made: of every model what is left compiles, says what torch says, and is counted and timed."""
+"""What is aimed at can be made: of every model what is left compiles and says what torch says, and can be measured."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def test_an_auto_encoder_that_loses_knobs_is_planned_counted_and_timed() -> None
     torch.manual_seed(0)
     model, board = models["sing-ae"].sized("tiny").build(), boards["daisy-seed"]
     assert aim_for(model, board, "float32", lambda *_: None) in KEEPS
-    small, _, _ = trim_model(model, structure_of(model).keep_for(0.0), choice=Choice("random"))
+    structure = structure_of(model)
+    small, _, _ = trim_model(
+        model, structure.keep_for(structure.least_macs()), choice=Choice("random"), structure=structure
+    )
     assert len(small.controls) < len(model.controls)
     engines = {
         name: (export(each, name), golden_curve(each, RANGES)) for name, each in (("trimmed", small), ("dense", model))

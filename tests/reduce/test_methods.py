@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from pochette.corpus.folder import FolderCorpus
+from pochette.errors import ReductionError
 from pochette.models.ddsp import Ddsp, DdspModel
 from pochette.reduce.methods.lottery import Lottery
 from pochette.reduce.technique import Round
+from pochette.reduce.trimming import structure_of
 from pochette.train.loop import Training
 from pochette.train.session import Session
 from tests.corpora import notes_corpus
@@ -98,7 +100,15 @@ def test_an_interrupted_round_goes_on(corpora: Corpora, tmp_path: Path) -> None:
 def test_a_ticket_of_which_nothing_is_left_to_take_is_the_last(corpora: Corpora, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Ddsp(hidden=2, stack_width=2, stack_layers=1, partials=4, noise_bands=5).build()
-    path = Lottery(keep=0.01, rounds=4).apply(model, session(tmp_path, corpora))
-    assert len(path) == 2, "one cut leaves one unit of everything"
+    structure = structure_of(model)
+    least = structure.least_macs() / structure.matrix_macs()
+    path = Lottery(keep=least, rounds=4).apply(model, session(tmp_path / "least", corpora))
+    assert 1 < len(path) <= 5
     with pytest.raises(ReductionError, match="No unit"):
         structure_of(path[-1].model)
+    # Less is refused before anything is trained, and the least is named.
+    with pytest.raises(ReductionError, match="With one unit in every layer") as refused:
+        Lottery(keep=0.9 * least).apply(model, session(tmp_path / "less", corpora))
+    assert not (tmp_path / "less").exists()
+    named = float(refused.value.remedy.split()[1])
+    assert least <= named < 1.001 * least

@@ -190,15 +190,8 @@ def study(folders: Sequence[Path], sounds: Path | None, out: Path, screen: Scree
 
 
 _RELATION = (
-    "property",
-    "outcome",
-    "networks",
-    "correlation",
-    "same sign in",
-    "corrected p",
-    "with size fixed",
-    "corrected p ",
-)
+    "property", "outcome", "rows", "correlation", "same sign in", "corrected p", "with size fixed", "corrected p ",
+)  # fmt: skip
 
 
 def _read_missing(store: Store, sounds: Path, tell: Tell) -> None:
