@@ -36,7 +36,7 @@ def test_a_study_of_several(verbs: Verbs, tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [(), ("run", "--relations", "store")])
 def test_one_thing_is_analysed(verbs: Verbs, options: tuple[str, ...]) -> None:
     said = verbs("analyse", *options)
-    assert said.code == 2 and "a run, or a comparison" in said.err
+    assert said.code == 2 and "a run, or comparisons" in said.err
 
 
 def test_where_there_is_no_comparison(verbs: Verbs, tmp_path: Path) -> None:

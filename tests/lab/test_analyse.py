@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pochette.cli import main
+from pochette.train.checkpoint import load, save
 from tests.corpora import write_notes
 
 
@@ -29,6 +30,17 @@ def test_a_run_is_analysed(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     page = (run / "analysis.html").read_text()
     assert page.count("<svg") >= 5 and "http-equiv" in page
     assert "src=" not in page and '<link rel="stylesheet' not in page and "<script" not in page
+
+    # What is no number is named, and so is a place that cannot be written, before anything is computed.
+    (tmp_path / "out" / "analysis.html").mkdir(parents=True)
+    assert main(["analyse", str(run), "--out", str(tmp_path / "out"), "--json"]) == 1
+    assert "cannot be written" in capsys.readouterr().out
+    tensors, facts = load(run / "dense.safetensors")
+    name = next(name for name in tensors if name.endswith("gru.weight_hh_l0"))
+    tensors[name][0, 0] = float("nan")
+    save(run / "dense.safetensors", tensors, facts)
+    assert main(["analyse", str(run), "--json"]) == 1
+    assert "not numbers, or infinite: network.gru.weight_hh_l0" in capsys.readouterr().out
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

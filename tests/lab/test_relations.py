@@ -80,6 +80,25 @@ def test_a_property_that_is_size_has_no_partial_correlation() -> None:
     assert np.isnan(found.partial) and found.partial_probability == 1.0 and not found.beyond_size
 
 
+def test_where_size_is_the_same_it_cannot_be_held_fixed() -> None:
+    x, y = np.random.default_rng(3).normal(size=(2, 30))
+    (found,) = relations(observed({"m": np.stack([x, x + 0.1 * y, np.ones(30)])}))
+    assert found.found and np.isnan(found.partial) and not found.beyond_size
+
+
+def test_a_model_that_goes_the_other_way_is_told() -> None:
+    rng = np.random.default_rng(4)
+    x, noise, size = rng.normal(size=(3, 3, 20))
+    signs = {"a": 1.0, "b": 1.0, "c": -1.0}
+    rows = {
+        name: np.stack([x[number], sign * x[number] + 0.1 * noise[number], size[number]])
+        for number, (name, sign) in enumerate(signs.items())
+    }
+    (found,) = relations(observed(rows))
+    assert found.groups == 3 and found.agreeing == 2
+    assert {name: np.sign(value) for name, value in found.by_group.items()} == signs
+
+
 def test_of_many_that_are_chance_few_are_found() -> None:
     rng = np.random.default_rng(4)
     items = [

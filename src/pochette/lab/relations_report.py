@@ -98,7 +98,7 @@ def sentences(found: Sequence[Relation]) -> list[str]:
     ]
     if beyond:
         listed = "; ".join(
-            f"{_named(item)} ({item.partial:+.2f}; without that of one sign in {item.agreeing} of {item.groups} models)"
+            f"{_named(item)} ({item.partial:+.2f}; not held, the same sign in {item.agreeing} of {item.groups} models)"
             for item in beyond[:5]
         )
         told.append(f"Strongest with size held fixed: {listed}.")

@@ -150,12 +150,28 @@ def test_who_stops_keeps_the_finished_networks(
     assert len(asked) == 1 and asked[0]["masks"] is not None, "only the reduced one was left to do, and it is masked"
     assert list(found["stability"]) == ["dense", "round-1"]
     assert found["stability"]["dense"] == kept["stability"]["dense"]
+    # Asked without it, what was found is shown on.
+    assert main(["analyse", str(place), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stability"] == found["stability"]
     assert main([*command, "--stability-steps", "7"]) == 0
     assert len(asked) == 3, "more steps are another question"
     capsys.readouterr()
     shutil.copy(place / "dense.safetensors", place / "round-1.safetensors")
     assert main([*command, "--stability-steps", "7"]) == 0
     assert len(asked) == 4, "another network too"
+
+
+def test_who_stops_in_the_first_network_keeps_what_was_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = analyse.analysed(place, Limit(samples=40, points=10))
+    monkeypatch.setattr(analyse, "analysed", lambda *_, **__: {**read})
+    stopping, _ = faked(interrupt_at=1)
+    monkeypatch.setattr(of_run, "stability_of", stopping)
+    assert main(["analyse", str(place), "--stability", "--out", str(tmp_path / "out")]) == 130
+    capsys.readouterr()
+    kept = json.loads((tmp_path / "out" / "analysis.json").read_text())
+    assert kept["stability"] == {} and kept["rounds"] == json.loads(json.dumps(read["rounds"]))
 
 
 @pytest.mark.slow
