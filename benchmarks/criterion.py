@@ -63,12 +63,12 @@ def text() -> str:
         "",
         "Two analyses made criteria. `similarity` keeps a layer arranged as what it reads: among the networks that"
         " techniques made small, alignment with the input goes with the error, though not the same way in every model"
-        " ([relations.html](relations.html) has how, in each model). `redundancy` keeps what of a unit no linear function of"
-        " the others explains, times the weights that read it. Each model is trained dense, cut three times"
+        " ([relations.html](relations.html) has how, in each model). `redundancy` keeps what of a unit no linear"
+        " function of the others explains, times the weights that read it. Each model is trained dense, cut three times"
         f" along one path and trained for {STOP_SHARE:.0%} of the dense steps after each cut; figures are test error"
         " per that of the dense model of the same seed, mean and 95 % interval; about one such interval of a difference"
-        " in twenty leaves zero by chance alone, and none is corrected for their number. Made by `benchmarks/criterion.py` from"
-        " stored results.",
+        " in twenty leaves zero by chance alone, and none is corrected for their number. Made by"
+        " `benchmarks/criterion.py` from stored results.",
         "",
     ]
     for model in dict.fromkeys(row.model for row in rows):
