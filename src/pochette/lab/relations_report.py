@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import jinja2
@@ -18,7 +19,7 @@ from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg
 
 DRAWN = 6
-"""Strongest relations that are drawn."""
+"""Relations that are drawn."""
 COLOURS = (BRASS, WINE, INK, SOFT)
 MARKERS = "osD^vPX"
 
@@ -47,11 +48,17 @@ def page(observations: Sequence[Observation], found: Sequence[Relation], title: 
         notes=notes,
         groups=_networks(observations),
         sentences=sentences(found),
-        figures=[(item, figure(observations, item)) for item in found[:DRAWN]],
+        figures=[(item, figure(observations, item)) for item in _drawn(found)],
         relations=found,
         meanings={item.name: meaning(item.name) for item in found},
         level=LEVEL,
     )
+
+
+def _drawn(found: Sequence[Relation]) -> list[Relation]:
+    """The strongest of those that size does not explain; where there are too few, the strongest of all."""
+    beyond = sorted((item for item in found if item.beyond_size), key=lambda item: -abs(item.partial))
+    return [*beyond, *(item for item in found if not item.beyond_size)][:DRAWN]
 
 
 def _groups(observations: Sequence[Observation]) -> list[str]:
@@ -146,7 +153,7 @@ def figure(observations: Sequence[Observation], relation: Relation) -> Markup:
                 axes.plot(ranks(x), ranks(y), ls="none", marker=MARKERS[number % len(MARKERS)], ms=3.5,
                           color=COLOURS[number % len(COLOURS)], alpha=0.8, label=group)  # fmt: skip
         axes.set_xlabel(f"rank of {relation.name}")
-        axes.set_ylabel(f"rank of {relation.outcome}")
+        axes.set_ylabel("\n".join(wrap(f"rank of {relation.outcome}", 30)))
         axes.set_xticks([-1, 0, 1], ["least", "", "most"])
         axes.set_yticks([-1, 0, 1], ["least", "", "most"])
         picture.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8, labelcolor=SOFT)
