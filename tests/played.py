@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pochette.engine.build import compile_host_library
+from pochette.boards.target import CORTEX_A72
+from pochette.engine.build import compile_elf, compile_host_library
 from pochette.engine.compiled import compile_engine
+from pochette.engine.emulate import EmulatedRunner
 from pochette.engine.export import export
 from pochette.engine.native import NativeRunner
 from pochette.engine.runner import FloatArray, run_frames
@@ -45,3 +47,27 @@ def parts_off(model: Any, calls: int = 4) -> float:
             first = made[0] if isinstance(made, tuple) else made
             worst = max(worst, float(np.abs(first - wanted.numpy()).max()))
     return worst
+
+
+def costs_of_a_sound(model: Model) -> tuple[list[int], list[int], int]:
+    """What the engine of a model whose sounds end asks of a processor; it must be silent after the sound.
+
+    Args:
+        model: whose sounds are one piece and begin at once.
+
+    Returns:
+        instructions of each frame that is heard, of two frames behind them, and of the first frame of a new sound.
+    """
+    note, frames = np.array([knob.default for knob in model.controls], np.float32), model.excerpt_frames
+    assert frames is not None
+    runner = EmulatedRunner(compile_elf(export(model, "once"), CORTEX_A72), "aarch64", counting=True)
+
+    def cost(silent: bool) -> int:
+        before = runner.instructions()
+        assert runner.process(note, model.hop_samples).any() != silent
+        return runner.instructions() - before
+
+    heard = [cost(silent=False) for _ in range(frames)]
+    after = [cost(silent=True) for _ in range(2)]
+    runner.reset()
+    return heard, after, cost(silent=False)

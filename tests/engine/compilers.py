@@ -28,17 +28,20 @@ COMPILERS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
 """Programs, if not the usual, and flags of processors."""
 
 
-def finds_no_fault(compiler: str, engine: Engine, folder: Path) -> None:
-    """Compile an engine for all of a compiler's processors, with every warning an error; skips without the compiler."""
+def faults(compiler: str, engine: Engine, folder: Path) -> list[str]:
+    """What a compiler says of an engine for all of its processors, every warning an error; skips without it."""
     program, processors = COMPILERS[compiler]
     if program and shutil.which(program) is None:
-        pytest.skip(f"no {program}")
+        pytest.skip(f"needs a package with {program}")
     if not program and platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("flags of x86")
     for name, text in engine.sources.items():
         (folder / name).write_text(text)
     command = [program] if program else host_compiler() if compiler == "cc" else zig()
+    said = []
     for level in ("-O0", "-Os", "-O3"):
         for more in processors:
             flags = [*WARNINGS, "-Wshadow", level, *more, "-c", f"{engine.name}.c"]
-            subprocess.run([*command, *flags], cwd=folder, check=True)
+            done = subprocess.run([*command, *flags], cwd=folder, capture_output=True, text=True, check=False)
+            said += [f"{' '.join(flags)}: {done.stderr}"] if done.returncode else []
+    return said

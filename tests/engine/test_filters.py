@@ -18,7 +18,7 @@ from pochette.engine.compiled import Engine, compile_engine
 from pochette.engine.elsewhere import EngineElsewhere
 from pochette.engine.packing import FloatArray
 from pochette.engine.precision import Precision
-from tests.engine.compilers import COMPILERS, finds_no_fault
+from tests.engine.compilers import COMPILERS, faults
 from tests.engine.test_precision import BOUNDS, NARROW, WHERE
 from tests.engine.test_reduced_kernels import FLAVOURS
 
@@ -195,7 +195,7 @@ def test_no_more_instructions_than_memory_is_worth() -> None:
 def test_no_compiler_finds_fault(kind: Precision, compiler: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     engine = compile_engine(Line().eval(), (torch.zeros(1, 16, 16),), name="quiet", precision=kind)
-    finds_no_fault(compiler, engine, tmp_path)
+    assert faults(compiler, engine, tmp_path) == []
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

@@ -19,7 +19,7 @@ from pochette.engine.export import export
 from pochette.engine.packing import FloatArray
 from pochette.engine.precision import Precision
 from pochette.errors import ExportError
-from tests.engine.compilers import COMPILERS, finds_no_fault
+from tests.engine.compilers import COMPILERS, faults
 from tests.engine.test_compiled import Cells, Recurrent
 from tests.engine.test_export import tiny
 
@@ -297,4 +297,4 @@ def test_models_are_exported_so_too() -> None:
 def test_no_compiler_finds_fault(kind: Precision, compiler: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     engine = compile_engine(Carried(nn.GRU, 9, 21).eval(), (torch.zeros(1, 1, 9),), name="quiet", precision=kind)
-    finds_no_fault(compiler, engine, tmp_path)
+    assert faults(compiler, engine, tmp_path) == []

@@ -37,8 +37,8 @@ BEFORE, AFTER = 20, 1600
 RATE_HZ, SECONDS = 16_000, 60
 
 
-def same_bits(left: FloatArray, right: FloatArray) -> None:
-    assert np.array_equal(left.view(np.uint32), right.view(np.uint32))
+def same_bits(left: FloatArray, right: FloatArray) -> bool:
+    return np.array_equal(left.view(np.uint32), right.view(np.uint32))
 
 
 def struck(name: str, value: float) -> tuple[Instance, FloatArray]:
@@ -66,7 +66,7 @@ def test_what_is_strange_is_not_remembered_after_the_next_call(name: str) -> Non
         instance, sane = struck(name, value)
         instance.play(sane[:1])
         other = instance.replaced(0.25)
-        same_bits(instance.play(sane[1:100]), other.play(sane[1:100]))
+        assert same_bits(instance.play(sane[1:100]), other.play(sane[1:100]))
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -90,7 +90,7 @@ def test_controls_are_clamped_and_nan_is_the_lowest(name: str) -> None:
         strange = inputs.copy()
         inputs[5], strange[5] = end, value
         instance, same = rig().instance(name), rig().instance(name)
-        same_bits(instance.play(strange), same.play(inputs))
+        assert same_bits(instance.play(strange), same.play(inputs))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,7 +104,7 @@ def test_silence_leaves_no_denormals(name: str) -> None:
     other = instance.replaced(0.25)
     made = instance.play(rest[:100])
     assert not is_strange(made).any()
-    same_bits(made, other.play(rest[:100]))
+    assert same_bits(made, other.play(rest[:100]))
 
 
 def test_fast_math_of_strangers_lets_nothing_in(tmp_path: Path) -> None:
@@ -133,11 +133,11 @@ def errors(made: FloatArray, want: FloatArray) -> float:
     return float(np.sqrt((difference**2).mean() / (want.astype(np.float64) ** 2).mean()))
 
 
-def hold_still(made: FloatArray, want: FloatArray) -> None:
-    """The last second is as near as the first, and both are near."""
+def holds_still(made: FloatArray, want: FloatArray) -> bool:
+    """Whether the last second is as near as the first, and both are near."""
     second = len(want) // SECONDS
     first, last = errors(made[:second], want[:second]), errors(made[-second:], want[-second:])
-    assert first < 1e-6 and last < 1e-6 and last < 2 * first
+    return first < 1e-6 and last < 1e-6 and last < 2 * first
 
 
 @pytest.mark.parametrize("name", ["ddsp", "sing"])
@@ -147,7 +147,7 @@ def test_a_minute_of_a_model(name: str) -> None:
     frames = SECONDS * RATE_HZ // engine(name).outputs[0]
     controls = engine(name).noise(frames)
     want = model(torch.from_numpy(controls)[None])[0].numpy().reshape(frames, -1)
-    hold_still(rig().instance(name).play(controls), want)
+    assert holds_still(rig().instance(name).play(controls), want)
 
 
 @pytest.mark.parametrize(("name", "channels"), [("gated", 1), ("far", 1), ("straight", 1), ("decoder", 8)])
@@ -161,7 +161,7 @@ def test_a_minute_of_convolutions(name: str, channels: int) -> None:
     sound = np.random.default_rng(0).uniform(-1, 1, (channels, calls * block)).astype(np.float32)
     want = module_of(name)(torch.from_numpy(sound)[None])[0].numpy()
     cut = [x.reshape(len(x), calls, -1).transpose(1, 0, 2).reshape(calls, -1) for x in (sound, want)]
-    hold_still(rig().instance(name).play(cut[0]), cut[1])
+    assert holds_still(rig().instance(name).play(cut[0]), cut[1])
 
 
 @torch.no_grad()
@@ -174,4 +174,4 @@ def test_a_minute_of_a_recurrent_layer() -> None:
     lead = RATE_HZ // 10
     first = module_of("gru")(torch.from_numpy(sound[:RATE_HZ, None]))[:, 0].numpy()
     last = module_of("gru")(torch.from_numpy(sound[-RATE_HZ - lead :, None]))[lead:, 0].numpy()
-    hold_still(made, np.concatenate([first, *itertools.repeat(first, SECONDS - 2), last]))
+    assert holds_still(made, np.concatenate([first, *itertools.repeat(first, SECONDS - 2), last]))

@@ -27,6 +27,7 @@ from pochette.models.gansynth import FARTHEST, Gansynth, GansynthModel
 from pochette.models.model import Excerpt
 from pochette.reduce.trimming import PREFIX, trim_model
 from pochette.train.loop import Training
+from tests.played import costs_of_a_sound
 
 ROUNDING = 1e-4
 """Of a loud sound: levels are exponents over 140 dB, so that what is rounded before a tanh is heard twenty times, and
@@ -230,22 +231,9 @@ def test_after_a_note_next_to_nothing_is_computed() -> None:
     pytest.importorskip("ziglang")
     pytest.importorskip("unicorn")
     model = made()
-    note = np.array([knob.default for knob in model.controls], np.float32)
-    elf = build.compile_elf(export(model, "once"), target.CORTEX_A72)
-    runner = EmulatedRunner(elf, "aarch64", counting=True)
-    costs = []
-    for _ in range(model.excerpt_frames + 2):
-        before = runner.instructions()
-        audio = runner.process(note, model.hop_samples)
-        costs.append(runner.instructions() - before)
-    heard, after = costs[: model.excerpt_frames], costs[model.excerpt_frames :]
+    heard, after, again = costs_of_a_sound(model)
     assert max(heard) < 1.02 * min(heard) and max(after) < 0.002 * min(heard)
-    assert not audio.any()
-    # And a new sound begins as the first did.
-    runner.reset()
-    before = runner.instructions()
-    assert runner.process(note, model.hop_samples).any()
-    assert runner.instructions() - before == pytest.approx(costs[0], rel=0.02)
+    assert again == pytest.approx(heard[0], rel=0.02), "a new sound begins as the first did"
 
 
 # -- learning ----------------------------------------------------------------------------------------------------------

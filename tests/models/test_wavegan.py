@@ -27,6 +27,7 @@ from pochette.models.wavegan import CRITIC_UPDATES, PENALTY, Wavegan, WaveganMod
 from pochette.reduce.trimming import PREFIX, trim_model
 from pochette.train.loop import Training
 from tests.contracts.engine_checks import check_engines
+from tests.played import costs_of_a_sound
 
 
 def learnt(module: nn.Module) -> int:
@@ -201,22 +202,9 @@ def test_after_a_sound_next_to_nothing_is_computed() -> None:
     pytest.importorskip("ziglang")
     pytest.importorskip("unicorn")
     model = made()
-    note = np.array([knob.default for knob in model.controls], np.float32)
-    elf = build.compile_elf(export(model, "once"), target.CORTEX_A72)
-    runner = EmulatedRunner(elf, "aarch64", counting=True)
-    costs = []
-    for _ in range(model.excerpt_frames + 2):
-        before = runner.instructions()
-        audio = runner.process(note, model.hop_samples)
-        costs.append(runner.instructions() - before)
-    heard, after = costs[: model.excerpt_frames], costs[model.excerpt_frames :]
+    heard, after, again = costs_of_a_sound(model)
     assert max(heard) < 1.02 * min(heard) and max(after) < 0.04 * min(heard)
-    assert not audio.any()
-    # And a new sound begins as the first did.
-    runner.reset()
-    before = runner.instructions()
-    assert runner.process(note, model.hop_samples).any()
-    assert runner.instructions() - before == pytest.approx(costs[0], rel=0.02)
+    assert again == pytest.approx(heard[0], rel=0.02), "a new sound begins as the first did"
 
 
 # -- learning ----------------------------------------------------------------------------------------------------------
