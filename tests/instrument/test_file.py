@@ -131,6 +131,7 @@ def test_a_later_schema_names_the_version_that_reads_it(toy: Path) -> None:
         {"latency_samples": -1},
         {"lead_samples": -1},
         {"lead_samples": 1.5},
+        {"lead_samples": 1},
         {"controls": {}},
         {"controls": [1]},
         {"controls": []},

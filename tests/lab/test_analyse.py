@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pochette.cli import main
+from pochette.lab.analyse import DATA, kept
 from pochette.train.checkpoint import load, save
 from tests.corpora import write_notes
 
@@ -46,3 +47,11 @@ def test_a_run_is_analysed(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyse", str(tmp_path), "--json"]) == 1
     assert "pochette train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"stability": []}', '{"stability": {"dense": 3}}'])
+def test_what_somebody_else_left_there_is_not_taken_for_an_analysis(text: str, tmp_path: Path) -> None:
+    (tmp_path / DATA).write_text(text)
+    assert kept(tmp_path) == {}
+    (tmp_path / DATA).write_text('{"stability": {"dense": {}}}')
+    assert kept(tmp_path) == {"stability": {"dense": {}}}

@@ -178,7 +178,7 @@ def study(folders: Sequence[Path], sounds: Path | None, out: Path, screen: Scree
     write_file(out / DATA, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
     rows = [
         (r.name, r.outcome, r.experiments, f"{r.correlation:+.2f}", f"{r.agreeing} of {r.groups}", number(r.corrected),
-         *(("size says all", "") if math.isnan(r.partial) else (f"{r.partial:+.2f}", number(r.partial_corrected))))
+         *(("–", "") if math.isnan(r.partial) else (f"{r.partial:+.2f}", number(r.partial_corrected))))
         for r in told[:20]
     ]  # fmt: skip
     parts: list[Any] = [table(_RELATION, rows), *map(words, data["sentences"]), *map(words, notes)]

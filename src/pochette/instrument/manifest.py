@@ -136,7 +136,7 @@ def parse(text: bytes, where: str) -> Manifest:
         recipe=get.object("recipe"),
         board=get.text("board", 64),
         precision=_precision(data, where),
-        lead_samples=get.integer("lead_samples", 0, 10 * rate) if "lead_samples" in data else 0,
+        lead_samples=_lead(get, rate) if "lead_samples" in data else 0,
         sound_frames=None if data.get("sound_frames") is None else get.integer("sound_frames", 1, 1 << 20),
         provenance=get.object("provenance"),
         members=_members(get.object("members"), where),
@@ -238,6 +238,13 @@ def _controls(entries: list[Any], where: str) -> tuple[Control, ...]:
     if len({control.name for control in found}) != len(found):
         raise _wrong("controls", "each of a name of its own", where)
     return tuple(found)
+
+
+def _lead(get: _Getter, rate: int) -> int:
+    lead = get.integer("lead_samples", 0, 10 * rate)
+    if lead % get.integer("hop_samples", 1, 1 << 16):
+        raise _wrong("lead_samples", "a multiple of hop_samples", get.where)
+    return lead
 
 
 def _precision(data: dict[str, Any], where: str) -> Precision:

@@ -77,13 +77,15 @@ def kept(out: Path) -> dict[str, Any]:
         out: see `write`.
 
     Returns:
-        as `analysed` and `stability.of_run` gave it; empty where there is none that can be read.
+        as `analysed` and `stability.of_run` gave it; empty where there is none that can be read, or somebody else's.
     """
     try:
         found = json.loads((out / DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    known = found.get("stability", {}) if isinstance(found, dict) else None
+    told = isinstance(known, dict) and all(isinstance(each, dict) for each in known.values())
+    return found if told else {}
 
 
 def rounds_of(folder: Path) -> list[str]:

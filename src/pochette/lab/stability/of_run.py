@@ -139,8 +139,8 @@ def still_of(folder: Path, name: str, told: dict[str, Any]) -> bool:
     Returns:
         whether it may be shown on.
     """
-    path, of = folder / f"{name}.safetensors", told.get("of", {})
-    if not path.is_file() or of.get("version") != pochette.__version__:
+    path, of = folder / f"{name}.safetensors", told.get("of")
+    if not path.is_file() or not isinstance(of, dict) or of.get("version") != pochette.__version__:
         return False
     return bool(of.get("checkpoint") == hashlib.sha256(path.read_bytes()).hexdigest())
 
