@@ -2,6 +2,7 @@
 
     python benchmarks/models.py                 train, judge, trim and count what is not stored yet
     python benchmarks/models.py ddsp wavegan    only these
+    python benchmarks/models.py --engines sing  make the engines of a stored work anew, from its checkpoints
     python benchmarks/models_page.py            write docs/models.html from what is stored
 
 A work's training is bounded by steps, chosen so that it takes at most 20 minutes of one core; what it took is stored.
@@ -34,7 +35,7 @@ from models_judge import Verdict, judged, played  # noqa: E402
 from pochette.corpus.folder import FolderCorpus  # noqa: E402
 from pochette.engine.export import export  # noqa: E402
 from pochette.engine.source import EngineSource  # noqa: E402
-from pochette.engine.verify import verify  # noqa: E402
+from pochette.engine.verify import USUAL, verify  # noqa: E402
 from pochette.families import boards  # noqa: E402
 from pochette.lab.build import Ranges, build_instrument, golden_curve  # noqa: E402
 from pochette.lab.cost import time_on_host  # noqa: E402
@@ -162,18 +163,8 @@ def do(name: str, work: Work) -> dict[str, Any]:
     Returns:
         all that was found.
     """
-    torch.manual_seed(work.training.seed)
-    model: Model = work.recipe.build()
-    corpus = FolderCorpus.prepare(SOUNDS / work.sounds, model.sample_rate_hz, model.hop_samples)
-    parts = divide(corpus, model)
-    folder = RUNS / f"{name}-{work.steps}"
-    session = Session(folder, parts.training, parts.looks, work.training, float("inf"), work.steps)
-    untrained = judged(work.recipe.build(), parts)
-    trained_in = _train(session, "dense", model, 1.0)
-    whole = judged(model, parts)
-    small, _ = shrink(model, round(KEPT * weights_of(model)), Choice("magnitude"))
-    again_in = _train(session, "trimmed", small, AGAIN, again=True)
-    trimmed = judged(small, parts)
+    model, small, corpus, parts, cpu_seconds = _trained(name, work)
+    verdict = _verdicts(*(judged(form, parts) for form in (work.recipe.build(), model, small)))
     sounds = _sounds(name, model, small, parts)
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -184,13 +175,44 @@ def do(name: str, work: Work) -> dict[str, Any]:
         "remark": work.remark,
         "split": {"training": len(parts.training), "looks": len(parts.looks), "test": len(parts.test)},
         "steps": work.steps,
-        "cpu_seconds": {"dense": round(trained_in, 1), "trimmed": round(again_in, 1)},
-        "verdict": _verdicts(untrained, whole, trimmed),
+        "cpu_seconds": cpu_seconds,
+        "verdict": verdict,
         "dense": _size(model),
         "trimmed": _size(small),
         "played": sounds,
         "engine": _engines(name, small, model, corpus),
     }
+
+
+def engines_of(name: str, work: Work) -> dict[str, Any]:
+    """What is stored of a work, with its engines made, held against torch and counted anew.
+
+    Args:
+        name: of the work, and of its files.
+        work: trained before, so that its checkpoints are found.
+
+    Returns:
+        all that was found.
+    """
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    model, small, corpus, _, cpu_seconds = _trained(name, work)
+    if cpu_seconds != found["cpu_seconds"]:
+        raise SystemExit(f"The checkpoints of {name} are not those of its stored results: call without --engines.")
+    return {**found, "engine": _engines(name, small, model, corpus)}
+
+
+def _trained(name: str, work: Work) -> tuple[Model, Model, FolderCorpus, Parts, dict[str, float]]:
+    """Both forms of a model, its sounds, their parts, and the CPU time that training took."""
+    torch.manual_seed(work.training.seed)
+    model: Model = work.recipe.build()
+    corpus = FolderCorpus.prepare(SOUNDS / work.sounds, model.sample_rate_hz, model.hop_samples)
+    parts = divide(corpus, model)
+    folder = RUNS / f"{name}-{work.steps}"
+    session = Session(folder, parts.training, parts.looks, work.training, float("inf"), work.steps)
+    trained_in = _train(session, "dense", model, 1.0)
+    small, _ = shrink(model, round(KEPT * weights_of(model)), Choice("magnitude"))
+    again_in = _train(session, "trimmed", small, AGAIN, again=True)
+    return model, small, corpus, parts, {"dense": round(trained_in, 1), "trimmed": round(again_in, 1)}
 
 
 def _train(session: Session, phase: str, model: Model, share: float, *, again: bool = False) -> float:
@@ -250,7 +272,6 @@ def _engines(name: str, small: Model, model: Model, corpus: FolderCorpus) -> dic
     instrument = build_instrument(small, name, ranges)
     frames = max(1, round(EMULATED_SECONDS * small.sample_rate_hz / small.hop_samples))
     golden = instrument.golden_controls[:frames], instrument.golden_audio[: frames * small.hop_samples]
-    checks = verify(instrument.source, instrument.wasm, *golden)
     costs: dict[str, Any] = {}
     times: dict[str, float] = {}
     first: dict[str, Any] = {}
@@ -264,6 +285,10 @@ def _engines(name: str, small: Model, model: Model, corpus: FolderCorpus) -> dic
         if player.mode == "one_shot":
             first[form] = _first_block(source, player, own[0])
     first.update(_whole_note(model) if first else {})
+    # On one machine of each kind, and on those of all boards that it fits.
+    fitting = [boards[b].machine for b in BOARDS if max(costs[f"trimmed on {b}"]["shares"].values()) <= 1.0]
+    machines = tuple(dict.fromkeys((*USUAL, *filter(None, fitting))))
+    checks = verify(instrument.source, instrument.wasm, *golden, machines)
     return {
         "checks": [
             {"engine": c.engine, "passed": c.passed, "max_error": c.max_error, "seconds_of_audio": c.seconds_of_audio}
@@ -295,6 +320,7 @@ def _first_block(source: EngineSource, player: Model, note: np.ndarray) -> dict[
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all that are not stored by default")
+    parser.add_argument("--engines", action="store_true", help="make the engines of stored works anew, and no more")
     parser.add_argument("--steps", type=int, help="other steps than the work's, for a trial that is not stored")
     asked = parser.parse_args()
     unknown = [name for name in asked.works if name not in WORKS]
@@ -308,7 +334,7 @@ def main() -> int:
     for name in asked.works or [name for name in WORKS if not (RESULTS / f"{name}.json").is_file()]:
         print(name, flush=True)
         work = WORKS[name] if asked.steps is None else replace(WORKS[name], steps=asked.steps)
-        found = do(name, work)
+        found = engines_of(name, work) if asked.engines else do(name, work)
         if asked.steps is not None:
             print(json.dumps(found, indent=1))
             continue

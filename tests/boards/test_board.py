@@ -67,6 +67,14 @@ def test_a_verdict_goes_by_the_upper_end_of_the_band() -> None:
     assert daisy.fits(dataclasses.replace(slow, cycles_per_second=Band(1e8, 3.3e8))).fits
 
 
+def test_what_a_struck_key_asks_for_is_said() -> None:
+    """Of 480 MHz, 4.8 to 12 million cycles are 10 to 25 ms."""
+    daisy = boards["daisy-seed"]
+    verdict = daisy.fits(dataclasses.replace(SMALL, lead_cycles=Band(4.8e6, 1.2e7)))
+    assert verdict.fits and any("A struck key keeps it busy for 10 to 25 ms" in note for note in verdict.notes)
+    assert not any("A struck key" in note for note in daisy.fits(SMALL).notes)
+
+
 MIX = Mix(instructions=1000, loads=300, arithmetic=400, divisions=10)
 
 

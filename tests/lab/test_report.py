@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from pochette.errors import InstrumentError, RunError
-from pochette.lab.report import Clip, page, words, write_report
+from pochette.lab.report import Clip, page, view, words, write_report
 from pochette.lab.report.sounds import takes_of
 from pochette.lab.result import Anchor, CorpusFacts, EngineFacts, GoldenCheck, MakeResult, TrimPoint, VerdictFacts
 from tests.lab.fakes import clips, full_result, sound
@@ -214,6 +214,12 @@ def decoded(uri: str) -> tuple[np.ndarray, int]:
     assert uri.startswith("data:audio/flac;base64,")
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(uri.split(",")[1])), dtype="float32")
     return samples, rate
+
+
+def test_how_long_a_sound_lasts_is_said() -> None:
+    made = full_result()
+    assert not any("lasts" in sentence for sentence in view.sentences(made))
+    assert "Each of its sounds lasts 0.021 s." in view.sentences(replace(made, sound_seconds=0.0213))
 
 
 def test_takes_share_gain_length_and_rate() -> None:

@@ -338,6 +338,11 @@ def test_what_is_counted_is_heard(board_costs: tuple[list[int], SingModel, Engin
     assert cost.instructions_per_second == pytest.approx(dearest, rel=0.01)
     assert cost.network_instructions_per_second is not None
     assert 0.95 * dearest < cost.network_instructions_per_second < dearest
+    # What a struck key asks for before its sound: at worst an instruction a cycle, and what divisions wait.
+    assert cost.lead_cycles_low is not None and cost.lead_cycles_high is not None
+    assert cost.lead_cycles_low < sum(costs[:lead]) <= cost.lead_cycles_high < 1.1 * sum(costs[:lead])
+    told = [note for note in cost.verdict(boards["pi-4"], model.sample_rate_hz).notes if "A struck key" in note]
+    assert len(told) == 1 and f"to {1000 * cost.lead_cycles_high / 1.5e9:.3g} ms" in told[0]
 
 
 class Watched:

@@ -35,6 +35,8 @@ class Demand:
     """What they take at best and at worst; without it, one cycle each."""
     hop_samples: int | None = None
     """Samples that it makes at once; None if it makes them one by one."""
+    lead_cycles: Band | None = None
+    """What the silence before a sound takes, which a struck key asks for at once; None if sounds begin without one."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,12 @@ class Board:
                 f"The dearest block of {self.block_samples} samples takes {band.high * crowding / self.clock_hz:.1%} "
                 f"of its time, since {demand.hop_samples} samples are made at once; {self.usable_share:.0%} are "
                 "allowed."
+            )
+        if demand.lead_cycles is not None:
+            low, high = (1000 * bound / self.clock_hz for bound in (demand.lead_cycles.low, demand.lead_cycles.high))
+            notes.append(
+                f"A struck key keeps it busy for {low:.3g} to {high:.3g} ms, with the silence before its sound, until "
+                "that can be heard; what still plays halts meanwhile where one core does both."
             )
 
 

@@ -81,8 +81,13 @@ def _said(figures: dict[str, Any] | None) -> str:
     """What a size costs, in a few words."""
     if figures is None:
         return ""
-    parameters, work = (number(figures[name] / 1e6) for name in ("parameters", "macs_per_second"))
-    said = f"{parameters} M parameters, {work} M MAC/s, {number(figures['latency_ms'])} ms"
+    parameters, trained, work = (
+        number(figures[name] / 1e6) for name in ("parameters", "trained_parameters", "macs_per_second")
+    )
+    said = f"{parameters} M parameters"
+    if figures["trained_parameters"] != figures["parameters"]:
+        said += f" (in training {trained} M)"
+    said += f", {work} M MAC/s, {number(figures['latency_ms'])} ms"
     for name, ways in (("key_ms", "from a key"), ("through_ms", "sound to sound")):
         said += f" ({ways} {number(figures[name])})" if name in figures else ""
     return said

@@ -101,6 +101,8 @@ def _told(made: Made, following: tuple[str, ...]) -> Answer:
         rows.append(("network", f"{result.macs_ratio:.1%} of the multiply-accumulates it started with"))
     if result.precision != "float32":
         rows.append(("in fewer bits", _rounding(result)))
+    if result.sound_seconds is not None:
+        rows.append(("a sound lasts", f"{number(result.sound_seconds)} s, by the model's size and rate"))
     checked = [check for check in result.golden if check.passed is not None]
     rows.append(("verified", f"{sum(bool(check.passed) for check in checked)} of {len(checked)} engines agree"))
     verdict = "fits" if result.verdict.fits else "does NOT fit"

@@ -39,6 +39,8 @@ class Workload:
     """Instructions inside each function, largest first; what the compiler inlined counts for its caller."""
     mix: Mix = field(default_factory=Mix)
     """The instructions by what they wait for."""
+    warm_up: Mix = field(default_factory=Mix)
+    """What was executed before counting began, to make the frames that are not heard."""
 
     @property
     def instructions_per_second(self) -> float:
@@ -135,7 +137,7 @@ def workload(
         ToolError: the emulator is not installed.
     """
     runner = EmulatedRunner(elf, machine, counting=True)
-    block_samples = min(block_samples, BLOCK_SAMPLES)
+    block_samples, mix_at_rest = min(block_samples, BLOCK_SAMPLES), runner.mix()
     if warm_up_frames:
         runner.process(controls[0], warm_up_frames * runner.hop_samples)
     before, functions_before, mix_before = runner.instructions(), runner.instructions_by_function(), runner.mix()
@@ -158,6 +160,7 @@ def workload(
         block_samples=block_samples,
         by_function=dict(by_function.most_common()),
         mix=runner.mix() - mix_before,
+        warm_up=mix_before - mix_at_rest,
     )
 
 

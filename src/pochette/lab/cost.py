@@ -55,6 +55,9 @@ class EngineCost:
     """Of one voice."""
     hop_samples: int | None = None
     """Made at once."""
+    lead_cycles_low: float | None = None
+    """Of the silence before a sound, which is made at once when a key is struck; None where there is none."""
+    lead_cycles_high: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -67,17 +70,18 @@ class EngineCost:
             ram_bytes=self.ram_bytes or self.state_bytes or 0,
             sample_rate_hz=sample_rate_hz,
             instructions_per_second=self.instructions_per_second,
-            cycles_per_second=self._band(),
+            cycles_per_second=_band(self.cycles_per_second_low, self.cycles_per_second_high),
             hop_samples=self.hop_samples,
+            lead_cycles=_band(self.lead_cycles_low, self.lead_cycles_high),
         )
-
-    def _band(self) -> Band | None:
-        low, high = self.cycles_per_second_low, self.cycles_per_second_high
-        return None if low is None or high is None else Band(low, high)
 
     def verdict(self, board: Board, sample_rate_hz: int) -> Verdict:
         """Whether the engine fits the board, with reasons."""
         return board.fits(self.demand(sample_rate_hz))
+
+
+def _band(low: float | None, high: float | None) -> Band | None:
+    return None if low is None or high is None else Band(low, high)
 
 
 def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
@@ -104,6 +108,9 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
             band = cycles(work.mix, board.target) * (work.sample_rate_hz / work.samples)
             figures["instructions_per_second"] = work.instructions_per_second
             figures["cycles_per_second_low"], figures["cycles_per_second_high"] = band.low, band.high
+            if source.lead_samples:
+                lead = cycles(work.warm_up, board.target)
+                figures["lead_cycles_low"], figures["lead_cycles_high"] = lead.low, lead.high
             part = compile_elf(source, board.target, defines=NETWORK_ONLY)
             work = heard_work(part, machine, source, curve)
             figures["network_instructions_per_second"] = work.instructions_per_second

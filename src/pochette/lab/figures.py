@@ -79,6 +79,8 @@ def counted(recipe: Any) -> dict[str, Any]:
         # Of models that are played by sound too: from sound in to sound out.
         **({"through_ms": round(1000 * through / model.sample_rate_hz, 3)} if through else {}),
         "parameters": profile.parameters,
+        # Encoders, critics and teachers among them, which what plays can do without.
+        "trained_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "macs_per_second": round(profile.macs * rate),
         "transcendental_per_second": round(profile.cost.transcendental * rate),
         "fft_per_second": round(profile.cost.fft * rate),

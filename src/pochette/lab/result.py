@@ -194,6 +194,8 @@ class MakeResult:
     """In which the engine's large matrices are stored."""
     matrices: tuple[dict[str, Any], ...] = ()
     """How each of them fared, where they are stored in fewer bits: `engine.precision.LayerPrecision` as data."""
+    sound_seconds: float | None = None
+    """That each of its sounds lasts; None where a sound lasts as long as it is held."""
 
     def distance(self, row: str) -> float | None:
         """Distance to the held-out sounds of one anchor; None if it is absent."""

@@ -91,6 +91,7 @@ def result_of(found: Findings, name: str, title: str, model: str, size: str, see
     """
     profiles = [profile_model(item.model) for item in found.rounds]
     first = found.rounds[0].model
+    frames = first.excerpt_frames if first.mode == "one_shot" else None
     return MakeResult(
         name=name,
         title=title,
@@ -103,6 +104,7 @@ def result_of(found: Findings, name: str, title: str, model: str, size: str, see
         sample_rate_hz=first.sample_rate_hz,
         hop_samples=first.hop_samples,
         latency_samples=first.latency_samples,
+        sound_seconds=None if frames is None else frames * first.hop_samples / first.sample_rate_hz,
         seed=seed,
         minutes=seconds / 60.0,
         corpus=_corpus(found),

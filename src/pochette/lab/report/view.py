@@ -270,7 +270,9 @@ def verdict(result: MakeResult) -> str:
 
 def sentences(result: MakeResult) -> list[str]:
     """The whole job in three sentences, in words that need no course in machine learning."""
-    return [_learnt(result), _trimmed(result), _fitted(result)]
+    lasts = result.sound_seconds
+    said = [] if lasts is None else [f"Each of its sounds lasts {words.duration(lasts)}."]
+    return [_learnt(result), *said, _trimmed(result), _fitted(result)]
 
 
 def _learnt(result: MakeResult) -> str:
