@@ -291,6 +291,12 @@ def test_make(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
     assert Path(str(found["sources"])).is_dir()
     assert verbs("verify", str(found["instrument"]), "--engines", "wasm").code == 0
     assert "engine" not in {anchor["name"] for anchor in found["result"]["anchors"]}  # type: ignore[index]
+    # What was trained is a run as any other; who asks of the folder around it is told where it lies.
+    (run,) = (out / "training").iterdir()
+    refused = verbs("analyse", out)
+    assert refused.code == 1 and f"{str(run)!r}" in refused.err
+    assert document(verbs("analyse", run, "--json"))["rounds"]
+    assert "the instrument" in verbs("export", run, "--out", tmp_path / "exported").out
 
 
 @pytest.mark.slow

@@ -61,9 +61,7 @@ class Train(Verb, Generic[R, T]):
 
         from pochette.corpus.folder import FolderCorpus
         from pochette.families import models
-        from pochette.lab.build import Ranges
         from pochette.lab.runs import Run, reopen, sized
-        from pochette.recipe import to_json
         from pochette.reduce.technique import EARLY
         from pochette.train.loop import Budget
 
@@ -81,19 +79,7 @@ class Train(Verb, Generic[R, T]):
             )
             for problem in corpus.problems:
                 screen.say(f"left out: {problem.name}: {problem.what} {problem.remedy}")
-            ranges = Ranges.of(corpus)
-            run = Run(
-                model=self.model,
-                recipe=to_json(recipe),
-                corpus=str(self.sounds.resolve()),
-                fingerprint=corpus.fingerprint,
-                seed=training.seed,
-                training=dataclasses.asdict(training),
-                pitch_range_hz=ranges.pitch_hz,
-                loudness_range_db=ranges.loudness_db,
-                sounds=len(corpus),
-                seconds=round(corpus.seconds, 1),
-            )
+            run = Run.of(self.model, recipe, self.sounds, corpus, training)
             _same_run(folder, run)
             session = session_in(folder, corpus, model, training, self.minutes, self.steps, tell)
             run.write(folder)

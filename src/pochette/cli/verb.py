@@ -211,6 +211,8 @@ def check_run(folder: Path) -> None:
     if not folder.is_dir():
         what = "This is a file, not the folder of a run." if folder.exists() else "There is no such folder of a run."
         raise RunError(what, where=str(folder), remedy=remedy)
-    if inside := sorted(folder.glob("*.pochette")):
+    if trained := sorted(folder.glob("training/*/run.json"), key=lambda path: path.stat().st_mtime):
+        remedy = f"What it was made from is the run {str(trained[-1].parent)!r}."
+    elif inside := sorted(folder.glob("*.pochette")):
         remedy = f"The instrument in it is {str(inside[0])!r}; or train a run: pochette train MODEL SOUNDS --out RUN."
     raise RunError("This folder is not that of a training run.", where=str(folder), remedy=remedy)

@@ -34,10 +34,10 @@ from pochette.lab.evaluate import Evaluation, distance_to_held_out, engine_to_he
 from pochette.lab.judge import hold_out
 from pochette.lab.playing import Playing, hear_playing
 from pochette.lab.result import MakeResult
-from pochette.lab.runs import sized
+from pochette.lab.runs import Run, sized
 from pochette.lab.tell_result import Findings, clips_of, result_of
 from pochette.models.model import Model
-from pochette.recipe import check_ranges, signature
+from pochette.recipe import check_ranges, signature, to_json
 from pochette.reduce.methods.lottery import Lottery
 from pochette.reduce.technique import DENSE_SHARE, Round
 from pochette.train.loop import Trainer, Training
@@ -158,6 +158,11 @@ def make(request: Make, tell: Tell | None = None) -> Made:
     with job.clock.stage("plan"):
         method = Lottery(keep=aim_for(job.dense, job.board, request.precision, job.tell))
     session = _session(job, method)
+    # What was trained is a run as any other, to be analysed, exported, or reduced by other means.
+    named = {"method": "lottery", **to_json(method)}
+    Run.of(request.model, job.dense.recipe, Path(request.sounds), job.corpus, session.training, named).write(
+        session.folder
+    )
     with job.clock.stage(TRAINING):
         rounds = method.apply(job.dense, session)
     with job.clock.stage("evaluate"):

@@ -16,9 +16,9 @@ from pochette.errors import InstrumentError, PochetteError, RunError, UnknownNam
 from pochette.instrument import Instrument
 from pochette.lab.build import Ranges
 from pochette.models.model import Model
-from pochette.recipe import did_you_mean
+from pochette.recipe import did_you_mean, to_json
 from pochette.train.checkpoint import load, save
-from pochette.train.loop import Budget
+from pochette.train.loop import Budget, Training
 from pochette.train.session import load_model, rebuild
 
 SCHEMA = 1
@@ -48,6 +48,39 @@ class Run:
     reduction: dict[str, Any] | None = None
     """Method and its fields, of a reduced run."""
     version: str = pochette.__version__
+
+    @classmethod
+    def of(
+        cls, model: str, recipe: Any, sounds: Path, corpus: FolderCorpus, training: Training,
+        reduction: dict[str, Any] | None = None,
+    ) -> Run:  # fmt: skip
+        """The facts of a run that begins.
+
+        Args:
+            model: registered name.
+            recipe: of the dense model.
+            sounds: folder of the recordings.
+            corpus: made of them.
+            training: how it is trained.
+            reduction: method and its fields, where it is reduced in the same folder.
+
+        Returns:
+            the facts.
+        """
+        ranges = Ranges.of(corpus)
+        return cls(
+            model=model,
+            recipe=to_json(recipe),
+            corpus=str(sounds.resolve()),
+            fingerprint=corpus.fingerprint,
+            seed=training.seed,
+            training=asdict(training),
+            pitch_range_hz=ranges.pitch_hz,
+            loudness_range_db=ranges.loudness_db,
+            sounds=len(corpus),
+            seconds=round(corpus.seconds, 1),
+            reduction=reduction,
+        )
 
     @property
     def ranges(self) -> Ranges:
