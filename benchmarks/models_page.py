@@ -77,7 +77,7 @@ def _beats(verdict: Mapping[str, Any], form: str) -> bool:
 
 
 def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    verdict = data["verdict"]
+    verdict, rows = data["verdict"], [_row(form, data) for form in FORMS]
     return {
         "name": name,
         "verdict": verdict,
@@ -86,7 +86,8 @@ def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "aside": _aside(verdict["aside"]),
         "figure": _figure(name, verdict),
         "takes": _takes(data["played"]),
-        "rows": [_row(form, data) for form in FORMS],
+        "rows": rows,
+        "keyed": any(cell["key_ms"] for row in rows for cell in row["cells"]),
         "checked": _checked(data["engine"]["checks"]),
         "begins": _begins(data["engine"].get("first_block", {})),
     }
@@ -168,8 +169,9 @@ def _row(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
         budget, share = max(found["shares"].items(), key=lambda item: item[1])
         high, clock = found["cost"]["cycles_per_second_high"], boards[board].clock_hz
         factor = high / clock if high and clock else None
+        lead = found["cost"].get("lead_cycles_high")
         cells.append({"board": boards[board].title, "budget": budget, "share": share, "fits": share <= 1.0,
-                      "factor": factor})  # fmt: skip
+                      "factor": factor, "key_ms": 1000 * lead / clock if lead and clock else None})  # fmt: skip
     return {
         "form": form,
         "parameters": data[form]["parameters"],
