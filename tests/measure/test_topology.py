@@ -138,6 +138,8 @@ def test_a_random_regular_graph_is_nearly_ramanujan_and_a_broken_one_is_not() ->
     apart = np.kron(np.eye(2), np.ones((8, 8)))  # two halves: the second value is as large as the first
     broken = spectrum_of(apart)
     assert broken.gap == pytest.approx(0.0) and not broken.is_ramanujan
+    nothing = spectrum_of(np.zeros((8, 8)))  # what is not joined spreads nothing
+    assert nothing.gap == 0.0 and not nothing.is_ramanujan
 
 
 def _swapped(order: np.ndarray, graph: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -33,8 +33,8 @@ class Spectrum:
 
     @property
     def is_ramanujan(self) -> bool:
-        """Whether the second is within the bound, to rounding."""
-        return self.second <= self.bound * (1 + 1e-9) + 1e-9
+        """Whether there are edges and the second is within the bound, to rounding."""
+        return self.first > 0 and self.second <= self.bound * (1 + 1e-9) + 1e-9
 
 
 def spectrum_of(edges: FloatArray) -> Spectrum:
