@@ -11,7 +11,7 @@ import pytest
 from pochette.errors import UnknownNameError
 from pochette.families import FAMILIES, models
 from pochette.models.ddsp import Ddsp
-from pochette.recipe import Family, from_json, signature, to_json
+from pochette.recipe import Family, did_you_mean, from_json, signature, to_json
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,13 @@ def test_an_unknown_name_suggests(shelf: Family[type]) -> None:
     with pytest.raises(UnknownNameError) as caught:
         shelf["zzzzz"]
     assert "Did you mean" not in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("WAVEGAN", "wavegan"), ("daisy_seed", "daisy-seed"), ("Sing-AE", "sing-ae")]
+)
+def test_names_are_guessed_from_other_spellings(written: str, meant: str) -> None:
+    assert did_you_mean(written, ["wavegan", "daisy-seed", "sing-ae", "rave"]).startswith(f"Did you mean {meant}")
 
 
 def test_a_taken_name_and_a_missing_docstring_are_refused(shelf: Family[type]) -> None:

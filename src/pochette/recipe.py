@@ -134,7 +134,9 @@ class Family(Generic[T]):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A guess at what was meant by an unknown name, with a space behind it; empty where nothing is near."""
-    near = difflib.get_close_matches(name, list(known), n=2)
+    # Capitals and underscores are how others write the same names.
+    plain = {other.lower().replace("_", "-"): other for other in known}
+    near = [plain[match] for match in difflib.get_close_matches(name.lower().replace("_", "-"), list(plain), n=2)]
     return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
