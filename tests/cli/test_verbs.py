@@ -300,6 +300,29 @@ def test_make(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("heard", "kept"), [((1.0, 1.1, 5.0, 5.0), 1), ((1.0, 5.0, 5.0, 5.0), 0)])
+def test_make_keeps_the_smallest_that_sounds_as_well(
+    verbs: Verbs, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: tuple[float, ...], kept: int
+) -> None:
+    pytest.importorskip("torch")
+    from pochette.lab import make as lab
+    from pochette.train.session import load_model
+
+    monkeypatch.setattr(lab, "_distances", lambda *_: list(heard))
+    monkeypatch.setattr(lab, "_untrained", lambda *_: 10.0)
+    said = verbs("make", sounds, "--size", "tiny", "--steps", "6", "--sample-rate-hz", "16000", "--out", tmp_path)
+    assert said.code == 0 and "smaller still sounded worse" in " ".join(said.out.split())
+    result: Any = json.loads((tmp_path / "result.json").read_text())
+    names = [point["name"] for point in result["trimming"]]
+    assert names == (["dense", "trimmed", "round-2", "round-3"] if kept else ["dense", "round-1", "round-2", "round-3"])
+    (run,) = (tmp_path / "training").iterdir()
+    whole, cut = (load_model(run / f"{name}.safetensors")[0] for name in ("dense", "round-1"))
+    wanted = [sum(part.numel() for part in model.played_parameters().values()) for model in (whole, cut)]
+    assert wanted[0] > wanted[1] and result["profile_after"]["parameters"] == wanted[kept]
+    assert ("was left whole" in (tmp_path / "report.html").read_text()) == (kept == 0)
+
+
+@pytest.mark.slow
 def test_make_in_fewer_bits_measures_the_engine_beside_its_network(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     arguments = ("make", sounds, "--steps", "6", "--sample-rate-hz", "16000", "--precision", "int8")

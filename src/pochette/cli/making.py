@@ -98,7 +98,8 @@ def _told(made: Made, following: tuple[str, ...]) -> Answer:
         better = f"{closed:.0%} of the way from {scale.worst} to {scale.best}"
         rows.append(("quality", better if closed > 0 else f"no better than {scale.worst} yet: give it more --minutes"))
     if result.macs_ratio is not None:
-        rows.append(("network", f"{result.macs_ratio:.1%} of the multiply-accumulates it started with"))
+        tried = "; what was made smaller still sounded worse" if result.smaller else ""
+        rows.append(("network", f"{result.macs_ratio:.1%} of the multiply-accumulates it started with{tried}"))
     if result.precision != "float32":
         rows.append(("in fewer bits", _rounding(result)))
     if result.sound_seconds is not None:

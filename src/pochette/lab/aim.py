@@ -17,6 +17,7 @@ from pochette.reduce.trimming import structure_of, trim_model
 
 KEEPS = (0.05, 0.025, 0.0125)
 """Shares of the network tried in turn until the board is satisfied."""
+COUNTED_FRAMES = 30
 Tell = Callable[[str, float, str], None]
 """Stage, share done (0 to 1), and a line of detail."""
 
@@ -49,12 +50,31 @@ def aim_for(model: Model, board: Board, precision: Precision, tell: Tell) -> flo
     for number, keep in enumerate(aims):
         tell("plan", number / len(aims), f"{keep:.0%} of the network on {board.title}")
         small, _, _ = trim_model(model, structure.keep_for(keep * total), choice=Choice("random"), structure=structure)
-        # Of its own controls: an auto-encoder loses some of its code.
-        rest = np.array([[knob.default for knob in small.controls]], np.float32)
-        try:
-            cost = count(export(small, "plan", precision=precision), board, np.tile(rest, (30, 1)))
-        except ToolError:
-            return keep
-        if cost.verdict(board, model.sample_rate_hz).fits:
+        if bears(board, small, precision):
             return keep
     return aims[-1]
+
+
+def bears(board: Board, model: Model, precision: Precision) -> bool:
+    """Whether a board bears a model's engine, counted on the model's own controls at rest.
+
+    Args:
+        board: the machine; one whose instructions cannot be counted bears all.
+        model: of any size.
+        precision: in which large matrices are stored.
+
+    Returns:
+        the verdict; yes where nothing can be counted here.
+
+    Raises:
+        ExportError: the model holds what the engine cannot do.
+    """
+    if board.machine is None:
+        return True
+    # Its own: a trimmed auto-encoder has lost some of its code.
+    rest = np.array([[knob.default for knob in model.controls]], np.float32)
+    try:
+        cost = count(export(model, "plan", precision=precision), board, np.tile(rest, (COUNTED_FRAMES, 1)))
+    except ToolError:
+        return True
+    return cost.verdict(board, model.sample_rate_hz).fits

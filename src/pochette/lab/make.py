@@ -1,6 +1,7 @@
 """The whole job: a folder of sounds in; a verified, light instrument with its page and its report out.
 
-listen -> plan for the board -> train -> trim in rounds -> evaluate -> generate C -> verify on every machine -> write.
+listen -> plan for the board -> train -> trim in rounds -> keep the smallest that sounds as well -> evaluate ->
+generate C -> verify on every machine -> write.
 
 Everything lands in one folder. Run again on the same folder, the job goes on where it stopped.
 """
@@ -27,11 +28,12 @@ from pochette.engine.verify import USUAL, Check, runner_for, verify
 from pochette.errors import RunError, SoundError, ToolError
 from pochette.families import boards, models, shells
 from pochette.instrument import Instrument, remember_built_here
-from pochette.lab.aim import Tell, aim_for
+from pochette.lab.aim import Tell, aim_for, bears
 from pochette.lab.build import Ranges, build_instrument, golden_curve
 from pochette.lab.cost import EngineCost, count, time_on_host
 from pochette.lab.evaluate import Evaluation, distance_to_held_out, engine_to_held_out, evaluate
 from pochette.lab.judge import hold_out
+from pochette.lab.keeping import kept_of
 from pochette.lab.playing import Playing, hear_playing
 from pochette.lab.result import MakeResult
 from pochette.lab.runs import Run, sized
@@ -166,10 +168,12 @@ def make(request: Make, tell: Tell | None = None) -> Made:
     with job.clock.stage(TRAINING):
         rounds = method.apply(job.dense, session)
     with job.clock.stage("evaluate"):
-        evaluation = _evaluate(job, rounds)
+        distances = _distances(job, rounds)
+        kept = kept_of(distances, _untrained(job), lambda number: _bears(job, rounds[number]))
+        evaluation = _evaluate(job, rounds, kept, distances)
     with job.clock.stage("generate"):
-        instrument = _build(job, rounds, evaluation)
-        instrument, evaluation = _heard_as_engine(job, instrument, rounds, evaluation)
+        instrument = _build(job, rounds, kept, evaluation)
+        instrument, evaluation = _heard_as_engine(job, instrument, rounds[kept], evaluation)
         dense = export(job.dense, job.name), golden_curve(job.dense, Ranges.of(job.corpus))
     with job.clock.stage("verify"):
         checks = _verify(instrument, job.tell)
@@ -186,6 +190,7 @@ def make(request: Make, tell: Tell | None = None) -> Made:
             job.corpus,
             job.held_out,
             rounds,
+            kept,
             evaluation,
             costs,
             checks,
@@ -290,39 +295,64 @@ def _line(phase: str, trainer: Trainer) -> str:
 # -- after training ----------------------------------------------------------------------------------------------------
 
 
-def _evaluate(job: _Job, rounds: list[Round]) -> Evaluation:
-    """Dense and trimmed on held-out sounds, beside the anchors; a short job is judged by shorter fits."""
-    contenders = {"dense": rounds[0].model, "trimmed": rounds[-1].model}
+def _distances(job: _Job, rounds: list[Round]) -> list[float]:
+    """How far each network is from the held-out sounds."""
+    found = []
+    for item in rounds:
+        job.tell("evaluate", 0.0, f"hearing {item.name}")
+        found.append(distance_to_held_out(item.model, job.held_out))
+    return found
+
+
+def _untrained(job: _Job) -> float:
+    """How far the dense network was before it learnt anything."""
+    torch.manual_seed(job.request.seed)
+    untrained: Model = job.dense.recipe.build()
+    return distance_to_held_out(untrained, job.held_out)
+
+
+def _bears(job: _Job, item: Round) -> bool:
+    job.tell("evaluate", 0.0, f"counting {item.name} on {job.board.title}")
+    return bears(job.board, item.model, job.request.precision)
+
+
+def _evaluate(job: _Job, rounds: list[Round], kept: int, distances: list[float]) -> Evaluation:
+    """Dense and kept on held-out sounds, beside the anchors; a short job is judged by shorter fits."""
+    contenders = {"dense": rounds[0].model, "trimmed": rounds[kept].model}
     effort = min(1.0, job.request.minutes / 10.0)
 
     def report(what: str, share: float) -> None:
         job.tell("evaluate", share, what)
 
     found = evaluate(contenders, job.training_part, job.held_out, report, effort=effort)
-    between = {item.name: distance_to_held_out(item.model, job.held_out) for item in rounds[1:-1]}
-    return replace(found, distance={**found.distance, **between})
+    others = {
+        item.name: distance
+        for number, (item, distance) in enumerate(zip(rounds, distances, strict=True))
+        if number not in (0, kept)
+    }
+    return replace(found, distance={**found.distance, **others})
 
 
-def _build(job: _Job, rounds: list[Round], evaluation: Evaluation) -> Instrument:
+def _build(job: _Job, rounds: list[Round], kept: int, evaluation: Evaluation) -> Instrument:
     job.tell("generate", 0.0, "C99 and WebAssembly")
     return build_instrument(
-        rounds[-1].model,
+        rounds[kept].model,
         job.name,
         Ranges.of(job.corpus),
         title=job.title,
         board=job.board.name,
-        provenance=_provenance(job.request, job.corpus, rounds, evaluation),
+        provenance=_provenance(job.request, job.corpus, rounds[: kept + 1], evaluation),
         precision=job.request.precision,
     )
 
 
 def _heard_as_engine(
-    job: _Job, instrument: Instrument, rounds: list[Round], evaluation: Evaluation
+    job: _Job, instrument: Instrument, kept: Round, evaluation: Evaluation
 ) -> tuple[Instrument, Evaluation]:
     """The engine itself among the contenders, where fewer bits may have made it another instrument."""
     if instrument.precision == "float32":
         return instrument, evaluation
-    distance = {**evaluation.distance, "engine": engine_to_held_out(instrument.source, rounds[-1].model, job.held_out)}
+    distance = {**evaluation.distance, "engine": engine_to_held_out(instrument.source, kept.model, job.held_out)}
     told = {**instrument.provenance, "distance": distance}
     return replace(instrument, provenance=told), replace(evaluation, distance=distance)
 

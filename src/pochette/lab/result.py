@@ -196,6 +196,8 @@ class MakeResult:
     """How each of them fared, where they are stored in fewer bits: `engine.precision.LayerPrecision` as data."""
     sound_seconds: float | None = None
     """That each of its sounds lasts; None where a sound lasts as long as it is held."""
+    kept_whole: bool = False
+    """Whether the network was left as it was trained, since the smaller ones sounded worse."""
 
     def distance(self, row: str) -> float | None:
         """Distance to the held-out sounds of one anchor; None if it is absent."""
@@ -231,9 +233,17 @@ class MakeResult:
 
     @property
     def trimmed(self) -> TrimPoint | None:
-        """The network that was kept: the point called "trimmed", else the last."""
+        """The network that was kept: the dense one if that was, or the point called "trimmed", else the last."""
+        if self.kept_whole:
+            return self.dense
         candidates = [point for point in self.trimming if point.name == "trimmed"] or self.trimming[1:]
         return candidates[-1] if candidates else None
+
+    @property
+    def smaller(self) -> tuple[TrimPoint, ...]:
+        """Networks that were made smaller still, and not kept."""
+        kept = [number for number, point in enumerate(self.trimming) if point is self.trimmed]
+        return self.trimming[kept[0] + 1 :] if kept else ()
 
     @property
     def macs_ratio(self) -> float | None:

@@ -65,6 +65,8 @@ class Findings:
     corpus: FolderCorpus
     held_out: FolderCorpus
     rounds: list[Round]
+    kept: int
+    """Number of the round that became the instrument; 0 if that is the dense network."""
     evaluation: Evaluation
     costs: dict[str, EngineCost]
     """"trimmed" and "dense"."""
@@ -104,6 +106,7 @@ def result_of(found: Findings, name: str, title: str, model: str, size: str, see
         sample_rate_hz=first.sample_rate_hz,
         hop_samples=first.hop_samples,
         latency_samples=first.latency_samples,
+        kept_whole=found.kept == 0,
         sound_seconds=None if frames is None else frames * first.hop_samples / first.sample_rate_hz,
         seed=seed,
         minutes=seconds / 60.0,
@@ -117,8 +120,8 @@ def result_of(found: Findings, name: str, title: str, model: str, size: str, see
         trimming=_points(found, profiles),
         learning={item.name: tuple(item.progress.history) for item in found.rounds},
         profile_before=profiles[0].to_json(),
-        profile_after=profiles[-1].to_json(),
-        engine=_engine(found, profiles[-1]),
+        profile_after=profiles[found.kept].to_json(),
+        engine=_engine(found, profiles[found.kept]),
         verdict=_verdict(found, first.sample_rate_hz),
         golden=_golden(found.checks),
         playing=_playing(found.playing),
@@ -176,10 +179,10 @@ def _corpus(found: Findings) -> CorpusFacts:
 
 
 def _points(found: Findings, profiles: list[Profile]) -> tuple[TrimPoint, ...]:
-    """The dense network, the rounds, and the one that was kept, which is the last round's."""
+    """The dense network and the rounds, the one that was kept among them."""
     points = []
     for number, (item, counted) in enumerate(zip(found.rounds, profiles, strict=True)):
-        name = "dense" if number == 0 else "trimmed" if number == len(profiles) - 1 else item.name
+        name = "dense" if number == 0 else "trimmed" if number == found.kept else item.name
         rate = item.model.sample_rate_hz / item.model.hop_samples
         points.append(
             TrimPoint(

@@ -293,6 +293,8 @@ def _learnt(result: MakeResult) -> str:
 
 def _trimmed(result: MakeResult) -> str:
     dense, trimmed, ratio = result.dense, result.trimmed, result.macs_ratio
+    if result.kept_whole:
+        return "Its network was left whole: those that were made smaller sounded worse."
     if dense is not None and trimmed is None:
         return "Its network was not trimmed."
     if dense is None or trimmed is None or ratio is None:
