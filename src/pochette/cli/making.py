@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class Make(Stored, Verb):
     """The whole job: a folder of sounds in; a light, verified instrument with its web page and its report out.
 
+    The network is trimmed in rounds, down to a twentieth; the smallest that sounds as well as the whole one is kept.
     Stopped at any time, the same command goes on where it was.
     """
 
