@@ -72,8 +72,13 @@ def _boards(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _to_beat(verdict: Mapping[str, Any]) -> tuple[str, ...]:
+    """Anchors that a model has to be below: those of its kind, and itself before it learnt anything."""
+    return (*verdict["to_beat"], "untrained")
+
+
 def _beats(verdict: Mapping[str, Any], form: str) -> bool:
-    return all(verdict[form] < verdict["anchors"][name] for name in verdict["to_beat"])
+    return all(verdict[form] < verdict["anchors"][name] for name in _to_beat(verdict))
 
 
 def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,14 +118,20 @@ def _sentence(verdict: Mapping[str, Any]) -> str:
 def _against(verdict: Mapping[str, Any], form: str) -> str:
     """Which anchors a form is below, and which not, those that it need not be below among them."""
     anchors, own = verdict["anchors"], verdict[form]
-    to_beat = verdict["to_beat"]
+    to_beat = _to_beat(verdict)
     lost = [name for name in to_beat if own >= anchors[name]]
-    said = f"does not beat {' or '.join(lost)}" if lost else f"beats {' and '.join(to_beat)}"
+    said = f"does not beat {_listed(lost, 'or')}" if lost else f"beats {_listed(to_beat, 'and')}"
     # Nothing that was learnt is to be below recordings themselves.
-    beside = [name for name in anchors if name not in (*to_beat, "recordings", "untrained") and own >= anchors[name]]
+    beside = [name for name in anchors if name not in (*to_beat, "recordings") and own >= anchors[name]]
     if beside:
-        said += f", nor {' or '.join(beside)}" if lost else f", but not {' or '.join(beside)}"
-    return said + (", and is no better than before training" if own >= anchors["untrained"] else "")
+        said += f", nor {_listed(beside, 'or')}" if lost else f", but not {_listed(beside, 'or')}"
+    return said
+
+
+def _listed(names: Sequence[str], joint: str) -> str:
+    """Anchors in a sentence, as "white noise, silence and itself untrained"."""
+    said = ["itself untrained" if name == "untrained" else name for name in names]
+    return f"{', '.join(said[:-1])} {joint} {said[-1]}" if len(said) > 1 else said[0]
 
 
 def _aside(aside: Mapping[str, Mapping[str, float]]) -> str:
@@ -135,7 +146,7 @@ def _figure(name: str, verdict: Mapping[str, Any]) -> Markup:
     """Anchors and both forms on one scale."""
     values = {**verdict["anchors"], **{form: verdict[form] for form in FORMS}}
     order = sorted(values, key=lambda item: -values[item])
-    colours = {**dict.fromkeys(verdict["to_beat"], WINE), "dense": BRASS, "trimmed": BRASS}
+    colours = {**dict.fromkeys(_to_beat(verdict), WINE), "dense": BRASS, "trimmed": BRASS}
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"models-{name}"}):
         figure, axes = _canvas(0.7 + 0.3 * len(order))
         axes.grid(visible=False)
