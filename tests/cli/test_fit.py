@@ -74,6 +74,19 @@ def test_fit_delivers_the_trained_engine_that_is_nearest(verbs: Verbs, own_run: 
     assert document(again)["final"] == found["final"] and "are not counted again" in again.err
 
 
+def test_a_run_that_was_reduced_is_fitted_from_its_whole_network(
+    verbs: Verbs, own_run: Path, small_board: None
+) -> None:
+    """What is planned is a share of the whole network, which a cut of what is left would not reach."""
+    asked = ("--board", "browser", "--steps", "6", "--rounds", "1", "--precision", "float32", "--json")
+    first = document(verbs("fit", own_run, *asked))
+    (cut,) = (path.parent for path in own_run.glob("lottery-*/round-1.safetensors"))
+    second = document(verbs("fit", cut, *asked))
+    assert second["fits"] and second["final"]["keep"] == first["final"]["keep"]
+    assert second["held_out_loss"] == first["held_out_loss"]
+    assert Path(second["run"]).parent == cut
+
+
 def test_fit_tells_people_what_was_judged(verbs: Verbs, own_run: Path, small_board: None) -> None:
     said = verbs("fit", own_run, "--board", "browser", "--steps", "4", "--rounds", "1")
     told = " ".join(said.out.split())

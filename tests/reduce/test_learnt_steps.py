@@ -100,7 +100,7 @@ def test_rows_of_a_transposed_convolution_lie_along_its_second_axis() -> None:
 
 
 def test_a_walk_with_them_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
-    technique = Quantise(bits=3, steps="learnt")
+    technique = Quantise(bits=3, scales="learnt")
 
     def session(name: str) -> Session:
         how = Training(batch=2, excerpt_seconds=0.1, evaluate_steps=2)
@@ -130,5 +130,5 @@ def test_a_walk_with_them_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 
 def test_of_many_bits_they_are_refused() -> None:
     with pytest.raises(RecipeError) as refused:
-        Quantise(bits=8, steps="learnt")
+        Quantise(bits=8, scales="learnt")
     assert "--bits 4" in refused.value.remedy

@@ -137,7 +137,8 @@ class Fit(Verb):
 
         method = Lottery(keep=float(f"{keep:.3g}"), rounds=self.rounds)
         steps = None if self.steps is None else max(1, round(self.steps * share))
-        rounds, folder, _ = reduced(self.source, "lottery", method, self.minutes * share, steps, screen)
+        minutes = self.minutes * share
+        rounds, folder, _ = reduced(self.source, "lottery", method, minutes, steps, screen, whole=True)
         return rounds[-1].model, rounds[-1].progress.history[-1][2], folder
 
     def _saved(self, best: Made, board: Board) -> Path:

@@ -112,7 +112,7 @@ def _alive(item: Round) -> float:
 
 
 def reduced(
-    source: Path, name: str, method: Any, minutes: float, steps: int | None, screen: Screen
+    source: Path, name: str, method: Any, minutes: float, steps: int | None, screen: Screen, *, whole: bool = False
 ) -> tuple[list[Any], Path, Session]:
     """Reduce a run's model in a folder of its own inside the run, or go on where that was stopped.
 
@@ -123,6 +123,7 @@ def reduced(
         minutes: wall time for all rounds.
         steps: bound them by steps instead.
         screen: where to tell.
+        whole: begin with the network as it was trained, also where the run was reduced since.
 
     Returns:
         the rounds, the folder and the session.
@@ -135,7 +136,7 @@ def reduced(
     import torch
 
     from pochette.families import models
-    from pochette.lab.runs import corpus_of, read_run
+    from pochette.lab.runs import corpus_of, last_phase, read_run
     from pochette.recipe import from_json, signature, to_json
     from pochette.reduce.technique import DENSE_SHARE
     from pochette.train.loop import Training
@@ -147,11 +148,13 @@ def reduced(
     # The first weights that training began with: some methods rewind to them.
     torch.manual_seed(training.seed)
     dense: Model = from_json(models[run.model], run.recipe).build()
-    if run.reduction is not None:
+    further = run.reduction is not None and not whole
+    if further:
         dense = _reduced_before(source, name, method)
     named = {"method": name, **to_json(method)}
-    folder = source / f"{name}-{signature(named)}"
-    _take_dense(source, folder)
+    apart = {"whole": True} if whole and run.reduction is not None else {}
+    folder = source / f"{name}-{signature({**named, **apart})}"
+    _take_dense(source, last_phase(source) if further else "dense", folder)
     dataclasses.replace(run, reduction=named).write(folder)
     with screen.progress() as tell:
         corpus = corpus_of(run, dense, counting(tell, "listen"))
@@ -174,19 +177,16 @@ def _reduced_before(folder: Path, name: str, method: Technique) -> Model:
     return trained_model(folder)[0]
 
 
-def _take_dense(run: Path, folder: Path) -> None:
-    """Put the trained model into the reduction's own folder, where the method finds that phase finished."""
-    from pochette.lab.runs import last_phase, read_run
-
-    reduced = read_run(run).reduction is not None
-    source = run / f"{last_phase(run) if reduced else 'dense'}.safetensors"
+def _take_dense(run: Path, phase: str, folder: Path) -> None:
+    """Put the model that a phase left into the reduction's own folder, where the method finds that phase finished."""
+    source = run / f"{phase}.safetensors"
     if not source.is_file():
         raise RunError(
             "There is no trained model in this run.", where=str(run), remedy="Train it: pochette train MODEL SOUNDS."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        copies = {"dense.safetensors": source} | ({} if reduced else {EARLY_FILE: run / EARLY_FILE})
+        copies = {"dense.safetensors": source} | ({EARLY_FILE: run / EARLY_FILE} if phase == "dense" else {})
         for name, file in copies.items():
             if file.is_file() and not (folder / name).is_file():
                 temporary = folder / f".{name}.{os.getpid()}"

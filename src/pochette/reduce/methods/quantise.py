@@ -36,7 +36,7 @@ class Quantise(Technique):
 
     bits: int = 8
     """Of each weight, 2 to 8; engines of `--precision int8` hold 8."""
-    steps: Literal["largest", "learnt"] = "largest"
+    scales: Literal["largest", "learnt"] = "largest"
     """What a row's scale follows: its largest weight; or, of 2 to 4 bits, the loss (Esser et al. 2020)."""
     rate: float = 0.01
     """Of the descent of scales that are learnt; 0.01 as published for few bits."""
@@ -48,11 +48,11 @@ class Quantise(Technique):
 
     def __post_init__(self) -> None:
         check_ranges(self, bits=(2, 8), rate=(1e-9, 1e3))
-        if self.steps == "learnt" and self.bits > MOST_BITS:
+        if self.scales == "learnt" and self.bits > MOST_BITS:
             raise RecipeError(
                 f"Scales are learnt where bits are few, {MOST_BITS} or less, not {self.bits}.",
-                where="--steps",
-                remedy=f"Use --bits {MOST_BITS} or fewer, or --steps largest.",
+                where="--scales",
+                remedy=f"Use --bits {MOST_BITS} or fewer, or --scales largest.",
             )
 
     @property
@@ -78,7 +78,7 @@ class Quantise(Technique):
         path.reach("after", at_once, progress, stored_bytes=size)
         rounding: Rounding | LearntSteps = (
             LearntSteps(weights_of(trained), self.bits, axes, self.rate)
-            if self.steps == "learnt"
+            if self.scales == "learnt"
             else Rounding(weights_of(trained), self.bits, axes)
         )
         progress = session.phase("round-1", trained, 1.0 - DENSE_SHARE, again=True, companions=(rounding,))
