@@ -230,5 +230,5 @@ def _table(counted: Sequence[Trial], made: Sequence[Made], best: Made) -> Any:
         )
         for name, trial in named
     ]
-    used = (f"{budget} used" for budget in budgets)
-    return table(("", "precision", "network", "parameters", *used, "fits", "held-out distance"), rows)
+    headings = ("", "precision", "network", "parameters", *budgets, "fits", "held-out distance")
+    return table(headings, rows, title="Each try, and what it takes of every budget of the board")
