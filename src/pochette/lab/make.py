@@ -413,7 +413,8 @@ def _write(folder: Path, instrument: Instrument, result: MakeResult, evaluation:
     remember_built_here(path)
     page = shells["web"](instrument, folder)
     sources = shells["c"](instrument, folder)
-    report = write_report(result, clips_of(evaluation, instrument.sample_rate_hz), folder / "report.html")
+    clips = clips_of(evaluation, instrument.sample_rate_hz, whole=result.kept_whole)
+    report = write_report(result, clips, folder / "report.html")
     text = json.dumps(result.to_json(), indent=1, allow_nan=False)
     temporary = folder / ".result.json"
     temporary.write_text(text, encoding="utf-8")

@@ -147,17 +147,19 @@ def _golden(checks: list[Check]) -> tuple[GoldenCheck, ...]:
     )
 
 
-def clips_of(evaluation: Evaluation, sample_rate_hz: int) -> list[Clip]:
+def clips_of(evaluation: Evaluation, sample_rate_hz: int, *, whole: bool = False) -> list[Clip]:
     """Players of the report: each held-out sound, and what was made of it.
 
     Args:
         evaluation: sounds and resyntheses.
         sample_rate_hz: of all of them.
+        whole: whether nothing was trimmed of what was kept.
 
     Returns:
         one clip a sound.
     """
-    rows = {"mean spectrum": "mean spectrum", "dense": "before trimming", "trimmed": "after trimming", "floor": "floor"}
+    networks = {"dense": "its network"} if whole else {"dense": "before trimming", "trimmed": "after trimming"}
+    rows = {"mean spectrum": "mean spectrum", **networks, "floor": "floor"}
     clips = []
     for number, name in enumerate(evaluation.names):
         versions = {"recording": evaluation.reference[number]}
