@@ -296,7 +296,9 @@ def test_make(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
     refused = verbs("analyse", out)
     assert refused.code == 1 and f"{str(run)!r}" in refused.err
     assert document(verbs("analyse", run, "--json"))["rounds"]
-    assert "the instrument" in verbs("export", run, "--out", tmp_path / "exported").out
+    # Another model's instrument is not put over it.
+    refused = verbs("make", sounds, "--model", "sing", "--size", "tiny", "--steps", "6", "--out", out)
+    assert refused.code == 1 and "with the model ddsp" in refused.err and "--out" in refused.err
 
 
 @pytest.mark.slow
@@ -319,6 +321,11 @@ def test_make_keeps_the_smallest_that_sounds_as_well(
     whole, cut = (load_model(run / f"{name}.safetensors")[0] for name in ("dense", "round-1"))
     wanted = [sum(part.numel() for part in model.played_parameters().values()) for model in (whole, cut)]
     assert wanted[0] > wanted[1] and result["profile_after"]["parameters"] == wanted[kept]
+    # Its run stands for the same network, and is reduced by other means from the whole one.
+    exported = verbs("export", run, "--out", tmp_path / "exported")
+    assert exported.code == 0 and (f"round-{kept}" if kept else "dense") in exported.err
+    cut = document(verbs("reduce", run, "--steps", "4", "--rounds", "1", "--keep", "0.5", "--json"))
+    assert cut["rounds"][0]["parameters"] == wanted[0]  # type: ignore[index]
     report = (tmp_path / "report.html").read_text()
     assert ("was left whole" in report, "after trimming" in report) == ((False, True) if kept else (True, False))
 

@@ -20,6 +20,8 @@ from pochette.sound.audio import read, write_wav
 from pochette.sound.features import loudness_db
 from tests.corpus.sounds import HOP, RATE, midi_hz, scale, tone
 
+LONG_HOP = 1024
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -265,10 +267,19 @@ def test_unwritable_cache_falls_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_one_hop_is_enough(tmp_path: Path) -> None:
-    write_wav(tmp_path / "sounds" / "a.wav", tone(500, 0.004), RATE)
-    corpus = prepare(tmp_path / "sounds")
+    write_wav(tmp_path / "sounds" / "a.wav", tone(500, 0.06), RATE)
+    corpus = FolderCorpus.prepare(tmp_path / "sounds", RATE, LONG_HOP, tmp_path / "cache")
     assert corpus.sounds[0].frames == 1
-    assert corpus.excerpt_batch(np.random.default_rng(0), 2, 5)["audio"].shape == (2, 5 * HOP)
+    assert corpus.excerpt_batch(np.random.default_rng(0), 2, 5)["audio"].shape == (2, 5 * LONG_HOP)
+
+
+def test_a_click_is_no_sound(tmp_path: Path) -> None:
+    for name, seconds in (("click", 0.049), ("stroke", 0.05)):
+        write_wav(tmp_path / "sounds" / f"{name}.wav", tone(500, seconds), RATE)
+    corpus = prepare(tmp_path / "sounds")
+    assert [sound.name for sound in corpus.sounds] == ["stroke.wav"]
+    (problem,) = corpus.problems
+    assert problem.name == "click.wav" and "0.049 s" in problem.what and "0.05 s or more" in problem.remedy
 
 
 def test_a_corpus_travels_between_processes(folder: Path) -> None:

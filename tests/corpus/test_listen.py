@@ -80,8 +80,22 @@ def test_noise_suggests_no_pitched_model(tmp_path: Path) -> None:
     write_wav(tmp_path / "noise.wav", np.asarray(noise, np.float32), RATE)
     found = listen(tmp_path)
     assert found.voiced_share < 0.05
-    assert found.suggestion == ""
-    assert "will not suit" in found.verdict
+    assert found.suggestion == "rave"
+    assert "will not suit" in found.verdict and "`rave` does without" in found.verdict
+
+
+def test_strokes_suggest_a_model_that_makes_them_in_one_piece(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        write_wav(tmp_path / f"{number}.wav", np.asarray(0.1 * rng.standard_normal(RATE // 2), np.float32), RATE)
+    assert listen(tmp_path).suggestion == "wavegan"
+
+
+def test_a_click_is_left_out(tmp_path: Path) -> None:
+    write_wav(tmp_path / "click.wav", tone(500, 0.049), RATE)
+    found = listen(tmp_path)
+    assert found.usable == 0 and [item.kind for item in found.findings] == ["too short"]
+    assert "0.05 s or more" in found.findings[0].remedy
 
 
 def test_plain_data(tmp_path: Path) -> None:

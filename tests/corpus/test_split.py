@@ -101,8 +101,8 @@ def test_one_sound_is_cut_into_stretches(tmp_path: Path, held_out: float, seed: 
 
 
 def test_too_little_to_divide(tmp_path: Path) -> None:
-    write_wav(tmp_path / "sounds" / "tiny.wav", tone(500, 0.005), RATE)
-    corpus = FolderCorpus.prepare(tmp_path / "sounds", RATE, HOP, tmp_path / "cache")
+    write_wav(tmp_path / "sounds" / "tiny.wav", tone(500, 0.06), RATE)
+    corpus = FolderCorpus.prepare(tmp_path / "sounds", RATE, 1024, tmp_path / "cache")
     with pytest.raises(SoundError, match="too little") as caught:
         corpus.split()
     assert "Add sounds" in caught.value.remedy

@@ -17,7 +17,7 @@ from pochette.engine.runner import run_frames
 from pochette.families import boards, models
 from pochette.lab.aim import KEEPS, aim_for
 from pochette.lab.build import Ranges, golden_curve
-from pochette.lab.make import _costs
+from pochette.lab.cost import costs_of
 from pochette.reduce.choosing import Choice
 from pochette.reduce.trimming import structure_of, trim_model
 
@@ -55,7 +55,7 @@ def test_an_auto_encoder_that_loses_knobs_is_planned_counted_and_timed() -> None
     engines = {
         name: (export(each, name), golden_curve(each, RANGES)) for name, each in (("trimmed", small), ("dense", model))
     }
-    costs = _costs(engines, board)
+    costs = costs_of(engines, board)
     for cost in costs.values():
         assert cost.instructions_per_second and cost.host_real_time_factor
     assert costs["trimmed"].instructions_per_second < 0.5 * costs["dense"].instructions_per_second  # type: ignore[operator]

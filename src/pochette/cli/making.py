@@ -259,7 +259,7 @@ class Listen(Verb):
             found = [(item.name, item.kind, item.what, item.remedy) for item in heard.findings]
             parts.append(table(("file", "kind", "what", "remedy"), found))
         parts.append(words(heard.verdict))
-        following = command("make", self.sounds, "--board", self.board) if heard.usable else ""
+        following = command("make", self.sounds, "--board", self.board, "--model", model) if heard.usable else ""
         return Answer(
             {**heard.to_json(), "training": estimate},
             tuple(parts),

@@ -211,8 +211,11 @@ def check_run(folder: Path) -> None:
     if not folder.is_dir():
         what = "This is a file, not the folder of a run." if folder.exists() else "There is no such folder of a run."
         raise RunError(what, where=str(folder), remedy=remedy)
-    if trained := sorted(folder.glob("training/*/run.json"), key=lambda path: path.stat().st_mtime):
-        remedy = f"What it was made from is the run {str(trained[-1].parent)!r}."
-    elif inside := sorted(folder.glob("*.pochette")):
-        remedy = f"The instrument in it is {str(inside[0])!r}; or train a run: pochette train MODEL SOUNDS --out RUN."
+    inside = [*folder.glob("training/*/run.json"), *folder.glob("*/run.json")]
+    if inside:
+        remedy = f"The run in it is {str(max(inside, key=lambda path: path.stat().st_mtime).parent)!r}."
+    elif instruments := sorted(folder.glob("*.pochette")):
+        remedy = (
+            f"The instrument in it is {str(instruments[0])!r}; or train a run: pochette train MODEL SOUNDS --out RUN."
+        )
     raise RunError("This folder is not that of a training run.", where=str(folder), remedy=remedy)

@@ -10,17 +10,30 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pochette.corpus.prepare import SILENCE_DB, SILENT_REMEDY, TOO_LOUD, Progress, digest, find_sounds
+from pochette.corpus.prepare import (
+    LEAST_SECONDS,
+    SILENCE_DB,
+    SILENT_REMEDY,
+    TOO_LOUD,
+    TOO_SHORT_REMEDY,
+    Progress,
+    digest,
+    find_sounds,
+)
 from pochette.errors import SoundError
 from pochette.sound.audio import Array, SoundInfo, probe, read_blocks
 from pochette.sound.features import loudness_db
 from pochette.sound.pitch import yin
 
 FindingKind = Literal[
-    "unreadable", "silent", "duplicate", "clipping", "too loud", "short", "low rate", "offset", "quiet"
+    "unreadable", "silent", "too short", "duplicate", "clipping", "too loud", "short", "low rate", "offset", "quiet"
 ]
-"""What can be wrong with a file. The first three mean that a corpus leaves it out."""
+"""What can be wrong with a file. The first four mean that a corpus leaves it out."""
 
+_PITCHED_SHARE = 0.6
+"""Of the sounding time that has one clear pitch, from which on a model that is played by pitch suits."""
+_ONE_SHOT_SECONDS = 2.0
+"""Of the middle sound; shorter ones are strokes, to be made anew in one piece."""
 _HOP_SECONDS = 0.05
 _FULL_SCALE, _CLIPPED_RUN = 0.999, 4
 _LOW_RATE_HZ, _OFFSET, _QUIET_DB = 16000, 0.02, -40.0
@@ -60,7 +73,7 @@ class Listening:
     loudness_range_db: tuple[float, float] | None
     """Softest and loudest (5th and 95th percentile of sounding frames); None if all is silent."""
     suggestion: str
-    """Name of a model that suits, or "" where none is known to."""
+    """Name of a model that suits."""
     verdict: str
     """One or two sentences for a person."""
 
@@ -123,7 +136,7 @@ def listen(folder: Path, excerpt_seconds: float = 1.0, progress: Progress | None
             sound = _hear(path, infos[-1].sample_rate_hz)
             faults = _faults(name, sound, infos[-1], excerpt_seconds)
             findings += faults
-            if sound.peak <= TOO_LOUD and not any(fault.kind == "silent" for fault in faults):
+            if sound.peak <= TOO_LOUD and not any(fault.kind in ("silent", "too short") for fault in faults):
                 heard.append(sound)
         except SoundError as error:
             findings.append(Finding(name, "unreadable", error.what, error.remedy))
@@ -161,6 +174,9 @@ def _faults(name: str, sound: _Heard, info: SoundInfo, excerpt_seconds: float) -
     if loudest <= SILENCE_DB:
         what = f"Silent: nowhere louder than {SILENCE_DB:.0f} dB."
         return [Finding(name, "silent", what, SILENT_REMEDY)]
+    if sound.seconds < LEAST_SECONDS:
+        what = f"Lasts {sound.seconds:.2g} s, and is left out."
+        return [Finding(name, "too short", what, TOO_SHORT_REMEDY)]
     checks: tuple[tuple[bool, FindingKind, str, str], ...] = (
         (sound.clipped > 0, "clipping", f"Clipped {sound.clipped} times.", "Record it again at a lower level."),
         (
@@ -206,7 +222,9 @@ def _summary(
     voiced = len(f0) / len(sounding) if len(sounding) else 0.0
     midi = _percentiles(69 + 12 * np.log2(f0 / 440.0), 2, 98)
     seconds = sum(sound.seconds for sound in heard)
-    suggestion = "ddsp" if voiced > 0.6 else ""
+    lengths = [sound.seconds for sound in heard]
+    one_shot = bool(lengths) and float(np.median(lengths)) < _ONE_SHOT_SECONDS
+    suggestion = "ddsp" if voiced > _PITCHED_SHARE else "wavegan" if one_shot else "rave"
     return Listening(
         folder=str(folder),
         count=count,
@@ -233,8 +251,9 @@ def _verdict(count: int, usable: int, seconds: float, voiced: float, suggestion:
     length = f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
     use = f"{usable} of {count} sounds can be used, {length}"
     amount = "" if seconds >= 60 else " That is little: a minute or more of varied playing learns better."
-    if suggestion:
+    if voiced > _PITCHED_SHARE:
         return f"{use}; {voiced:.0%} of it has one clear pitch, which `{suggestion}` plays.{amount}"
     return (
-        f"{use}; only {voiced:.0%} of it has one clear pitch, so a model that is played by pitch will not suit.{amount}"
+        f"{use}; only {voiced:.0%} of it has one clear pitch, so a model that is played by pitch will not suit: "
+        f"`{suggestion}` does without.{amount}"
     )

@@ -28,6 +28,9 @@ from pochette.sound.audio import AUDIO_SUFFIXES, Array, FloatArray, read_blocks
 from pochette.sound.features import loudness_db
 from pochette.sound.pitch import pyin
 
+LEAST_SECONDS = 0.05
+"""Of a file: what is shorter is a click, in which no model hears anything."""
+TOO_SHORT_REMEDY = f"Use sounds of {LEAST_SECONDS:g} s or more."
 TOO_LOUD = 4.0
 """Times full scale; what lies beyond was never meant as a sound between -1 and 1, and would outweigh all others."""
 SILENT_REMEDY = (
@@ -281,6 +284,8 @@ def _analyse(job: Job) -> dict[str, Any]:
                 f"The sound reaches {peak:.3g} times full scale.",
                 remedy=f"Turn it down by {20 * np.log10(peak):.0f} dB: samples belong between -1 and 1.",
             )
+        if samples < LEAST_SECONDS * rate:
+            raise SoundError(f"The sound lasts {samples / rate:.2g} s.", remedy=TOO_SHORT_REMEDY)
         frames = -(-samples // hop)
         features = _features(temporary, frames, rate, hop)
         first, last = _sounding(features[1], round(_KEPT_SILENCE_SECONDS * rate / hop), frames)

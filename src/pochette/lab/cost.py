@@ -6,7 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +221,28 @@ def time_on_host(
                     spent, samples = spent + time.process_time() - begun, samples + heard
                 best[key] = min(best[key], spent / (samples / runner.sample_rate_hz))
     return {name: (float(best[name, "whole"]), float(best[name, "network"])) for name in engines}
+
+
+def costs_of(engines: Mapping[str, tuple[EngineSource, FloatArray]], board: Board) -> dict[str, EngineCost]:
+    """Costs of engines for a board, and on this machine, in one run, each on its own curve.
+
+    Args:
+        engines: name to engine, and to the (frame, control) that it plays.
+        board: the machine.
+
+    Returns:
+        name to cost; without times where there is no compiler.
+
+    Raises:
+        ExportError: a source does not compile.
+    """
+    short = {name: (source, curve[:: max(1, len(curve) // 60)]) for name, (source, curve) in engines.items()}
+    costs = {name: count(source, board, curve) for name, (source, curve) in short.items()}
+    try:
+        times = time_on_host(short)
+    except ToolError:
+        return costs
+    return {
+        name: replace(cost, host_real_time_factor=times[name][0], host_network_real_time_factor=times[name][1])
+        for name, cost in costs.items()
+    }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,24 +22,22 @@ from pochette.boards.board import Board
 from pochette.corpus.folder import FolderCorpus
 from pochette.engine.export import export, identifier
 from pochette.engine.precision import Precision
-from pochette.engine.runner import FloatArray, Runner
-from pochette.engine.source import EngineSource
-from pochette.engine.verify import USUAL, Check, runner_for, verify
-from pochette.errors import RunError, SoundError, ToolError
+from pochette.engine.verify import USUAL, Check, verify
+from pochette.errors import RunError, SoundError
 from pochette.families import boards, models, shells
 from pochette.instrument import Instrument, remember_built_here
 from pochette.lab.aim import Tell, aim_for, bears
 from pochette.lab.build import Ranges, build_instrument, golden_curve
-from pochette.lab.cost import EngineCost, count, time_on_host
+from pochette.lab.cost import costs_of
 from pochette.lab.evaluate import Evaluation, distance_to_held_out, engine_to_held_out, evaluate
 from pochette.lab.judge import hold_out
 from pochette.lab.keeping import kept_of
-from pochette.lab.playing import Playing, hear_playing
+from pochette.lab.playing import listen_to
 from pochette.lab.result import MakeResult
-from pochette.lab.runs import Run, sized
+from pochette.lab.runs import Run, check_same, sized
 from pochette.lab.tell_result import Findings, clips_of, result_of
 from pochette.models.model import Model
-from pochette.recipe import check_ranges, signature, to_json
+from pochette.recipe import check_ranges, signature
 from pochette.reduce.methods.lottery import Lottery
 from pochette.reduce.technique import DENSE_SHARE, Round
 from pochette.train.loop import Trainer, Training
@@ -160,16 +158,15 @@ def make(request: Make, tell: Tell | None = None) -> Made:
     with job.clock.stage("plan"):
         method = Lottery(keep=aim_for(job.dense, job.board, request.precision, job.tell))
     session = _session(job, method)
-    # What was trained is a run as any other, to be analysed, exported, or reduced by other means.
-    named = {"method": "lottery", **to_json(method)}
-    Run.of(request.model, job.dense.recipe, Path(request.sounds), job.corpus, session.training, named).write(
-        session.folder
-    )
+    # What is trained is a run as any other, to be analysed, exported, or reduced by other means.
+    run = Run.of(request.model, job.dense.recipe, Path(request.sounds), job.corpus, session.training)
+    run.write(session.folder)
     with job.clock.stage(TRAINING):
         rounds = method.apply(job.dense, session)
     with job.clock.stage("evaluate"):
         distances = _distances(job, rounds)
         kept = kept_of(distances, _untrained(job), lambda number: _bears(job, rounds[number]))
+        replace(run, kept=rounds[kept].name).write(session.folder)
         evaluation = _evaluate(job, rounds, kept, distances)
     with job.clock.stage("generate"):
         instrument = _build(job, rounds, kept, evaluation)
@@ -179,8 +176,8 @@ def make(request: Make, tell: Tell | None = None) -> Made:
         checks = _verify(instrument, job.tell)
     with job.clock.stage("measure"):
         job.tell("measure", 0.0, "instructions, time, pitch and loudness")
-        costs = _costs({"trimmed": (instrument.source, instrument.golden_controls), "dense": dense}, job.board)
-        playing = _listen_to(instrument, job.corpus)
+        costs = costs_of({"trimmed": (instrument.source, instrument.golden_controls), "dense": dense}, job.board)
+        playing = listen_to(instrument, job.corpus)
     with job.clock.stage("write"):
         job.tell("write", 0.0, str(job.folder))
         stages = _stages(job.clock, rounds)
@@ -230,6 +227,7 @@ def _begin(request: Make, tell: Tell) -> _Job:
                 dense.hop_samples,
                 progress=lambda done, total, name: tell("listen", done / max(total, 1), name),
             )
+            check_same(folder, request.model, Path(request.sounds), corpus)
             training_part, held_out = hold_out(corpus, dense, request.seed)
     except SoundError:
         with suppress(OSError):  # where something lies in it, it stays
@@ -365,32 +363,6 @@ def _verify(instrument: Instrument, tell: Tell) -> list[Check]:
         checks += verify(instrument.source, instrument.wasm, *golden, (engine,))
     tell("verify", 1.0, "played on all")
     return checks
-
-
-def _costs(engines: Mapping[str, tuple[EngineSource, FloatArray]], board: Board) -> dict[str, EngineCost]:
-    """Costs of the trimmed and the dense engine for the board, and on this machine, in one run, on their own curves."""
-    short = {name: (source, curve[:: max(1, len(curve) // 60)]) for name, (source, curve) in engines.items()}
-    costs = {name: count(source, board, curve) for name, (source, curve) in short.items()}
-    try:
-        times = time_on_host(short)
-    except ToolError:
-        return costs
-    return {
-        name: replace(cost, host_real_time_factor=times[name][0], host_network_real_time_factor=times[name][1])
-        for name, cost in costs.items()
-    }
-
-
-def _listen_to(instrument: Instrument, corpus: FolderCorpus) -> Playing | None:
-    pitches = [int(pitch) for pitch in corpus.pitches()]
-    names = {knob.name for knob in instrument.source.controls}
-    if not pitches or not {"pitch_hz", "loudness_db"} <= names:
-        return None
-    try:
-        runner: Runner = runner_for("c", instrument.source, instrument.wasm)
-    except ToolError:
-        runner = instrument.runner("wasm")
-    return hear_playing(runner, instrument.source.controls, pitches, corpus.loudness_range_db())
 
 
 def _provenance(request: Make, corpus: FolderCorpus, rounds: list[Round], evaluation: Evaluation) -> dict[str, object]:

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 
 from pochette.control import Control
+from pochette.corpus.folder import FolderCorpus
 from pochette.engine.runner import FloatArray, Runner, run_frames
+from pochette.engine.verify import runner_for
+from pochette.errors import ToolError
+from pochette.instrument import Instrument
 from pochette.sound.boersma import boersma
 from pochette.sound.features import loudness_db
 
@@ -91,3 +95,24 @@ def _play(runner: Runner, controls: tuple[Control, ...], note: int, loudness: Fl
     curve[:, names.index("pitch_hz")] = _hertz(note)
     curve[:, names.index("loudness_db")] = loudness
     return run_frames(runner, curve)
+
+
+def listen_to(instrument: Instrument, corpus: FolderCorpus) -> Playing | None:
+    """How an instrument answers its controls, over the pitches that it learnt from.
+
+    Args:
+        instrument: its C engine is played, or its WebAssembly where there is no compiler.
+        corpus: what it learnt from.
+
+    Returns:
+        what was heard; None of one that is not played by pitch and loudness.
+    """
+    pitches = [int(pitch) for pitch in corpus.pitches()]
+    names = {knob.name for knob in instrument.source.controls}
+    if not pitches or not {"pitch_hz", "loudness_db"} <= names:
+        return None
+    try:
+        runner: Runner = runner_for("c", instrument.source, instrument.wasm)
+    except ToolError:
+        runner = instrument.runner("wasm")
+    return hear_playing(runner, instrument.source.controls, pitches, corpus.loudness_range_db())

@@ -47,13 +47,12 @@ class Run:
     """Of sound."""
     reduction: dict[str, Any] | None = None
     """Method and its fields, of a reduced run."""
+    kept: str | None = None
+    """Phase of training whose network became the instrument, where that was chosen; else it is the last."""
     version: str = pochette.__version__
 
     @classmethod
-    def of(
-        cls, model: str, recipe: Any, sounds: Path, corpus: FolderCorpus, training: Training,
-        reduction: dict[str, Any] | None = None,
-    ) -> Run:  # fmt: skip
+    def of(cls, model: str, recipe: Any, sounds: Path, corpus: FolderCorpus, training: Training) -> Run:
         """The facts of a run that begins.
 
         Args:
@@ -62,7 +61,6 @@ class Run:
             sounds: folder of the recordings.
             corpus: made of them.
             training: how it is trained.
-            reduction: method and its fields, where it is reduced in the same folder.
 
         Returns:
             the facts.
@@ -79,7 +77,6 @@ class Run:
             loudness_range_db=ranges.loudness_db,
             sounds=len(corpus),
             seconds=round(corpus.seconds, 1),
-            reduction=reduction,
         )
 
     @property
@@ -147,6 +144,30 @@ def read_run(folder: Path) -> Run:
         raise _damaged(path, error) from error
 
 
+def check_same(folder: Path, model: str, sounds: Path, corpus: FolderCorpus) -> None:
+    """Refuse to make an instrument where another lies, which would be lost; with more sounds it is the same one.
+
+    Args:
+        folder: of an instrument, with its runs in `training/`, if anything was made there.
+        model: registered name.
+        sounds: folder of the recordings.
+        corpus: made of them.
+
+    Raises:
+        RunError: it is of another model, or of other sounds.
+    """
+    for path in sorted(Path(folder).glob(f"training/*/{FILE}")):
+        before = read_run(path.parent)
+        other_sounds = before.corpus != str(sounds.resolve()) and before.fingerprint != corpus.fingerprint
+        if before.model != model or other_sounds:
+            said = f"of the sounds in {before.corpus!r}" if other_sounds else f"with the model {before.model}"
+            raise RunError(
+                f"This folder holds an instrument that was made {said}.",
+                where=str(folder),
+                remedy="Choose another folder with --out.",
+            )
+
+
 def sized(recipe: Any, size: str, **changes: Any) -> Any:
     """The recipe of a declared size.
 
@@ -173,7 +194,7 @@ def sized(recipe: Any, size: str, **changes: Any) -> Any:
 
 
 def last_phase(folder: Path) -> str:
-    """The name of the last phase of training that left a checkpoint: of the rounds the highest, else the dense one.
+    """The phase of training whose network a run stands for: the one that was chosen, else the last.
 
     Args:
         folder: of the run.
@@ -184,6 +205,9 @@ def last_phase(folder: Path) -> str:
     Raises:
         RunError: nothing was trained there yet.
     """
+    chosen = read_run(folder).kept if (Path(folder) / FILE).is_file() else None
+    if chosen is not None and (Path(folder) / f"{chosen}.safetensors").is_file():
+        return chosen
     found = sorted(
         (int(path.stem.removeprefix("round-")), path.stem)
         for path in Path(folder).glob("round-*.safetensors")

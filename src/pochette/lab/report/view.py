@@ -278,8 +278,8 @@ def sentences(result: MakeResult) -> list[str]:
 def _learnt(result: MakeResult) -> str:
     corpus = result.corpus
     start = (
-        f"{result.title} learnt to play from {corpus.sounds} sounds, {words.duration(corpus.seconds)} in all, "
-        f"in the folder {corpus.folder_name}"
+        f"{result.title} learnt to play from {corpus.sounds} sounds, {words.duration(corpus.seconds)} without the "
+        f"silence around them, in the folder {corpus.folder_name}"
     )
     gap, kept = result.gap_closed("trimmed"), len(corpus.held_out)
     if gap is None or result.ends is None:
