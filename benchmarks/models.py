@@ -3,6 +3,7 @@
     python benchmarks/models.py                 train, judge, trim and count what is not stored yet
     python benchmarks/models.py ddsp wavegan    only these
     python benchmarks/models.py --engines sing  make the engines of a stored work anew, from its checkpoints
+    python benchmarks/models.py --boards sing   count a stored work for boards that it was not counted for
     python benchmarks/models_page.py            write docs/models.html from what is stored
 
 A work's training is bounded by steps, chosen so that it takes at most 20 minutes of one core; what it took is stored.
@@ -18,6 +19,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from pochette.engine.export import export  # noqa: E402
 from pochette.engine.source import EngineSource  # noqa: E402
 from pochette.engine.verify import USUAL, verify  # noqa: E402
 from pochette.families import boards  # noqa: E402
+from pochette.instrument import Instrument  # noqa: E402
 from pochette.lab.build import Ranges, build_instrument, golden_curve  # noqa: E402
 from pochette.lab.cost import time_on_host  # noqa: E402
 from pochette.lab.first_block import first_block  # noqa: E402
@@ -66,6 +69,8 @@ SOUNDS = ROOT.parent / "shared" / "sounds"
 RESULTS = ROOT / "benchmarks" / "results" / "models"
 RUNS = ROOT / "build" / "models"
 BOARDS = ("arduino-nano-33-ble", "rp2350", "daisy-seed", "teensy-4.1", "pi-zero-2w", "pi-4")
+MORE_BOARDS = ("bela", "jetson-nano", "pi-5", "browser")
+"""That only the trimmed form is counted for."""
 KEPT = 0.25
 """Share of its learnt numbers that the trimmed form of every model keeps."""
 AGAIN = 0.5
@@ -201,6 +206,30 @@ def engines_of(name: str, work: Work) -> dict[str, Any]:
     return {**found, "engine": _engines(name, small, model, corpus)}
 
 
+def boards_of(name: str, work: Work) -> dict[str, Any]:
+    """What is stored of a work, counted for the boards that are missing, and held against torch where it fits one.
+
+    Args:
+        name: of the work, and of its files.
+        work: trained before, so that its checkpoints are found.
+
+    Returns:
+        all that was found.
+    """
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    engine = found["engine"]
+    missing = [board for board in (*BOARDS, *MORE_BOARDS) if f"trimmed on {board}" not in engine["costs"]]
+    _, small, corpus, _, cpu_seconds = _trained(name, work)
+    if cpu_seconds != found["cpu_seconds"]:
+        raise SystemExit(f"The checkpoints of {name} are not those of its stored results: call without --boards.")
+    ranges = Ranges.of(corpus)
+    instrument = build_instrument(small, name, ranges)
+    costs = _costs("trimmed", instrument.source, golden_curve(small, ranges)[:COUNTED_FRAMES], missing)
+    known = {check["engine"] for check in engine["checks"]}
+    checks = _checks(instrument, [machine for machine in _machines(costs) if machine not in known])
+    return {**found, "engine": {**engine, "costs": engine["costs"] | costs, "checks": engine["checks"] + checks}}
+
+
 def _trained(name: str, work: Work) -> tuple[Model, Model, FolderCorpus, Parts, dict[str, float]]:
     """Both forms of a model, its sounds, their parts, and the CPU time that training took."""
     torch.manual_seed(work.training.seed)
@@ -270,34 +299,51 @@ def _engines(name: str, small: Model, model: Model, corpus: FolderCorpus) -> dic
     """The trimmed engine held against torch on every machine, and what both cost on boards."""
     ranges = Ranges.of(corpus)
     instrument = build_instrument(small, name, ranges)
-    frames = max(1, round(EMULATED_SECONDS * small.sample_rate_hz / small.hop_samples))
-    golden = instrument.golden_controls[:frames], instrument.golden_audio[: frames * small.hop_samples]
     costs: dict[str, Any] = {}
     times: dict[str, float] = {}
     first: dict[str, Any] = {}
     for form, player in (("trimmed", small), ("dense", model)):
         source, own = export(player, name), golden_curve(player, ranges)[:COUNTED_FRAMES]
-        for board in BOARDS:
-            cost, shares = cost_on(source, boards[board], own)
-            costs[f"{form} on {board}"] = {"shares": shares, "cost": cost.to_json()}
-            print(f"  {form} on {board}: {max(shares.values()):.3g}", flush=True)
+        costs |= _costs(form, source, own, (*BOARDS, *MORE_BOARDS) if form == "trimmed" else BOARDS)
         times[form] = time_on_host({form: (source, own[:3])}, rounds=3)[form][0]
         if player.mode == "one_shot":
             first[form] = _first_block(source, player, own[0])
     first.update(_whole_note(model) if first else {})
-    # On one machine of each kind, and on those of all boards that it fits.
-    fitting = [boards[b].machine for b in BOARDS if max(costs[f"trimmed on {b}"]["shares"].values()) <= 1.0]
-    machines = tuple(dict.fromkeys((*USUAL, *filter(None, fitting))))
-    checks = verify(instrument.source, instrument.wasm, *golden, machines)
     return {
-        "checks": [
-            {"engine": c.engine, "passed": c.passed, "max_error": c.max_error, "seconds_of_audio": c.seconds_of_audio}
-            for c in checks
-        ],
+        # On one machine of each kind, and on those of all boards that it fits.
+        "checks": _checks(instrument, list(dict.fromkeys((*USUAL, *_machines(costs))))),
         "costs": costs,
         "host_real_time_factor": times,
         "first_block": first,
     }
+
+
+def _costs(form: str, source: EngineSource, curve: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """What an engine takes of every budget of boards."""
+    found = {}
+    for board in names:
+        cost, shares = cost_on(source, boards[board], curve)
+        found[f"{form} on {board}"] = {"shares": shares, "cost": cost.to_json()}
+        print(f"  {form} on {board}: {max(shares.values()):.3g}", flush=True)
+    return found
+
+
+def _machines(costs: Mapping[str, Any]) -> list[str]:
+    """Processors of the boards that the trimmed engine fits."""
+    trimmed = {key: found for key, found in costs.items() if key.startswith("trimmed")}
+    fitting = [key.split(" on ")[1] for key, found in trimmed.items() if max(found["shares"].values()) <= 1.0]
+    return list(dict.fromkeys(machine for board in fitting if (machine := boards[board].machine)))
+
+
+def _checks(instrument: Instrument, machines: Sequence[str]) -> list[dict[str, Any]]:
+    """The engine held against torch on processors, over the beginning of its golden sound."""
+    source = instrument.source
+    frames = max(1, round(EMULATED_SECONDS * source.sample_rate_hz / source.hop_samples))
+    golden = instrument.golden_controls[:frames], instrument.golden_audio[: frames * source.hop_samples]
+    return [
+        {"engine": c.engine, "passed": c.passed, "max_error": c.max_error, "seconds_of_audio": c.seconds_of_audio}
+        for c in verify(source, instrument.wasm, *golden, machines)
+    ]
 
 
 def _whole_note(model: Model) -> dict[str, Any]:
@@ -321,6 +367,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all that are not stored by default")
     parser.add_argument("--engines", action="store_true", help="make the engines of stored works anew, and no more")
+    parser.add_argument("--boards", action="store_true", help="count stored works for boards that are missing")
     parser.add_argument("--steps", type=int, help="other steps than the work's, for a trial that is not stored")
     asked = parser.parse_args()
     unknown = [name for name in asked.works if name not in WORKS]
@@ -334,7 +381,7 @@ def main() -> int:
     for name in asked.works or [name for name in WORKS if not (RESULTS / f"{name}.json").is_file()]:
         print(name, flush=True)
         work = WORKS[name] if asked.steps is None else replace(WORKS[name], steps=asked.steps)
-        found = engines_of(name, work) if asked.engines else do(name, work)
+        found = (boards_of if asked.boards else engines_of if asked.engines else do)(name, work)
         if asked.steps is not None:
             print(json.dumps(found, indent=1))
             continue

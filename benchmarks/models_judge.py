@@ -27,6 +27,7 @@ from pochette.models.unpaired import Unpaired
 from pochette.sound.log_spectral import LogSpectral
 
 COMPONENTS = 16
+PRINCIPAL = f"{COMPONENTS} principal components"
 CLIPS = 2
 CLIP_SECONDS = 2.0
 
@@ -88,31 +89,42 @@ def _crowds(model: Unpaired, parts: Parts) -> Verdict:
 
 
 @torch.no_grad()
-def _spectral(model: Model, parts: Parts) -> Verdict:
-    distance, excerpts = LogSpectral(), excerpts_of(parts.test, model)
-    shares = [len(excerpt["audio"]) for excerpt in excerpts]
+def spectral_marks(model: Model, parts: Parts) -> dict[str, float]:
+    """Log-spectral distances that nothing deep reaches on the test sounds.
 
-    def mean(found: list[float]) -> float:
-        return float(np.average(found, weights=shares))
+    Args:
+        model: whose hop counts, not its weights.
+        parts: of the corpus.
 
-    value = mean([float(distance(model.resynthesised(excerpt), excerpt["audio"])) for excerpt in excerpts])
-    hop = model.hop_samples
+    Returns:
+        name to distance.
+    """
+    hop, excerpts = model.hop_samples, excerpts_of(parts.test, model)
     median, nearest = (
         find(parts.training) for find in (spectral_anchors.median_spectrum, spectral_anchors.nearest_frame)
     )
     through = spectral_anchors.principal_components(parts.training, COMPONENTS)
-    components = f"{COMPONENTS} principal components"
-    anchors = {
-        "median spectrum": mean([spectral_anchors.distance_of(median, excerpt, hop) for excerpt in excerpts]),
-        "nearest training frame": mean([spectral_anchors.distance_of(nearest, excerpt, hop) for excerpt in excerpts]),
-        components: mean([spectral_anchors.distance_through(through, excerpt, hop) for excerpt in excerpts]),
+    found = {
+        "median spectrum": [spectral_anchors.distance_of(median, excerpt, hop) for excerpt in excerpts],
+        "nearest training frame": [spectral_anchors.distance_of(nearest, excerpt, hop) for excerpt in excerpts],
+        PRINCIPAL: [spectral_anchors.distance_through(through, excerpt, hop) for excerpt in excerpts],
     }
+    shares = [len(excerpt["audio"]) for excerpt in excerpts]
+    return {name: float(np.average(values, weights=shares)) for name, values in found.items()}
+
+
+@torch.no_grad()
+def _spectral(model: Model, parts: Parts) -> Verdict:
+    distance, excerpts = LogSpectral(), excerpts_of(parts.test, model)
+    found = [float(distance(model.resynthesised(excerpt), excerpt["audio"])) for excerpt in excerpts]
+    value = float(np.average(found, weights=[len(excerpt["audio"]) for excerpt in excerpts]))
+    anchors = spectral_marks(model, parts)
     # An auto-encoder is played by what its encoder heard; components are the simplest one.
-    to_beat = ("median spectrum",) if model.features else ("median spectrum", components)
+    to_beat = ("median spectrum",) if model.features else ("median spectrum", PRINCIPAL)
     aside = {}
     if isinstance(model, McnnModel):
-        found = inversions_db(model, excerpts)
-        aside = {f"spectral convergence of {who} on the same spectrograms, dB": found[who] for who in found}
+        reached = inversions_db(model, excerpts)
+        aside = {f"spectral convergence of {who} on the same spectrograms, dB": reached[who] for who in reached}
     return Verdict("log-spectral distance of resynthesised held-out sound", value, anchors, to_beat, aside)
 
 

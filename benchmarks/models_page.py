@@ -7,6 +7,7 @@ python benchmarks/models_page.py --check    exit 1 if it differs from what is st
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 
 from pages import put  # noqa: E402
 
+from models import WORKS  # noqa: E402
 from pochette.families import boards, models  # noqa: E402
 from pochette.lab.figures import figures_of  # noqa: E402
 from pochette.lab.report import _policy, _text, words  # noqa: E402
@@ -58,6 +60,8 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
         style=Markup(style),
         works=[_work(name, data) for name, data in found.items()],
         beating=sum(_beats(data["verdict"], "dense") for data in found.values()),
+        beating_trimmed=sum(_beats(data["verdict"], "trimmed") for data in found.values()),
+        failing_trimmed=[name for name, data in found.items() if not _beats(data["verdict"], "trimmed")],
         failing=[name for name, data in found.items() if not _beats(data["verdict"], "dense")],
         trained=len(known),
         lacking=f"not yet trained: {', '.join(missing)}." if missing else "none is missing.",
@@ -86,9 +90,9 @@ def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "verdict": verdict,
-        "said": _said(data),
+        "said": _said(name, data),
         "sentence": _sentence(verdict),
-        "aside": _aside(verdict["aside"]),
+        "aside": _aside(name, verdict["aside"]),
         "figure": _figure(name, verdict),
         "takes": _takes(data["played"]),
         "rows": rows,
@@ -98,12 +102,21 @@ def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _said(data: Mapping[str, Any]) -> str:
+def _unusual(work: str) -> str:
+    """In what a recipe is not the declared small size, but for its rate."""
+    recipe = WORKS[work].recipe
+    usual = type(recipe).sized("small", sample_rate_hz=recipe.sample_rate_hz)
+    fields = [field.name for field in dataclasses.fields(recipe)]
+    said = [f"{name} {getattr(recipe, name)}" for name in fields if getattr(recipe, name) != getattr(usual, name)]
+    return f" Not as usual at this size: {', '.join(said).replace('_', ' ')}." if said else ""
+
+
+def _said(work: str, data: Mapping[str, Any]) -> str:
     split, took = data["split"], data["cpu_seconds"]
     return (
         f"{split['training']} sounds of {data['sounds']} to learn from, {split['test']} to be judged by; "
         f"{data['steps']:,} steps in {took['dense'] / 60:.1f} minutes of CPU, {took['trimmed'] / 60:.1f} more after "
-        f"the cut; {data['machine']['cpu']}, {data['date']}. {data.get('remark', '')}".strip()
+        f"the cut; {data['machine']['cpu']}, {data['date']}.{_unusual(work)} {data.get('remark', '')}".strip()
     )
 
 
@@ -134,12 +147,15 @@ def _listed(names: Sequence[str], joint: str) -> str:
     return f"{', '.join(said[:-1])} {joint} {said[-1]}" if len(said) > 1 else said[0]
 
 
-def _aside(aside: Mapping[str, Mapping[str, float]]) -> str:
+def _aside(work: str, aside: Mapping[str, Mapping[str, float]]) -> str:
     names = list(dict.fromkeys(name for form in FORMS for name in aside[form]))
-    return "; ".join(
+    said = "; ".join(
         f"{name}: " + ", ".join(f"{form} {aside[form][name]:.3g}" for form in FORMS if name in aside[form])
         for name in names
     )
+    if not any("heard as their class" in name for name in names):
+        return said
+    return f"{said}; a class guessed by chance: {1 / WORKS[work].recipe.classes:.3g}"
 
 
 def _figure(name: str, verdict: Mapping[str, Any]) -> Markup:
@@ -202,7 +218,13 @@ def _begins(found: Mapping[str, Mapping[str, Any]]) -> str:
             ratio = cost["whole_instructions"] / cost["instructions"]
             counted = f", {ratio:.1f} by instructions on {boards[cost['board']].title}"
         said.append(f"{form}: {here:.1f} times sooner in CPU time here{counted}")
-    return f"The first block of a sound is there before all of it is made. {'; '.join(said)}." if said else ""
+    if not said:
+        return ""
+    return (
+        f"The first block of a sound is there before all of it is made. {'; '.join(said)}. All of it is what the same "
+        "engine makes step after step: where every step is the same work, the ratio is their number, and an engine "
+        "that made a whole sound at once would share work between them."
+    )
 
 
 def _checked(checks: Sequence[Mapping[str, Any]]) -> str:

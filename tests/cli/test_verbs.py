@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 import wave
 from pathlib import Path
@@ -278,6 +279,23 @@ def test_native_code_of_strangers_is_not_run(verbs: Verbs, tmp_path: Path, song:
     assert "--trust" in said.out
     said = verbs("render", stranger, "--midi", song, "--out", tmp_path / "x.wav", "--engine", "c")
     assert said.code == 1 and "--trust" in said.err
+
+
+@pytest.mark.slow
+def test_a_reduction_does_not_go_on_from_a_network_that_has_learnt_since(
+    verbs: Verbs, run: Path, sounds: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(run, tmp_path / "run"))
+    asked = ("reduce", own, "--rounds", "1", "--keep", "0.5", "--steps", "4")
+    assert verbs(*asked).code == 0 and verbs(*asked).code == 0
+    (cut,) = own.glob("lottery-*")
+    # Another network, as one that was cut before, in place of the whole one.
+    shutil.copy(cut / "round-1.safetensors", own / "dense.safetensors")
+    refused = verbs(*asked)
+    assert refused.code == 1 and "begun with another network" in refused.err and str(cut) in refused.err
+    shutil.rmtree(cut)
+    refused = verbs(*asked)
+    assert refused.code == 1 and "another network" in refused.err
 
 
 @pytest.mark.slow

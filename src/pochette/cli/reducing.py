@@ -177,12 +177,29 @@ def _reduced_before(folder: Path, name: str, method: Technique) -> Model:
     return trained_model(folder)[0]
 
 
+def _another(source: Path, began: Path) -> bool:
+    """Whether a checkpoint holds another network than the one that a reduction was begun with, or has learnt more."""
+    from pochette.train.checkpoint import load
+
+    (now, stands), (then, stood) = (load(path) for path in (source, began))
+    shapes = [{name: tuple(tensor.shape) for name, tensor in held.items()} for held in (now, then)]
+    steps = [int(about["progress"]["steps"]) for about in (stands, stood)]
+    return shapes[0] != shapes[1] or steps[0] > steps[1]
+
+
 def _take_dense(run: Path, phase: str, folder: Path) -> None:
     """Put the model that a phase left into the reduction's own folder, where the method finds that phase finished."""
     source = run / f"{phase}.safetensors"
     if not source.is_file():
         raise RunError(
             "There is no trained model in this run.", where=str(run), remedy="Train it: pochette train MODEL SOUNDS."
+        )
+    began = folder / "dense.safetensors"
+    if began.is_file() and _another(source, began):
+        raise RunError(
+            "This reduction was begun with another network: the run was trained on since, or went another way.",
+            where=str(folder),
+            remedy="Delete that folder to begin it anew.",
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def first_block(
     """
     with tempfile.TemporaryDirectory(prefix="pochette-") as folder:
         runner = NativeRunner(compile_host_library(source, Path(folder)))
-        # First and whole are taken from the same run: what slows one slows the other.
+        # Both are taken in turn, so that what slows one slows the other; the least of each is what is nearest to it.
         spent = [_spent(runner, note, late_frames + 1, frames + late_frames, time.process_time) for _ in range(rounds)]
     soonest, whole = np.min(spent, axis=0)
     counted = _counted(source, board, note, late_frames + 1, frames + late_frames)

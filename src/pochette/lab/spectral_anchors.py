@@ -111,7 +111,8 @@ def principal_components(corpus: FolderCorpus, count: int) -> Callable[[Tensor],
     basis = directions[:, -count:]
 
     def through(asked: Tensor) -> Tensor:
-        left: Tensor = (asked.double() - middle) @ basis @ basis.T + middle
+        # The logarithm of one and a power is never below zero; to leave that out would make the anchor a weak one.
+        left: Tensor = ((asked.double() - middle) @ basis @ basis.T + middle).clamp(min=0.0)
         return left.to(asked.dtype)
 
     return through

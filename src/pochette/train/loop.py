@@ -299,7 +299,7 @@ class Trainer:
             progress: where it stood.
 
         Raises:
-            RunError: the tensors were written by another form of training.
+            RunError: the tensors were written by another form of training, or are of another network.
         """
         prefixes = tuple(f"optimiser/{driver.turn.name}/" for driver in self.drivers)
         foreign = [k for k in tensors if k.startswith("optimiser/") and not k.startswith(prefixes)]
@@ -308,7 +308,11 @@ class Trainer:
                 f"The checkpoint holds moments of a training of another form ({foreign[0]}).",
                 remedy="Delete the checkpoint; training starts again from there.",
             )
-        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
+        try:
+            self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model/")})
+        except RuntimeError as error:
+            remedy = "Delete the checkpoint; training starts again from there."
+            raise RunError("The checkpoint is of another network.", remedy=remedy) from error
         for driver, prefix in zip(self.drivers, prefixes, strict=True):
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             unpack_optimiser(driver.optimiser, driver.names, own)
