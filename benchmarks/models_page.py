@@ -96,7 +96,8 @@ def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "figure": _figure(name, verdict),
         "takes": _takes(data["played"]),
         "rows": rows,
-        "keyed": any(cell["key_ms"] for row in rows for cell in row["cells"]),
+        "fitting": _fitting(rows[FORMS.index("trimmed")]["cells"]),
+        "keyed": any(cell["key_ms"] for row in rows for cell in row["cells"].values()),
         "checked": _checked(data["engine"]["checks"]),
         "begins": _begins(data["engine"].get("first_block", {})),
     }
@@ -188,7 +189,7 @@ def _takes(files: Sequence[str]) -> list[Take]:
 
 
 def _row(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    cells = []
+    cells = {}
     for key, found in data["engine"]["costs"].items():
         own, board = key.split(" on ")
         if own != form:
@@ -197,8 +198,8 @@ def _row(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
         high, clock = found["cost"]["cycles_per_second_high"], boards[board].clock_hz
         factor = high / clock if high and clock else None
         lead = found["cost"].get("lead_cycles_high")
-        cells.append({"board": boards[board].title, "budget": budget, "share": share, "fits": share <= 1.0,
-                      "factor": factor, "key_ms": 1000 * lead / clock if lead and clock else None})  # fmt: skip
+        cells[boards[board].title] = {"budget": budget, "share": share, "fits": share <= 1.0, "factor": factor,
+                                      "key_ms": 1000 * lead / clock if lead and clock else None}  # fmt: skip
     return {
         "form": form,
         "parameters": data[form]["parameters"],
@@ -206,6 +207,19 @@ def _row(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "host": data["engine"]["host_real_time_factor"][form],
         "cells": cells,
     }
+
+
+def _fitting(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the trimmed engine fits, or how far it is from the nearest board."""
+    fit = [board for board, cell in cells.items() if cell["fits"]]
+    far = {board: cell["share"] for board, cell in cells.items() if not cell["fits"]}
+    if not far:
+        return "Trimmed, it fits every board that was counted."
+    nearest, furthest = min(far, key=far.__getitem__), max(far, key=far.__getitem__)
+    missed = f"misses {nearest} by {words.number(far[nearest], 2)} times"
+    if furthest != nearest:
+        missed += f" and {furthest} by {words.number(far[furthest], 2)}, the others between"
+    return f"Trimmed, it fits {_listed(fit, 'and')}; it {missed}." if fit else f"Trimmed, it fits nothing; it {missed}."
 
 
 def _begins(found: Mapping[str, Mapping[str, Any]]) -> str:
