@@ -8,6 +8,7 @@ peers that know no state.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +24,7 @@ FloatArray = npt.NDArray[np.float32]
 OCTAVES = [2**i for i in range(10)]
 
 
-class Streaming(nn.Module):
+class Streaming(nn.Module, ABC):
     """A network that remembers.
 
     Args:
@@ -49,9 +50,9 @@ class Streaming(nn.Module):
         for state in self.states():
             state.zero_()
 
+    @abstractmethod
     def step(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """One call: input and states before it; output and states after it."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """One call that remembers."""

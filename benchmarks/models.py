@@ -199,10 +199,7 @@ def engines_of(name: str, work: Work) -> dict[str, Any]:
     Returns:
         all that was found.
     """
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    model, small, corpus, _, cpu_seconds = _trained(name, work)
-    if cpu_seconds != found["cpu_seconds"]:
-        raise SystemExit(f"The checkpoints of {name} are not those of its stored results: call without --engines.")
+    found, model, small, corpus = _stored(name, work)
     return {**found, "engine": _engines(name, small, model, corpus)}
 
 
@@ -216,18 +213,24 @@ def boards_of(name: str, work: Work) -> dict[str, Any]:
     Returns:
         all that was found.
     """
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    found, _, small, corpus = _stored(name, work)
     engine = found["engine"]
     missing = [board for board in (*BOARDS, *MORE_BOARDS) if f"trimmed on {board}" not in engine["costs"]]
-    _, small, corpus, _, cpu_seconds = _trained(name, work)
-    if cpu_seconds != found["cpu_seconds"]:
-        raise SystemExit(f"The checkpoints of {name} are not those of its stored results: call without --boards.")
     ranges = Ranges.of(corpus)
     instrument = build_instrument(small, name, ranges)
     costs = _costs("trimmed", instrument.source, golden_curve(small, ranges)[:COUNTED_FRAMES], missing)
     known = {check["engine"] for check in engine["checks"]}
     checks = _checks(instrument, [machine for machine in _machines(costs) if machine not in known])
     return {**found, "engine": {**engine, "costs": engine["costs"] | costs, "checks": engine["checks"] + checks}}
+
+
+def _stored(name: str, work: Work) -> tuple[dict[str, Any], Model, Model, FolderCorpus]:
+    """What is stored of a work, and both forms of the very model that it is of."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    model, small, corpus, _, cpu_seconds = _trained(name, work)
+    if cpu_seconds != found["cpu_seconds"]:
+        raise SystemExit(f"The checkpoints of {name} are not those of its stored results: train it without an option.")
+    return found, model, small, corpus
 
 
 def _trained(name: str, work: Work) -> tuple[Model, Model, FolderCorpus, Parts, dict[str, float]]:

@@ -184,7 +184,7 @@ class Delays(Model):
         return torch.cat(out, dim=1), state
 
     def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
-        raise NotImplementedError
+        raise AssertionError("it is played and never trained")
 
 
 def test_state_may_pass_from_name_to_name(tmp_path: Path) -> None:

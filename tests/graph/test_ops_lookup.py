@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pochette.graph.operator import Cost
 from pochette.graph.units import units_of
-from tests.graph.trimmed import Network, captured, check, cost
+from tests.graph.trimmed import Network, captured, check, cost, removable
 
 X = torch.randn(4, 5, generator=torch.Generator().manual_seed(1))
 NUMBERS = torch.tensor([[0, 3, 1], [2, 2, 0]])
@@ -31,13 +31,13 @@ def test_an_embedding_added_to_features() -> None:
         lambda m, x, n: m.reader(torch.tanh(m.maker(x) + m.table(n)[0, :1])),
         maker=nn.Linear(5, 8), table=nn.Embedding(5, 8), reader=nn.Linear(8, 2),
     )  # fmt: skip
-    check(module, X, NUMBERS, expected={"maker": 8})
+    assert removable(module, X, NUMBERS) == {"maker": 8}
 
 
 def test_an_embedding_whose_table_reads_features_too() -> None:
     """Rows are numbered on the way in and are logits on the way out."""
     module = Network(lambda m, n: F.linear(torch.tanh(m.table(n)), m.table.weight), table=nn.Embedding(5, 8))
-    check(module, NUMBERS, expected={"table": 8})
+    assert removable(module, NUMBERS) == {"table": 8}
 
 
 # An expression of a table (5, 8), 8 its made columns, or of features h (4, 8), and a reader of 8.

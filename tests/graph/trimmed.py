@@ -68,14 +68,15 @@ def some(family: UnitFamily, seed: int) -> list[int]:
 
 @torch.no_grad()
 def check(
-    module: nn.Module, *inputs: Tensor, expected: dict[str, int], exact: bool = True, norms: bool | None = None
-) -> Graph:
+    module: nn.Module, *inputs: Tensor, expected: dict[str, int] | None = None, exact: bool = True,
+    norms: bool | None = None,
+) -> Graph:  # fmt: skip
     """Remove random units of every family, alone and together; the smaller graph must say what the masked one says.
 
     Args:
         module: any.
         *inputs: of one call.
-        expected: family to its number of units.
+        expected: family to its number of units, where the caller does not ask for that itself.
         exact: whether the two are equal; if not, families must say that they are normalised.
         norms: whether families are said to be normalised, if that is not what `exact` says.
 
@@ -84,7 +85,7 @@ def check(
     """
     graph = captured(module, *inputs)
     units = units_of(graph)
-    assert sizes(units) == expected, (sizes(units), units.kept)
+    assert expected is None or sizes(units) == expected, (sizes(units), units.kept)
     norms = not exact if norms is None else norms
     assert all(bool(family.norms) == norms for family in units.families)
     given = [_double(value) for value in inputs]
@@ -92,7 +93,7 @@ def check(
     choices = [{family.name: some(family, seed)} for seed, family in enumerate(units.families)]
     choices += [{family.name: some(family, seed) for family in units.families} for seed in range(7, 10)]
     heard = False
-    for chosen in choices if expected else []:
+    for chosen in choices if units.families else []:
         remains = Remains(units, removal(units, chosen))
         smaller = cut_graph(graph, remains, cut_tensors(graph, remains))
         for path, value in smaller.stored.items():
@@ -109,8 +110,13 @@ def check(
             assert kept.shape == said.mutations[path].shape
             if exact:
                 assert torch.allclose(said.mutations[path], kept, atol=1e-10)
-    assert heard or not expected, "nothing was removed that anybody hears"
+    assert heard or not units.families, "nothing was removed that anybody hears"
     return graph
+
+
+def removable(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Families whose units can go with the rest saying what it said: each to its number of units; see `check`."""
+    return sizes(units_of(check(module, *inputs)))
 
 
 def cost(graph: Graph, *ops: str) -> Cost:

@@ -58,6 +58,74 @@ def curve(start: float, end: float, steps: int, seed: int) -> tuple[tuple[int, f
     )
 
 
+CORPUS = CorpusFacts(
+    "alto-sax",
+    "b7c1e0d95f3a4e21",
+    52,
+    204.3,
+    ("c4_f.flac", "d3_p.flac", "ab3_f.flac", "g2_p.flac"),
+    "Four pitches, drawn with the seed; no sound of these pitches was learnt from.",
+    ("notes.txt.wav: not a sound", "hum_01.wav: no pitch was found in it"),
+)
+ANCHORS = (
+    Anchor("silence", 21.4, "Nothing at all."),
+    Anchor("white noise", 14.2, "Noise with the loudness of the recording."),
+    Anchor("mean spectrum", 6.31, "The average tone that is nearest to all sounds."),
+    Anchor("another take", 4.4, "The same note played once more, softly, brought to one loudness."),
+    Anchor("dense", 3.59, "The network before trimming."),
+    Anchor("trimmed", 3.68, "The network that is in the instrument."),
+    Anchor("floor", 3.02, "The synthesiser fitted to each recording directly."),
+)
+METRICS = {
+    "multiscale_spectral": {"mean spectrum": 6.31, "dense": 3.59, "trimmed": 3.68, "floor": 3.02},
+    "log_spectral_db": {"mean spectrum": 9.8, "dense": 6.41, "trimmed": 6.6, "floor": 4.9},
+    "pitch_cents": {"mean spectrum": 1.2, "dense": 1.1, "trimmed": 1.3},
+    "pitch_accuracy": {"mean spectrum": 0.998, "dense": 0.999, "trimmed": 0.999, "floor": 1.0},
+}
+ENGINE = EngineFacts(
+    state_bytes=1072,
+    source_bytes=318_000,
+    wasm_bytes=148_000,
+    flash_bytes=183_000,
+    ram_bytes=201_000,
+    instructions_per_second=48.3e6,
+    instructions_per_second_before=151.0e6,
+    network_instructions_per_second=13.6e6,
+    network_instructions_per_second_before=116.3e6,
+    host_real_time_factor=0.0068,
+    host_real_time_factor_before=0.0151,
+    host_network_share=0.18,
+    host_network_share_before=0.64,
+    counted_for="Cortex-M7",
+    method="counted one by one while the engine played the golden curve in the unicorn emulator.",
+)
+VERDICT = VerdictFacts(
+    True,
+    (),
+    (
+        "It takes 38.3% of the 512 KB of RAM.",
+        "It takes 2.3% of the 7.75 MB of flash.",
+        "It takes 20.1% of the 240 million instructions per second.",
+    ),
+    ("Keep 5 % of the network for three voices instead of two.",),
+)
+GOLDEN = (
+    GoldenCheck("C on this machine", 3.1e-6, 4.0, (1, 7, 64, 1000), True),
+    GoldenCheck("WebAssembly", 3.1e-6, 4.0, (128,), True),
+    GoldenCheck("aarch64", 3.4e-6, 4.0, (64,), True, "emulated"),
+    GoldenCheck("Cortex-M7", 4.9e-6, 2.0, (48,), True, "emulated"),
+    GoldenCheck("Cortex-M7 firmware", None, None, (), None, "qemu-system-arm is not installed here"),
+)
+STAGES = (
+    Stage("listening to the folder", 21.0),
+    Stage("learning", 183.0),
+    Stage("trimming", 246.0),
+    Stage("anchors", 64.0),
+    Stage("engine", 18.0),
+    Stage("verifying", 31.0),
+)
+
+
 def full_result() -> MakeResult:
     before, after = profile(128, 128), profile(38, 38)
     distances = {0.6: 3.61, 0.4: 3.57, 0.28: 3.59, 0.16: 3.63, 0.1: 3.68, 0.05: 3.86}
@@ -87,77 +155,18 @@ def full_result() -> MakeResult:
         latency_samples=64,
         seed=0,
         minutes=9.4,
-        corpus=CorpusFacts(
-            "alto-sax",
-            "b7c1e0d95f3a4e21",
-            52,
-            204.3,
-            ("c4_f.flac", "d3_p.flac", "ab3_f.flac", "g2_p.flac"),
-            "Four pitches, drawn with the seed; no sound of these pitches was learnt from.",
-            ("notes.txt.wav: not a sound", "hum_01.wav: no pitch was found in it"),
-        ),
-        anchors=(
-            Anchor("silence", 21.4, "Nothing at all."),
-            Anchor("white noise", 14.2, "Noise with the loudness of the recording."),
-            Anchor("mean spectrum", 6.31, "The average tone that is nearest to all sounds."),
-            Anchor("another take", 4.4, "The same note played once more, softly, brought to one loudness."),
-            Anchor("dense", 3.59, "The network before trimming."),
-            Anchor("trimmed", 3.68, "The network that is in the instrument."),
-            Anchor("floor", 3.02, "The synthesiser fitted to each recording directly."),
-        ),
-        metrics={
-            "multiscale_spectral": {"mean spectrum": 6.31, "dense": 3.59, "trimmed": 3.68, "floor": 3.02},
-            "log_spectral_db": {"mean spectrum": 9.8, "dense": 6.41, "trimmed": 6.6, "floor": 4.9},
-            "pitch_cents": {"mean spectrum": 1.2, "dense": 1.1, "trimmed": 1.3},
-            "pitch_accuracy": {"mean spectrum": 0.998, "dense": 0.999, "trimmed": 0.999, "floor": 1.0},
-        },
+        corpus=CORPUS,
+        anchors=ANCHORS,
+        metrics=METRICS,
         trimming=(TrimPoint("dense", 270_502, 69.9e6, 3.66, 3.59, 4000, 183.0), *points),
         learning={"learning": curve(12, 3.4, 200, 1), "after trimming": curve(5.2, 3.5, 60, 2)},
         profile_before=before,
         profile_after=after,
-        engine=EngineFacts(
-            state_bytes=1072,
-            source_bytes=318_000,
-            wasm_bytes=148_000,
-            flash_bytes=183_000,
-            ram_bytes=201_000,
-            instructions_per_second=48.3e6,
-            instructions_per_second_before=151.0e6,
-            network_instructions_per_second=13.6e6,
-            network_instructions_per_second_before=116.3e6,
-            host_real_time_factor=0.0068,
-            host_real_time_factor_before=0.0151,
-            host_network_share=0.18,
-            host_network_share_before=0.64,
-            counted_for="Cortex-M7",
-            method="counted one by one while the engine played the golden curve in the unicorn emulator.",
-        ),
-        verdict=VerdictFacts(
-            True,
-            (),
-            (
-                "It takes 38.3% of the 512 KB of RAM.",
-                "It takes 2.3% of the 7.75 MB of flash.",
-                "It takes 20.1% of the 240 million instructions per second.",
-            ),
-            ("Keep 5 % of the network for three voices instead of two.",),
-        ),
-        golden=(
-            GoldenCheck("C on this machine", 3.1e-6, 4.0, (1, 7, 64, 1000), True),
-            GoldenCheck("WebAssembly", 3.1e-6, 4.0, (128,), True),
-            GoldenCheck("aarch64", 3.4e-6, 4.0, (64,), True, "emulated"),
-            GoldenCheck("Cortex-M7", 4.9e-6, 2.0, (48,), True, "emulated"),
-            GoldenCheck("Cortex-M7 firmware", None, None, (), None, "qemu-system-arm is not installed here"),
-        ),
+        engine=ENGINE,
+        verdict=VERDICT,
+        golden=GOLDEN,
         playing=PlayingFacts(0.9714, 1.8, 0.62, 35, "YIN"),
-        stages=(
-            Stage("listening to the folder", 21.0),
-            Stage("learning", 183.0),
-            Stage("trimming", 246.0),
-            Stage("anchors", 64.0),
-            Stage("engine", 18.0),
-            Stage("verifying", 31.0),
-        ),
+        stages=STAGES,
         next_command="pochette play alto-sax.pochette\npochette export alto-sax.pochette --shell web",
         versions={"pochette": "0.1.0", "torch": "2.8.0", "python": "3.11"},
     )

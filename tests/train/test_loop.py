@@ -70,7 +70,7 @@ class Slope(Model):
         return {}
 
     def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
-        raise NotImplementedError
+        raise AssertionError("it is trained and never played")
 
     def loss(self, excerpt: Excerpt, generator: torch.Generator | None = None) -> Tensor:
         if not self.training:

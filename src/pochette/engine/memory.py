@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -36,7 +37,7 @@ class Line(NamedTuple):
 
 
 @dataclass
-class Memory(Weights):
+class Memory(Weights, ABC):
     """Gives values their places, and keeps the statements that name them."""
 
     names: dict[int, str] = field(default_factory=dict, kw_only=True)
@@ -151,9 +152,9 @@ class Memory(Weights):
             self.buffers[int(symbol)].last = len(self.lines)
         self.lines.append(Line(self.group, self.guard, statement))
 
+    @abstractmethod
     def assign(self, target: View, source: View, shape: Sequence[int]) -> None:
         """Write a copy between memory of any strides."""
-        raise NotImplementedError
 
     def _place(self, value: Value) -> tuple[str, int]:
         if not self._copied_in.get(id(value), _ALWAYS) <= frozenset(self.guard):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -74,7 +75,7 @@ def add_to(coupling: Coupling, added: Value | None, axes: list[Labels]) -> None:
                 coupling.tie(axes[-back], labels)
 
 
-class Product(Operator):
+class Product(Operator, ABC):
     """Sums of products; subclasses say which equation a node is."""
 
     of_complex = True
@@ -82,6 +83,7 @@ class Product(Operator):
     weight: int | None = None
     """Place of the operand that is the weight whatever it is multiplied with; None if any may be one."""
 
+    @abstractmethod
     def equation(self, node: Node) -> Equation:
         """The node's equation.
 
@@ -90,11 +92,7 @@ class Product(Operator):
 
         Returns:
             operands, axes, and what is added.
-
-        Raises:
-            NotImplementedError: a subclass says it.
         """
-        raise NotImplementedError
 
     def cost(self, node: Node) -> Cost:
         """One MAC for every combination of indices of two operands; more than two are multiplied left to right.
