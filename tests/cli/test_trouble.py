@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mido
 import numpy as np
@@ -186,6 +188,40 @@ def test_a_damaged_run(verbs: Verbs, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"schema": 99}')
     refused(verbs("export", tmp_path), "upgrade")
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ([], "not those of a run"),
+        (None, "not those of a run"),
+        ({"schema": 1}, "corpus, fingerprint"),
+        ({"model": 3}, "model cannot be 3"),
+        ({"pitch_range_hz": [1]}, "pitch_range_hz cannot be [1]"),
+        ({"loudness_range_db": [0, -10]}, "loudness_range_db cannot be"),
+        ({"sounds": "many"}, 'sounds cannot be "many"'),
+        ({"seconds": None}, "seconds cannot be null"),
+        ({"colour": "red"}, "colour unknown"),
+        ({"model": "nope"}, "no model called 'nope'"),
+        ({"recipe": {"hidden": -3}}, "hidden"),
+    ],
+)
+def test_facts_of_a_run_that_cannot_be(verbs: Verbs, run: Path, tmp_path: Path, facts: Any, says: str) -> None:
+    own = Path(shutil.copytree(run, tmp_path / "own"))
+    whole = json.loads((own / "run.json").read_text())
+    wrong = {**whole, **facts} if isinstance(facts, dict) and "schema" not in facts else facts
+    (own / "run.json").write_text(json.dumps(wrong))
+    refused(verbs("analyse", own), says)
+    # Nor is it recommended, where another run lies beside it.
+    shutil.copytree(run, tmp_path / "good")
+    if "model called" not in says and says != "hidden":
+        refused(verbs("analyse", tmp_path), str(tmp_path / "good"))
+
+
+def test_options_that_mean_nothing_are_refused(verbs: Verbs, run: Path, sounds: Path, tmp_path: Path) -> None:
+    refused(verbs("analyse", run, "--sounds", sounds), "--relations", code=2)
+    refused(verbs("analyse", run, "--stability-steps", "7"), "--stability", code=2)
+    refused(verbs("analyse", "--relations", tmp_path, "--sounds", tmp_path / "nosuch"), "no such folder")
 
 
 def test_typing_errors(verbs: Verbs, sounds: Path) -> None:

@@ -97,6 +97,35 @@ def test_a_model_that_goes_the_other_way_is_told() -> None:
     (found,) = relations(observed(rows))
     assert found.groups == 3 and found.agreeing == 2
     assert {name: np.sign(value) for name, value in found.by_group.items()} == signs
+    assert found.partly_agreeing == 2 and not found.hardly_varying
+    alone = {name: partial_correlation([block]) for name, block in rows.items()}
+    assert found.partial_by_group == pytest.approx(alone) and set(alone) == set(signs)
+
+
+def test_signs_with_size_held_fixed_are_counted_for_themselves() -> None:
+    """In each model the property follows size and the outcome does too; beyond size they go against each other."""
+    rng = np.random.default_rng(5)
+    rows = {}
+    for name in ("a", "b"):
+        size, own = rng.normal(size=(2, 60))
+        rows[name] = np.stack([size + 0.2 * own, size - 0.2 * own, size])
+    (found,) = relations(observed(rows))
+    assert found.correlation > 0.5 and found.agreeing == 2
+    assert found.partial < -0.5 and found.partly_agreeing == 2
+
+
+def test_what_is_only_rounding_has_no_sign() -> None:
+    """Of a property in two levels, each with the same outcomes, the correlation is nothing."""
+    level, outcome = np.repeat([0.1, 0.3], 9), np.tile(np.arange(9) / 7, 2)
+    (found,) = relations(observed({"m": np.stack([level, outcome, np.arange(18.0)])}))
+    assert found.by_group == {"m": 0.0} and found.agreeing == 0
+
+
+def test_a_property_that_hardly_varies_is_told() -> None:
+    values = np.zeros(20)
+    values[:9] = np.arange(9) + 1.0
+    (found,) = relations(observed({"m": np.stack([values, np.arange(20.0), np.arange(20.0) ** 2 % 7])}))
+    assert found.hardly_varying == 1
 
 
 def test_of_many_that_are_chance_few_are_found() -> None:

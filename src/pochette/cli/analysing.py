@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pochette.lab.store import Store
 
 
+STABILITY_STEPS = 100
+
+
 @dataclass(frozen=True, kw_only=True)
 class Analyse(Verb):
     """Read the topology of a run's networks, dense and reduced, and the information in them; write a page.
@@ -36,7 +39,7 @@ class Analyse(Verb):
     stability: FlagCreatePairsOff[bool] = False
     """Disturb the networks too; needs the run's recordings, and takes minutes. Stopped, the same command goes on with
     the next network."""
-    stability_steps: int = 100
+    stability_steps: int = STABILITY_STEPS
     """Of training, for each of the two branches of a network."""
     relations: tuple[Path, ...] = ()
     """Folders of comparisons instead (what `pochette compare` wrote, or stores)."""
@@ -61,6 +64,12 @@ class Analyse(Verb):
             )
         if self.stability and self.run_folder is None:
             raise UsageError("--stability is asked of a run.", remedy="pochette analyse RUN --stability.")
+        if self.sounds is not None and not self.relations:
+            raise UsageError(
+                "--sounds is asked of comparisons; a run knows its own.", remedy="Leave it away, or use --relations."
+            )
+        if self.stability_steps != STABILITY_STEPS and not self.stability:
+            raise UsageError("--stability-steps is asked of --stability.", remedy="pochette analyse RUN --stability.")
         if self.relations:
             return study(self.relations, self.sounds, self.out or self.relations[0], screen)
         assert self.run_folder is not None
@@ -143,13 +152,17 @@ def study(folders: Sequence[Path], sounds: Path | None, out: Path, screen: Scree
 
     Raises:
         RunError: there is no comparison, or a record is damaged.
+        SoundError: there are no such sounds.
     """
+    from pochette.corpus.prepare import find_sounds
     from pochette.lab.properties import studied
     from pochette.lab.relations import relations
     from pochette.lab.relations_report import page, to_data
     from pochette.lab.store import Store
     from pochette.shells.bundle import write_file
 
+    if sounds is not None:
+        find_sounds(sounds)  # also where nothing is left to be read with them
     stores = [Store(folder / "store" if (folder / "store").is_dir() else folder) for folder in folders]
     for folder, store in zip(folders, stores, strict=True):
         if not store.experiments():

@@ -93,13 +93,14 @@ class Train(Verb, Generic[R, T]):
 def _trained(folder: Path, session: Session, progress: Progress) -> Answer:
     """Where a training ended and why, in words and as data."""
     loss, held_out = progress.history[-1][1:]
+    best = min(look[2] for look in progress.history)
     why = {
         "settled": "the held-out loss has settled",
         "budget spent": "the budget is spent; more time may still help",
     }[progress.stopped]
     lines = [
         f"{folder_of(folder)}: {progress.steps} steps in {progress.seconds:.0f} s; {why}.",
-        f"loss {loss:.4g}, on held-out sound {held_out:.4g}, at best {progress.best:.4g}",
+        f"loss {loss:.4g}, on held-out sound {held_out:.4g}, at best {best:.4g}",
     ]
     data = {
         "run": str(folder),
@@ -109,7 +110,7 @@ def _trained(folder: Path, session: Session, progress: Progress) -> Answer:
         "seconds": progress.seconds,
         "loss": loss,
         "held_out_loss": held_out,
-        "best_held_out_loss": progress.best,
+        "best_held_out_loss": best,
         "split": session.held_out.split_note,
     }
     following = (command("reduce", folder, "--method", "lottery", "--keep", "0.1"), command("profile", folder))

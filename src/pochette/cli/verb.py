@@ -196,6 +196,17 @@ def check_folder(folder: Path | None) -> None:
         )
 
 
+def _is_run(facts: Path) -> bool:
+    """Whether a file tells of a run, and does not only bear the name."""
+    try:
+        from pochette.lab.runs import read_run
+
+        read_run(facts.parent)
+    except (RunError, ImportError):  # what cannot be read here is not recommended
+        return False
+    return True
+
+
 def check_run(folder: Path) -> None:
     """Refuse what is no folder of a training run.
 
@@ -212,8 +223,9 @@ def check_run(folder: Path) -> None:
         what = "This is a file, not the folder of a run." if folder.exists() else "There is no such folder of a run."
         raise RunError(what, where=str(folder), remedy=remedy)
     inside = [*folder.glob("training/*/run.json"), *folder.glob("*/run.json")]
-    if inside:
-        remedy = f"The run in it is {str(max(inside, key=lambda path: path.stat().st_mtime).parent)!r}."
+    if runs := [path for path in inside if _is_run(path)]:
+        newest = max(runs, key=lambda path: path.stat().st_mtime).parent
+        remedy = f"The run in it is {str(newest)!r}" + (f"; there are {len(runs) - 1} older." if runs[1:] else ".")
     elif instruments := sorted(folder.glob("*.pochette")):
         remedy = (
             f"The instrument in it is {str(instruments[0])!r}; or train a run: pochette train MODEL SOUNDS --out RUN."

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from pochette.errors import PochetteError, ReductionError, RunError, SoundError
-from pochette.families import analyses
+from pochette.families import analyses, models
 from pochette.lab.heard import held_out_part
 from pochette.lab.runs import Run, last_phase, read_run
 from pochette.measure.subject import Limit, Subject
 from pochette.measure.wiring import wiring_of
 from pochette.models.model import Excerpt, Model
+from pochette.recipe import from_json
 from pochette.train.loop import tensors_of
 from pochette.train.session import load_model
 
@@ -43,8 +44,11 @@ def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None)
 
     Raises:
         RunError: nothing was trained there, or a checkpoint is damaged.
+        UnknownNameError: the run is of no known model, or of one that has no such options.
+        RecipeError: the run's recipe is impossible.
     """
     run, last = read_run(folder), last_phase(folder)
+    from_json(models[run.model], run.recipe)  # what it says of itself must be possible
     names = [name for name in rounds_of(folder) if name] or [last]
     found: dict[str, Any] = {"run": str(folder), "model": run.model}
     found |= {"rounds": {}, "layers": {}, "wiring": {}, "notes": []}
@@ -143,7 +147,7 @@ def _unwritten(error: OSError, out: Path) -> RunError:
     return RunError(
         f"The analysis cannot be written: {error.strerror or error}.",
         where=str(error.filename or out),
-        remedy="Free some space, or choose another folder with --out.",
+        remedy="Choose another folder with --out, or make room: space on the disk, or what has the page's name.",
     )
 
 

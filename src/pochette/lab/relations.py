@@ -22,6 +22,7 @@ PERMUTATIONS, RESAMPLES = 2000, 1000
 CONFIDENCE = 0.95
 FEWEST = 4
 """Experiments of a group, below which it says nothing."""
+_ROUNDING = 1e-12
 LEVEL = 0.05
 """False discovery rate below which a relation counts as found."""
 
@@ -61,11 +62,20 @@ class Relation:
     partial_corrected: float
     by_group: Mapping[str, float] = field(default_factory=dict)
     """Spearman's correlation in each group alone."""
+    partial_by_group: Mapping[str, float] = field(default_factory=dict)
+    """The same with size held fixed; not a number where it cannot be."""
+    hardly_varying: int = 0
+    """In how many groups more than half of the experiments share one value of the property."""
 
     @property
     def agreeing(self) -> int:
         """In how many groups it goes the way it goes in all of them."""
         return sum(value * self.correlation > 0 for value in self.by_group.values())
+
+    @property
+    def partly_agreeing(self) -> int:
+        """In how many groups it goes the way it goes in all of them, with size held fixed in both."""
+        return sum(value * self.partial > 0 for value in self.partial_by_group.values())
 
     @property
     def found(self) -> bool:
@@ -135,7 +145,14 @@ def _relation(observations: Sequence[Observation], name: str, outcome: str, seed
         _probability(blocks, partial, rng, partial=True) if math.isfinite(partial) else 1.0,
         math.nan,
         {group: correlation([(block[0], block[1])]) for group, block in known.items()},
+        {group: partial_correlation([block]) for group, block in known.items()},
+        sum(_most_common(block[0]) > 0.5 for block in blocks),
     )
+
+
+def _most_common(values: Array) -> float:
+    """Share of the numbers that are the most frequent one."""
+    return float(np.unique(values, return_counts=True)[1].max() / len(values))
 
 
 def ranks(values: Array) -> Array:
@@ -187,7 +204,8 @@ def _scaled(values: Array) -> Array:
 
 
 def _cosine(x: Array, y: Array) -> float:
-    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+    found = float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1.0, 1.0))
+    return found if abs(found) > _ROUNDING else 0.0  # what is nothing but rounding has no sign
 
 
 def _interval(blocks: Sequence[Array], rng: np.random.Generator) -> tuple[float, float]:

@@ -105,7 +105,8 @@ def sentences(found: Sequence[Relation]) -> list[str]:
     ]
     if beyond:
         listed = "; ".join(
-            f"{_named(item)} ({item.partial:+.2f}; not held, the same sign in {item.agreeing} of {item.groups} models)"
+            f"{_named(item)} ({item.partial:+.2f}, the same sign in {item.partly_agreeing} of {item.groups} models"
+            f"{_hardly(item)})"
             for item in beyond[:5]
         )
         told.append(f"Strongest with size held fixed: {listed}.")
@@ -124,6 +125,11 @@ def sentences(found: Sequence[Relation]) -> list[str]:
 
 def _models(item: Relation) -> str:
     return f"{item.groups} model{'s' if item.groups != 1 else ''}"
+
+
+def _hardly(item: Relation) -> str:
+    """What is to be known of a property that is the same in most networks of a model."""
+    return f"; the same in most networks of {item.hardly_varying} of them" if item.hardly_varying else ""
 
 
 def _named(item: Relation) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -121,27 +123,52 @@ def read_run(folder: Path) -> Run:
     path = Path(folder) / FILE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        schema = data.pop("schema")
     except FileNotFoundError:
         raise RunError(
             "This is no folder of a training run.",
             where=str(folder),
             remedy="Train first: pochette train MODEL SOUNDS --out RUN.",
         ) from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(path, error) from error
-    if schema != SCHEMA:
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(data, dict) or "schema" not in data:
+        raise _damaged(path, "they are not those of a run")
+    if (schema := data.pop("schema")) != SCHEMA:
         raise RunError(
             f"The run has schema {schema}; this pochette reads {SCHEMA}.",
             where=str(path),
             remedy="Update pochette: pip install --upgrade pochette.",
         )
-    try:
-        pitch = data.pop("pitch_range_hz")
-        loudness = tuple(data.pop("loudness_range_db"))
-        return Run(**data, pitch_range_hz=tuple(pitch) if pitch else None, loudness_range_db=loudness)
-    except (TypeError, KeyError) as error:
-        raise _damaged(path, error) from error
+    missing = {field.name for field in fields(Run) if field.default is MISSING} - set(data)
+    if missing or (foreign := set(data) - set(_FACTS)):
+        said = f"{', '.join(sorted(missing))} missing" if missing else f"{', '.join(sorted(foreign))} unknown"
+        raise _damaged(path, said)
+    for name, value in data.items():
+        if not _FACTS[name](value):
+            raise _damaged(path, f"{name} cannot be {json.dumps(value)[:40]}")
+    ranges = {name: tuple(data[name]) for name in ("pitch_range_hz", "loudness_range_db") if data[name] is not None}
+    return Run(**{**data, **ranges})
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
+
+
+_FACTS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("model", "corpus", "fingerprint", "version"), lambda value: isinstance(value, str)),
+    **dict.fromkeys(("recipe", "training"), lambda value: isinstance(value, dict)),
+    **dict.fromkeys(("seed", "sounds"), lambda value: isinstance(value, int)),
+    "seconds": _is_number,
+    "loudness_range_db": _is_range,
+    "pitch_range_hz": lambda value: value is None or _is_range(value),
+    "reduction": lambda value: value is None or isinstance(value, dict),
+    "kept": lambda value: value is None or isinstance(value, str),
+}
+"""What each fact can be."""
 
 
 def check_same(folder: Path, model: str, sounds: Path, corpus: FolderCorpus) -> None:
@@ -332,5 +359,5 @@ def model_of(instrument: Instrument) -> Model:
         ) from error
 
 
-def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(f"The run's facts are damaged: {error}.", where=str(path), remedy="Train anew with another --out.")
+def _damaged(path: Path, why: str) -> RunError:
+    return RunError(f"The run's facts are damaged: {why}.", where=str(path), remedy="Train anew with another --out.")
