@@ -16,11 +16,11 @@ from pochette.cli.verb import OptionalRunPath, UsageError, Verb, check_folder, c
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
-    from pochette.lab.stability.of_run import Stabilities
+    from pochette.lab.judge import Parts
     from pochette.lab.store import Store
 
 
-STABILITY_STEPS = 100
+STABILITY_STEPS = EARLY_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,9 @@ class Analyse(Verb):
 
     With `--stability` the dense network and the last reduced one are disturbed too: shaken, rounded, and trained on in
     two orders, to see whether chance decides where they end.
+
+    With `--early-phase` the dense training is taken anew and watched, and what decides it is looked for: its largest
+    weights are rewound, disturbed and trained, some thirty times.
 
     With `--relations` whole comparisons are read: which properties of their networks go with what reducing them cost,
     within models, corrected for how many are asked, and with size held fixed.
@@ -41,6 +44,11 @@ class Analyse(Verb):
     the next network."""
     stability_steps: int = STABILITY_STEPS
     """Of training, for each of the two branches of a network."""
+    early_phase: FlagCreatePairsOff[bool] = False
+    """Watch and disturb the first steps of training too; needs the run's recordings, and takes thirty trainings.
+    Stopped, the same command goes on with the next."""
+    early_steps: int = EARLY_STEPS
+    """Of each of these trainings."""
     relations: tuple[Path, ...] = ()
     """Folders of comparisons instead (what `pochette compare` wrote, or stores)."""
     sounds: Path | None = None
@@ -50,26 +58,30 @@ class Analyse(Verb):
 
     @property
     def resumes(self) -> bool:
-        """Networks that were disturbed, and properties that were read for a study, are kept."""
-        return self.stability or bool(self.relations)
+        """Disturbed networks, trainings of the early phase and properties read for a study are kept."""
+        return self.stability or self.early_phase or bool(self.relations)
 
     def run(self, screen: Screen) -> Answer:
         """Analyse."""
         check_folder(self.out)
         within("--stability-steps", self.stability_steps, 1, math.inf)
+        within("--early-steps", self.early_steps, 2, 10**7)
         if (self.run_folder is None) == (not self.relations):
             raise UsageError(
                 "Say one thing that is to be analysed: a run, or comparisons.",
                 remedy="pochette analyse RUN, or pochette analyse --relations FOLDER.",
             )
-        if self.stability and self.run_folder is None:
-            raise UsageError("--stability is asked of a run.", remedy="pochette analyse RUN --stability.")
+        for option, asked in (("--stability", self.stability), ("--early-phase", self.early_phase)):
+            if asked and self.run_folder is None:
+                raise UsageError(f"{option} is asked of a run.", remedy=f"pochette analyse RUN {option}.")
         if self.sounds is not None and not self.relations:
             raise UsageError(
                 "--sounds is asked of comparisons; a run knows its own.", remedy="Leave it away, or use --relations."
             )
         if self.stability_steps != STABILITY_STEPS and not self.stability:
             raise UsageError("--stability-steps is asked of --stability.", remedy="pochette analyse RUN --stability.")
+        if self.early_steps != EARLY_STEPS and not self.early_phase:
+            raise UsageError("--early-steps is asked of --early-phase.", remedy="pochette analyse RUN --early-phase.")
         if self.relations:
             return study(self.relations, self.sounds, self.out or self.relations[0], screen)
         assert self.run_folder is not None
@@ -77,27 +89,35 @@ class Analyse(Verb):
 
     def _read(self, run_folder: Path, screen: Screen) -> Answer:
         check_run(run_folder)
-        from pochette.lab.analyse import analysed, check_place, kept, write
+        from pochette.lab.analyse import analysed, check_place, keep, kept, write
         from pochette.lab.analyse_report import page
-        from pochette.lab.stability.of_run import still_of
+        from pochette.lab.stability import early_of_run, of_run
 
         title, out = run_folder.resolve().name, self.out or run_folder
         check_place(out)
         with screen.progress() as tell:
-            asked = self._asked(run_folder) if self.stability else None
+            option = "--stability" if self.stability else "--early-phase"
             # Sounds that are gone are told before anything is computed.
-            sounds = asked.sounds(counting(tell, "listen")) if asked is not None else None
-            before = kept(out).get("stability", {})
-            known = {name: told for name, told in before.items() if still_of(run_folder, name, told)}
+            listens = self.stability or self.early_phase
+            sounds = of_run.sounds_of(run_folder, option, counting(tell, "listen")) if listens else None
+            before = kept(out)
             found = analysed(run_folder, told=tell)
-            if known or asked is not None:
-                found["stability"] = dict(known)
-            if asked is not None and sounds is not None:
-                write(found, page(found, title), out)
-                for name, told in asked.found(sounds, known, tell):
-                    found["stability"][name] = told
-                    write(found, page(found, title), out)  # who stops now keeps it
-                tell("stability", 1.0, f"{len(asked.rounds)} networks")
+            known = {
+                name: told
+                for name, told in before.get("stability", {}).items()
+                if of_run.still_of(run_folder, name, told)
+            }
+            if known or self.stability:
+                found["stability"] = known
+            early = before.get("early_phase", {})
+            if early_of_run.still_of(run_folder, early):
+                found["early_phase"] = early
+            if sounds is not None:
+                keep(found, out)
+                try:
+                    self._disturb(run_folder, found, sounds, out, tell)
+                finally:  # who stops sees what is done
+                    write(found, page(found, title), out)
         html, data = write(found, page(found, title), out)
         reduced = sorted(path.parent for path in run_folder.glob("*/round-*.safetensors"))
         if not reduced:
@@ -105,13 +125,25 @@ class Analyse(Verb):
         found["notes"].append("Networks that were reduced lie in folders of their own, and are analysed there.")
         return _answer(found, html, data, command("analyse", max(reduced, key=lambda path: path.stat().st_mtime)))
 
-    def _asked(self, run_folder: Path) -> Stabilities:
-        from pochette.lab.analyse import rounds_of
+    def _disturb(self, run_folder: Path, found: dict[str, Any], sounds: Parts, out: Path, tell: Tell) -> None:
+        """What takes training, kept network by network and training by training."""
+        from pochette.lab.analyse import keep, rounds_of
         from pochette.lab.runs import last_phase
+        from pochette.lab.stability.early_of_run import EarlyPhase
         from pochette.lab.stability.of_run import Stabilities
 
-        rounds = [*rounds_of(run_folder), last_phase(run_folder)]
-        return Stabilities(run_folder, tuple(dict.fromkeys((rounds[0], rounds[-1]))), self.stability_steps)
+        if self.stability:
+            rounds = [*rounds_of(run_folder), last_phase(run_folder)]
+            asked = Stabilities(run_folder, tuple(dict.fromkeys((rounds[0], rounds[-1]))), self.stability_steps)
+            for name, told in asked.found(sounds, dict(found["stability"]), tell):
+                found["stability"][name] = told
+                keep(found, out)
+            tell("stability", 1.0, f"{len(asked.rounds)} networks")
+        if self.early_phase:
+            phase = EarlyPhase(run_folder, self.early_steps)
+            for early in phase.found(sounds, found.get("early_phase", {}), tell):
+                found["early_phase"] = early
+                keep(found, out)
 
 
 def _answer(found: dict[str, Any], html: Path, data: Path, following: str) -> Answer:
@@ -130,6 +162,10 @@ def _answer(found: dict[str, Any], html: Path, data: Path, following: str) -> An
         shown = [(n, *(number(told.get("figures", {}).get(n)) for told in disturbed.values())) for n in names]
         parts.append(table(("stability", *disturbed), shown))
         parts += [words(f"{key}: {said}") for key, told in disturbed.items() for said in barriers_in_words(told)]
+    if early := found.get("early_phase"):
+        from pochette.lab.early_report import sentences
+
+        parts += [words(said) for said in ([early["left_out"]] if "left_out" in early else sentences(early))]
     parts += [words(note) for note in found["notes"]]
     parts.append(words(f"{folder_of(html)}: the whole, layer by layer"))
     return Answer({**found, "page": str(html), "data": str(data)}, tuple(parts), (following,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -81,15 +82,18 @@ def kept(out: Path) -> dict[str, Any]:
         out: see `write`.
 
     Returns:
-        as `analysed` and `stability.of_run` gave it; empty where there is none that can be read, or somebody else's.
+        as `analysed`, `stability.of_run` and `stability.early_of_run` gave it; empty where there is none that can be
+        read, or somebody else's.
     """
     try:
         found = json.loads((out / DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    known = found.get("stability", {}) if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    known, early = found.get("stability", {}), found.get("early_phase", {})
     told = isinstance(known, dict) and all(isinstance(each, dict) for each in known.values())
-    return found if told else {}
+    return found if told and isinstance(early, dict) else {}
 
 
 def rounds_of(folder: Path) -> list[str]:
@@ -133,14 +137,36 @@ def write(found: dict[str, Any], page: str, out: Path) -> tuple[Path, Path]:
     Raises:
         RunError: they cannot be written.
     """
-    html, data = out / PAGE, out / DATA
+    html, data = out / PAGE, keep(found, out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        data.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         html.write_text(page, encoding="utf-8")
     except OSError as error:
         raise _unwritten(error, out) from error
     return html, data
+
+
+def keep(found: dict[str, Any], out: Path) -> Path:
+    """Keep findings as JSON alone, whole or not at all; the page follows when all is done.
+
+    Args:
+        found: see `analysed`.
+        out: see `write`.
+
+    Returns:
+        the file.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    data = out / DATA
+    temporary = data.with_suffix(".tmp")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, data)
+    except OSError as error:
+        raise _unwritten(error, out) from error
+    return data
 
 
 def _unwritten(error: OSError, out: Path) -> RunError:

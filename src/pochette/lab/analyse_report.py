@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from pochette.families import analyses
+from pochette.lab import early_report
 from pochette.lab.layer_graph import layer_graph
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, SOFT, WINE, _canvas, _svg
@@ -42,6 +43,7 @@ def page(found: dict[str, Any], title: str) -> str:
         found=found,
         graphs=_graphs(found),
         stability=section(found),
+        early=early_report.section(found),
         parts=[_part(name, found) for name in analyses.names()],
     )
 

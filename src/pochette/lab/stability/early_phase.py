@@ -20,6 +20,15 @@ from pochette.reduce.sparse.weights import Masks, weights_of
 Within = Literal["network", "layer", "filter"]
 """Where weights change places: anywhere, in their own tensor, or in their own output's part of it."""
 WITHIN: tuple[Within, ...] = ("network", "layer", "filter")
+DISTURBANCES = (
+    "drawn anew",
+    "signs kept",
+    "magnitudes kept",
+    "signs alone",
+    *(f"shuffled in {within}{signs}" for within in WITHIN for signs in ("", ", signs kept")),
+)
+ABLATIONS = (*DISTURBANCES, *(f"noise like {name}" for name in DISTURBANCES))
+"""Names of what `ablations` does, besides "as it was"."""
 
 
 def signed(signs: Mapping[str, Tensor], magnitudes: Mapping[str, Tensor], masks: Masks) -> dict[str, Tensor]:

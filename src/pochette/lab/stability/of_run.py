@@ -70,16 +70,7 @@ class Stabilities:
             SoundError: the folder is gone.
             RunError: the sounds are not the same any more.
         """
-        run, model = read_run(self.folder), self._model(self.rounds[0])
-        try:
-            training, held_out = hold_out(corpus_of(run, model, progress), model, Training(**run.training).seed)
-        except (SoundError, RunError) as error:
-            raise type(error)(
-                f"Stability is found by training on the run's recordings: {error.what}",
-                where=error.where or run.corpus,
-                remedy=f"{error.remedy} Without --stability no sound is needed.".strip(),
-            ) from error
-        return Parts(training, held_out, held_out)
+        return sounds_of(self.folder, "--stability", progress)
 
     def found(
         self, parts: Parts, known: dict[str, Any], told: Told | None = None
@@ -126,6 +117,34 @@ class Stabilities:
 
     def _model(self, name: str) -> Model:
         return load_model(self.folder / f"{name}.safetensors")[0]
+
+
+def sounds_of(folder: Path, option: str, progress: Any = None) -> Parts:
+    """A run's recordings as its training divided them; what it held out is what errors are measured on.
+
+    Args:
+        folder: of the run.
+        option: that needs them, as a person writes it.
+        progress: see `FolderCorpus.prepare`.
+
+    Returns:
+        the parts.
+
+    Raises:
+        SoundError: the folder is gone.
+        RunError: the sounds are not the same any more.
+    """
+    run = read_run(folder)
+    model: Model = from_json(models[run.model], run.recipe).build()
+    try:
+        training, held_out = hold_out(corpus_of(run, model, progress), model, Training(**run.training).seed)
+    except (SoundError, RunError) as error:
+        raise type(error)(
+            f"{option} trains on the run's recordings: {error.what}",
+            where=error.where or run.corpus,
+            remedy=f"{error.remedy} Without {option} no sound is needed.".strip(),
+        ) from error
+    return Parts(training, held_out, held_out)
 
 
 def still_of(folder: Path, name: str, told: dict[str, Any]) -> bool:

@@ -100,8 +100,8 @@ class Telemetry:
             signs_changed=float((now.sign() != start.sign()).double().mean()),
             from_start=float((now - start).norm()),
             to_end=float((now - end).norm()),
-            cosine_to_start=float(torch.cosine_similarity(now, start, dim=0)),
-            cosine_to_end=float(torch.cosine_similarity(now, end, dim=0)),
+            cosine_to_start=float(torch.cosine_similarity(now.double(), start.double(), dim=0)),
+            cosine_to_end=float(torch.cosine_similarity(now.double(), end.double(), dim=0)),
         )
 
     def state(self) -> dict[str, Tensor]:
