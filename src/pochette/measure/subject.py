@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,8 @@ class Subject:
     limit: Limit = Limit()
     seed: int = 0
     """For what is drawn."""
+    played: Graph | None = field(default=None, repr=False)
+    """Of the call that was watched."""
 
     @classmethod
     def of(
@@ -94,13 +96,7 @@ class Subject:
         if not watch:
             return cls(graph, layers, limit=limit, seed=seed)
         long = graph if inputs is short else capture(form, inputs)
-        items = next((len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim()), 1)
-        moments = max(1, limit.samples // items)
-        if target is not None and target.shape[-1] > 1:
-            moments = min(moments, target.shape[-1])  # more would repeat rows
-        heard, first = _watched(long, layers if long is graph else layers_of(long), inputs, items, moments)
-        wanted = None if target is None else rows_at(target.detach().double(), 1, items, moments)
-        return cls(graph, layers, heard, first, wanted, limit, seed)
+        return cls(graph, layers, limit=limit, seed=seed)._playing(long, inputs, target)
 
     @classmethod
     def hearing(cls, model: Model, excerpt: Excerpt, *, limit: Limit | None = None, seed: int = 0) -> Subject:
@@ -121,6 +117,41 @@ class Subject:
         with torch.no_grad():
             inputs, target = model.watched(excerpt)
         return cls.of(model, inputs, target, watch=True, limit=limit, seed=seed)
+
+    def with_weights(self, model: Model, excerpt: Excerpt) -> Subject:
+        """The same network with other weights: read as `hearing` reads it, but not captured again.
+
+        Args:
+            model: of the very structure that was captured; left as it was.
+            excerpt: a batch of the shape that was heard.
+
+        Returns:
+            the subject.
+
+        Raises:
+            MeasureError: the network was not watched.
+        """
+        self.activations()
+        assert self.played is not None, "what was heard was played"
+        with torch.no_grad():
+            inputs, target = model.watched(excerpt)
+        own = model.trim_form()[0].state_dict()
+        short, long = (
+            replace(graph, tensors={path: own.get(path, tensor) for path, tensor in graph.tensors.items()})
+            for graph in (self.graph, self.played)
+        )
+        return Subject(short, layers_of(short), limit=self.limit, seed=self.seed)._playing(long, inputs, target)
+
+    def _playing(self, graph: Graph, inputs: tuple[Any, ...], target: Tensor | None) -> Subject:
+        """Watched on a call whose graph is given."""
+        items = next((len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim()), 1)
+        moments = max(1, self.limit.samples // items)
+        if target is not None and target.shape[-1] > 1:
+            moments = min(moments, target.shape[-1])  # more would repeat rows
+        layers = self.layers if graph is self.graph else layers_of(graph)
+        heard, first = _watched(graph, layers, inputs, items, moments)
+        wanted = None if target is None else rows_at(target.detach().double(), 1, items, moments)
+        return replace(self, heard=heard, inputs=first, target=wanted, played=graph)
 
     def activations(self) -> Mapping[str, FloatArray]:
         """What was heard.

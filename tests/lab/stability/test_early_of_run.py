@@ -43,6 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("POCHETTE_CACHE", str(place / "cache"))
         assert main(["train", "ddsp", str(notes), *options, "--sample-rate-hz", "8000", "--steps", "2",
                      "--out", str(place / "run")]) == 0  # fmt: skip
+    facts = json.loads((place / "run" / "run.json").read_text())
+    facts["training"] |= {"batch": 2, "excerpt_seconds": 0.2}
+    (place / "run" / "run.json").write_text(json.dumps(facts))
     return place / "run"
 
 

@@ -283,6 +283,7 @@ class _Watch:
         self.fork: Fork | None = None
         self.plane: dict[str, list[tuple[float, ...]]] = {}
         self.unread = ""
+        self.subject: Subject | None = None
         self.excerpt = _watched(parts, model)
 
     def join(self, trainer: Trainer) -> None:
@@ -310,7 +311,12 @@ class _Watch:
             return
         try:
             with torch.random.fork_rng(devices=[]):
-                found = InformationPlane().find(Subject.hearing(copy.deepcopy(model).eval(), self.excerpt))
+                player = copy.deepcopy(model).eval()
+                if self.subject is None:
+                    self.subject = Subject.hearing(player, self.excerpt)
+                else:  # capturing takes far longer than reading
+                    self.subject = self.subject.with_weights(player, self.excerpt)
+                found = InformationPlane().find(self.subject)
         except (ReductionError, SoundError) as error:
             self.unread = f"{error.what} {error.remedy}"
             return
