@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from statistics import median
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pochette.lab.stability.apart import apart, instability, shuffled_masks, to_order, to_pruning
+from pochette.lab.stability.apart import Trains, apart, instability, shuffled_masks, to_order, to_pruning
 from pochette.lab.stability.interpolation import line
 from pochette.reduce.sparse.held import Held
 from pochette.reduce.sparse.weights import Masks, all_alive, weights_of
-from tests.digits import network, wrong
+from tests.digits import STEPS, network, wrong
 from tests.lab.stability.learning import Learning
 
 
@@ -109,21 +110,46 @@ def points(module: nn.Module) -> float:
     return 100.0 * wrong(module)
 
 
+def barrier(one: nn.Module, other: nn.Module) -> float:
+    return line(one, one.state_dict(), other.state_dict(), points).over_mean
+
+
+ORDER = {0: (0.0, 1.3), 50: (0.0, 0.38), 200: (0.0, 0.38)}
+"""From what the network was after so many steps: the least and the most barrier between two orders."""
+STARTS = (4.7, 29.0)
+PERMUTED = (8.0, 30.5)
+TWINS = 15
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_order_leaves_digits_in_one_valley_and_starts_and_permutations_do_not(seed: int) -> None:
+def test_barriers_of_orders_starts_and_permutations_on_digits_are_in_their_ranges(seed: int) -> None:
+    """Barriers in points of test error, over the mean of the ends.
+
+    A reference experiment of three seeds, one pair of networks each, found for two orders from the first weights 0 to
+    0.5, from step 50 on 0 to 0.13, and from step 200 on 0 to 0.38; for two starts 4.7 to 29; and for a network and its
+    permuted twin 15.6 to 30.5. What came out of this recipe, with test digits of 0.28 points each:
+    - orders from the first weights: 0.69 and 0.42 here, 0 to 1.25 over eight pairs; so up to 1.3 is allowed;
+    - from step 50 and 200: 0 to 0.28 over twelve pairs, a digit; both are held to the reference's larger end;
+    - starts: 9.7 and 21.0 here, 8.8 to 24.2 over ten pairs: in the reference's range;
+    - twins: 38.9 and 8.3 for the first permutation, 3 to 47 over 45 of three networks, as permutations differ more than
+      networks; so it is the median of fifteen that is held, 16.4, 11.4 and (of seed 2) 18.9, whose lower end is below
+      the reference's, and every one is above the 2 points that count as a barrier.
+    """
     torch.set_num_threads(1)
-    ends: list[nn.Module] = []
+    start = network(seed)
+    first = Learning(start, keeps=(50, 200))
+    one = first(None, 0)
 
-    def train(masks: Masks | None, order: int) -> nn.Module:
-        ends.append(Learning(network(seed))(masks, order))
-        return ends[-1]
+    def after(step: int) -> Trains:
+        # Both copies end at the same step; that of order 0 has been trained already.
+        more = Learning(first.kept.get(step, start), STEPS - step)
+        return lambda masks, order: one if order == 0 else more(masks, order)
 
-    assert instability(train, points).line.over_mean < 2.0
-    early = Learning(network(seed), 50)(None, 0)
-    assert instability(Learning(early), points).line.over_mean < 2.0
-    one, other = ends[0], Learning(network(seed + 10))(None, 0)
-    assert line(one, one.state_dict(), other.state_dict(), points).over_mean > 2.0
-    twin = permuted(one, seed)
-    assert points(twin) == points(one)
-    assert line(one, one.state_dict(), twin.state_dict(), points).over_mean > 2.0
+    for step, (least, most) in ORDER.items():
+        assert least <= instability(after(step), points).line.over_mean <= most, step
+    assert STARTS[0] <= barrier(one, Learning(network(seed + 10))(None, 0)) <= STARTS[1]
+    twins = [permuted(one, number) for number in range(TWINS)]
+    assert all(points(twin) == points(one) for twin in twins)
+    found = [barrier(one, twin) for twin in twins]
+    assert min(found) > 2.0 and PERMUTED[0] <= median(found) <= PERMUTED[1], found
