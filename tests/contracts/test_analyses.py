@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -65,6 +66,17 @@ def test_what_was_drawn_is_said(key: str) -> None:
         pytest.skip(found.what)
     whole = key in ("connectivity", "dimension", "similarity")  # these read all that is there
     assert bool(found.notes) != whole, found.notes
+
+
+@pytest.mark.parametrize("key", analyses.names())
+def test_tells_which_layer_it_reads(key: str) -> None:
+    told: list[tuple[float, str]] = []
+    subject = replace(subject_of("ddsp", few=True), told=lambda share, what: told.append((share, what)))
+    found_by(analyses[key], subject)
+    read = analyses[key].reads == "activations"
+    names = list(subject.heard) if read else [layer.name for layer in subject.layers]
+    assert [what for _, what in told] == names and analyses[key].effort > 0
+    assert [share for share, _ in told] == pytest.approx([number / len(names) for number in range(len(names))])
 
 
 @pytest.mark.parametrize("key", analyses.names())

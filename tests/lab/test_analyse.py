@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from pochette.cli import main
-from pochette.lab.analyse import DATA, kept
+from pochette.lab.analyse import DATA, analysed, kept
 from pochette.train.checkpoint import load, save
 from tests.corpora import write_notes
 
@@ -31,6 +32,16 @@ def test_a_run_is_analysed(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
     page = (run / "analysis.html").read_text()
     assert page.count("<svg") >= 5 and "http-equiv" in page
     assert "src=" not in page and '<link rel="stylesheet' not in page and "<script" not in page
+
+    # Progress never falls, and has no gap; with the recordings gone as well, where much is left out.
+    for folder in (sounds, tmp_path / "elsewhere"):
+        if folder != sounds:
+            sounds.rename(folder)
+        shares: list[float] = []
+        again = analysed(run, told=lambda stage, share, what, shares=shares: shares.append(share))
+        assert ("left_out" in again["rounds"]["dense"]["dimension"]) == (folder != sounds)
+        assert shares[0] == 0.0 and shares[-1] == 1.0 and shares == sorted(shares)
+        assert max(after - before for before, after in pairwise(shares)) <= 0.25
 
     # What is no number is named, and so is a place that cannot be written, before anything is computed.
     (tmp_path / "out" / "analysis.html").mkdir(parents=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from pochette.train.session import load_model
 PAGE, DATA = "analysis.html", "analysis.json"
 FRAMES, SOUNDS = 250, 4
 """Of held-out sound, where the model leaves it open."""
+
+LISTENING, WATCHING = 2.0, 6.0
+"""How long it takes to find held-out sound, and to watch a network on it, beside `Analysis.effort`."""
 
 Told = Callable[[str, float, str], None]
 
@@ -53,26 +56,59 @@ def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None)
     names = [name for name in rounds_of(folder) if name] or [last]
     found: dict[str, Any] = {"run": str(folder), "model": run.model}
     found |= {"rounds": {}, "layers": {}, "wiring": {}, "notes": []}
+    progress = _Progress(told, len(names))
     for number, name in enumerate(names):
+        progress.begin(number, name)
         model = load_model(folder / f"{name}.safetensors")[0]
         _check_numbers(model, folder / f"{name}.safetensors")
-        subject, why = _subject(run, model, limit or Limit())
+        subject, why = _subject(run, model, limit or Limit(), progress)
         if why and why not in found["notes"]:
             found["notes"].append(why)
         found["layers"][name] = {layer.name: list(layer.weights.shape) for layer in subject.layers}
         found["wiring"][name] = asdict(wiring_of(subject.graph, subject.layers))
         found["rounds"][name] = {}
-        members = list(analyses.items())
-        for place, (key, analysis) in enumerate(members):
-            if told is not None:
-                told("analysing", (number + place / len(members)) / len(names), f"{name}: {key}")
+        for key, analysis in analyses.items():
+            watched = replace(subject, told=progress.part(analysis.effort, key))
             try:
-                found["rounds"][name][key] = asdict(analysis().find(subject))
+                found["rounds"][name][key] = asdict(analysis().find(watched))
             except PochetteError as error:
                 found["rounds"][name][key] = {"left_out": f"{error.what} {error.remedy}"}
     if told is not None:
         told("analysing", 1.0, f"{len(names)} rounds")
     return found
+
+
+class _Progress:
+    """One share of all rounds, in which each part weighs what it takes."""
+
+    def __init__(self, told: Told | None, rounds: int) -> None:
+        self.told, self.name, self.done = told, "", 0.0
+        self.round = LISTENING + WATCHING + sum(analysis.effort for _, analysis in analyses.items())
+        self.whole = rounds * self.round
+
+    def begin(self, number: int, name: str) -> None:
+        """Begin a round, whatever of the one before was left out."""
+        self.name, self.done = name, number * self.round
+
+    def part(self, effort: float, what: str) -> Callable[[float, str], None]:
+        """Begin the next part.
+
+        Args:
+            effort: how long it takes, beside others.
+            what: it is.
+
+        Returns:
+            what the part calls: with the share of itself that is done, and what comes next.
+        """
+        before, self.done = self.done, self.done + effort
+
+        def tell(share: float, of: str) -> None:
+            if self.told is not None:
+                detail = f"{self.name}: {what}{', ' if of else ''}{of}"
+                self.told("analysing", (before + share * effort) / self.whole, detail)
+
+        tell(0.0, "")
+        return tell
 
 
 def kept(out: Path) -> dict[str, Any]:
@@ -188,15 +224,18 @@ def _check_numbers(model: Model, path: Path) -> None:
         )
 
 
-def _subject(run: Run, model: Model, limit: Limit) -> tuple[Subject, str]:
+def _subject(run: Run, model: Model, limit: Limit, progress: _Progress) -> tuple[Subject, str]:
     """A model watched on held-out sound, or its weights alone and why."""
+    listening = progress.part(LISTENING, "held-out sound")
     try:
-        return Subject.hearing(model, _excerpt(run, model), limit=limit), ""
+        excerpt = _excerpt(run, model, lambda done, total, sound: listening(done / max(total, 1), sound))
+        progress.part(WATCHING, "watching the network")
+        return Subject.hearing(model, excerpt, limit=limit), ""
     except (SoundError, RunError, ReductionError) as error:
         return Subject.of(model, limit=limit), f"No sound was played to it: {error.what}"
 
 
-def _excerpt(run: Run, model: Model) -> Excerpt:
+def _excerpt(run: Run, model: Model, progress: Callable[[int, int, str], None]) -> Excerpt:
     frames = model.excerpt_frames or FRAMES
-    held_out = held_out_part(run, model)
+    held_out = held_out_part(run, model, progress)
     return tensors_of(held_out.excerpt_batch(np.random.default_rng(4321), SOUNDS, frames, model.heard_from))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pochette.corpus.folder import FolderCorpus
 from pochette.errors import RunError, SoundError
@@ -14,12 +15,13 @@ from pochette.models.model import Model
 from pochette.train.loop import Training
 
 
-def held_out_part(run: Run, model: Model) -> FolderCorpus:
+def held_out_part(run: Run, model: Model, progress: Any = None) -> FolderCorpus:
     """The sounds that a run kept from training.
 
     Args:
         run: trained.
         model: of it.
+        progress: see `FolderCorpus.prepare`.
 
     Returns:
         the part.
@@ -28,7 +30,7 @@ def held_out_part(run: Run, model: Model) -> FolderCorpus:
         SoundError: the folder is gone.
         RunError: the sounds are not the same any more.
     """
-    return hold_out(corpus_of(run, model), model, Training(**run.training).seed)[1]
+    return hold_out(corpus_of(run, model, progress), model, Training(**run.training).seed)[1]
 
 
 def with_held_out(instrument: Instrument, model: Model, run: Run) -> Instrument:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ from pochette.measure.weighted import Layer, layers_of
 from pochette.models.model import Excerpt, Model
 
 FloatArray = npt.NDArray[np.float64]
+Told = Callable[[float, str], None]
+"""Hears of progress: the share that is done, and what comes next."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Subject:
     """For what is drawn."""
     played: Graph | None = field(default=None, repr=False)
     """Of the call that was watched."""
+    told: Told | None = field(default=None, repr=False)
+    """Hears from each analysis how many of the layers it has read, and which is next."""
 
     @classmethod
     def of(
@@ -168,6 +172,33 @@ class Subject:
                 remedy="Give sound: analyse a run whose recordings are still where they were, or Subject.hearing.",
             )
         return self.heard
+
+    def each_layer(self) -> Iterator[Layer]:
+        """The layers one after the other; progress is told of.
+
+        Yields:
+            a layer.
+        """
+        for number, layer in enumerate(self.layers):
+            self._tell(number / len(self.layers), layer.name)
+            yield layer
+
+    def each_heard(self) -> Iterator[tuple[str, FloatArray]]:
+        """What the layers heard, one after the other; progress is told of.
+
+        Yields:
+            name of a layer, and what it heard, see `heard`.
+
+        Raises:
+            MeasureError: the network was not watched.
+        """
+        for number, (name, values) in enumerate(self.activations().items()):
+            self._tell(number / len(self.heard), name)
+            yield name, values
+
+    def _tell(self, share: float, what: str) -> None:
+        if self.told is not None:
+            self.told(share, what)
 
     def edges(self, layer: Layer) -> tuple[FloatArray, str]:
         """The weighted graph of a layer, or as much of it as may be looked at.

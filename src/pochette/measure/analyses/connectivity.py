@@ -65,7 +65,7 @@ class Connectivity(Analysis):
         """See `Analysis.find`."""
         reach = reach_of_weights(subject.graph, subject.layers)
         layers, totals, notes = {}, np.zeros(3), []
-        for layer in subject.layers:
+        for layer in subject.each_layer():
             alive = reach.effective[layer.name]
             counts = np.array([layer.weights.size, np.count_nonzero(layer.weights), np.count_nonzero(alive)], float)
             found = joined(layer.spread(np.asarray(alive.any(axis=2), np.float64)) > 0)

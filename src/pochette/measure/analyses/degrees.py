@@ -70,7 +70,7 @@ class EffectiveDegrees(Analysis):
     def find(self, subject: Subject) -> Finding:
         """See `Analysis.find`."""
         layers, points, notes = {}, {}, []
-        for layer in subject.layers:
+        for layer in subject.each_layer():
             edges, note = subject.edges(layer)
             rows, columns = degrees_of(edges), degrees_of(edges.T)
             heard = float(rows.plain.mean())

@@ -99,6 +99,7 @@ class IntrinsicDimension(Analysis):
 
     source: ClassVar[str] = "Facco et al. 2017; of networks Ansuini et al. 2019"
     reads: ClassVar[Literal["weights", "activations"]] = "activations"
+    effort: ClassVar[float] = 8.0
     words: ClassVar[dict[str, str]] = {
         "dimension": "parameters that activations depend on",
         "share": "the same over the number of units",
@@ -110,7 +111,7 @@ class IntrinsicDimension(Analysis):
         """See `Analysis.find`."""
         layers: dict[str, dict[str, float]] = {}
         notes = []
-        for name, values in subject.activations().items():
+        for name, values in subject.each_heard():
             places = different(values)
             layers[name] = {"copies": float(len(values) - len(places))}
             if layers[name]["copies"]:

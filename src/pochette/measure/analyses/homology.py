@@ -80,6 +80,7 @@ class ActivationHomology(Analysis):
     source: ClassVar[str] = "Naitzat et al. 2020; Vietoris-Rips persistence by gudhi"
     reads: ClassVar[Literal["weights", "activations"]] = "activations"
     figure: ClassVar[Figure] = "diagram"
+    effort: ClassVar[float] = 5.0
     words: ClassVar[dict[str, str]] = {
         "longest_gap": "lifetime of the cluster that stands alone the longest, over the diameter of the cloud",
         "longest_loop": "lifetime of the loop that lasts the longest, over the diameter",
@@ -92,7 +93,7 @@ class ActivationHomology(Analysis):
         layers: dict[str, dict[str, float]] = {}
         points: dict[str, list[tuple[float, ...]]] = {}
         notes = []
-        for name, values in subject.activations().items():
+        for name, values in subject.each_heard():
             most = subject.limit.points
             cloud = landmarks(np.unique(values, axis=0), most, subject.seed)
             if len(cloud) == most < len(values):

@@ -76,6 +76,7 @@ class InformationPlane(Analysis):
     source: ClassVar[str] = "Shwartz-Ziv & Tishby 2017; estimator Kraskov et al. 2004"
     reads: ClassVar[Literal["weights", "activations"]] = "activations"
     figure: ClassVar[Figure] = "plane"
+    effort: ClassVar[float] = 4.0
     words: ClassVar[dict[str, str]] = {
         "input_nats": "I(X; T), what the layer says of the input, through noise",
         "target_nats": "I(T; Y), what it says of the target",
@@ -83,10 +84,9 @@ class InformationPlane(Analysis):
 
     def find(self, subject: Subject) -> Finding:
         """See `Analysis.find`."""
-        heard = subject.activations()
         layers, points = {}, {}
-        assert subject.inputs is not None
-        for name, values in heard.items():
+        for name, values in subject.each_heard():
+            assert subject.inputs is not None
             found = plane_point(subject.inputs, values, subject.target, subject.seed)
             layers[name] = {"input_nats": found.input_nats}
             if found.target_nats is not None:

@@ -79,7 +79,7 @@ class NeuralPersistence(Analysis):
     def find(self, subject: Subject) -> Finding:
         """See `Analysis.find`."""
         layers, points, notes = {}, {}, []
-        for layer in subject.layers:
+        for layer in subject.each_layer():
             edges, note = subject.edges(layer)
             found = neural_persistence(edges)
             layers[layer.name] = {"normalised": found.normalised, "norm": found.norm}

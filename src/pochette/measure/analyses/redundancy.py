@@ -85,7 +85,7 @@ class UnitRedundancy(Analysis):
     def find(self, subject: Subject) -> Finding:
         """See `Analysis.find`."""
         layers, points, notes = {}, {}, []
-        for name, values in subject.activations().items():
+        for name, values in subject.each_heard():
             units, most = values.shape[1], max(2, len(values) // SAMPLES_PER_UNIT)
             looked = values
             if units > most:

@@ -87,6 +87,7 @@ class KernelSimilarity(Analysis):
 
     source: ClassVar[str] = "Kornblith et al. 2019; Gretton et al. 2005"
     reads: ClassVar[Literal["weights", "activations"]] = "activations"
+    effort: ClassVar[float] = 5.0
     words: ClassVar[dict[str, str]] = {
         "input_linear": "linear centred kernel alignment with the network's input, 0 to 1",
         "input_gaussian": "the same with Gaussian kernels as wide as the median distance: normalised HSIC",
@@ -96,11 +97,10 @@ class KernelSimilarity(Analysis):
 
     def find(self, subject: Subject) -> Finding:
         """See `Analysis.find`."""
-        heard = subject.activations()
         others = {"input": subject.inputs, "target": subject.target}
         known = {name: (values, gaussian_kernel(values)) for name, values in others.items() if values is not None}
         layers: dict[str, dict[str, float]] = {}
-        for layer, values in heard.items():
+        for layer, values in subject.each_heard():
             kernel = gaussian_kernel(values)
             layers[layer] = {}
             for name, (other, its_kernel) in known.items():

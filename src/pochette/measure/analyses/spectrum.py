@@ -80,7 +80,7 @@ class LayerSpectrum(Analysis):
     def find(self, subject: Subject) -> Finding:
         """See `Analysis.find`."""
         layers, points, notes = {}, {}, []
-        for layer in subject.layers:
+        for layer in subject.each_layer():
             edges, note = subject.edges(layer)
             plain, weighted = spectrum_of((edges > 0).astype(np.float64)), spectrum_of(edges)
             layers[layer.name] = {
