@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pochette.cli import main
+from pochette.cli.console import Screen, Tell
 from pochette.instrument import remember_built_here, save, scale_midi
 from pochette.instrument.wav import write_wav
 
@@ -57,6 +59,38 @@ def verbs(capfd: pytest.CaptureFixture[str]) -> Verbs:
         return Said(code, said.out, said.err)
 
     return give
+
+
+@dataclass
+class Heard:
+    """What a verb told of its progress."""
+
+    told: list[tuple[str, float, str]] = field(default_factory=list)
+
+    def shares(self, stage: str) -> list[float]:
+        return [share for name, share, _ in self.told if name == stage]
+
+    def check(self) -> None:
+        """No stage falls behind what it said, comes back once another has begun, or says more than all."""
+        stages = [name for name, _, _ in self.told]
+        begun = list(dict.fromkeys(stages))
+        assert stages == sorted(stages, key=begun.index), self.told
+        for stage in begun:
+            shares = self.shares(stage)
+            assert shares == sorted(shares) and shares[0] >= 0.0 and shares[-1] <= 1.0, self.told
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
+    """Progress is heard and not shown."""
+    heard = Heard()
+
+    @contextmanager
+    def progress(screen: Screen) -> Iterator[Tell]:
+        yield lambda stage, share, detail: heard.told.append((stage, share, detail))
+
+    monkeypatch.setattr(Screen, "progress", progress)
+    return heard
 
 
 def started(*arguments: object, **options: object) -> subprocess.Popen[str]:

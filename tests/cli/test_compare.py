@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Verbs
+from pochette.cli.comparing import Compare
+from pochette.cli.console import Screen
+from pochette.families import models
+from pochette.lab.runs import sized
+from tests.cli.conftest import Heard, Verbs
 
 pytest.importorskip("torch")
 FEW = ("--size", "tiny", "--sample-rate-hz", "8000", "--batch", "2", "--excerpt-seconds", "0.2", "--no-anchor")
@@ -68,12 +72,15 @@ def test_a_folder_without_sounds_is_refused(verbs: Verbs, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_techniques_are_compared_and_never_repeated(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
+def test_techniques_are_compared_and_never_repeated(verbs: Verbs, sounds: Path, tmp_path: Path, heard: Heard) -> None:
     asked = ("compare", sounds, *FEW[:-1], "--steps", "10", "--out", tmp_path / "out", "--methods")
     said = verbs(*asked, "magnitude", "quantise", "--seeds", 0, "--json")
     assert said.code == 0, said.all
     told = json.loads(said.out)
     assert (told["computed"], told["found"], told["refused"]) == (5, 0, {})  # two dense, two small, an engine
+    # Networks and engines are one stage, of which the engine is the last part.
+    heard.check()
+    assert len(heard.shares("compare")) == 6 and heard.shares("compare")[-3] < 1.0 == heard.shares("compare")[-1]
     assert "--methods magnitude quantise" in told["next"][0] and told["next"][0].endswith("--seeds 0 1 2")
     rows = list(csv.DictReader((tmp_path / "out" / "techniques.csv").open()))
     assert {row["saves"] for row in rows} == {"numbers", "bits"} and all(float(row["multiplier"]) > 0 for row in rows)
@@ -106,3 +113,19 @@ def test_contests_that_cannot_be_are_refused(
     said = verbs("compare", sounds, *FEW[:-1], *options, "--out", tmp_path / "out")
     assert said.code in (1, 2) and words in " ".join(said.err.split()), said.all
     assert not (tmp_path / "out").exists()
+
+
+def test_sounds_that_two_models_hear_at_two_rates_are_listened_to_with_one_share(
+    sounds: Path, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POCHETTE_CACHE", str(tmp_path))
+    recipes = {
+        "ddsp": sized(models["ddsp"], "tiny", sample_rate_hz=16000),
+        "slow": sized(models["ddsp"], "tiny", sample_rate_hz=8000),
+    }
+    screen = Screen()
+    with screen.progress() as tell:
+        corpora = Compare(sounds=sounds)._listen(recipes, screen, tell)
+    assert corpora["ddsp"].fingerprint == corpora["slow"].fingerprint
+    heard.check()
+    assert heard.shares("listen") == pytest.approx([number / 10 for number in range(1, 11)])

@@ -24,6 +24,7 @@ from pochette.lab.contest import (
     front,
     in_budget,
     kind_of,
+    likely_engines,
     points_of,
     rows_of,
     to_csv,
@@ -71,6 +72,13 @@ def test_every_network_once_beside_its_dense_model() -> None:
     assert {round(e.options.keep, 4) for e in reduced} == {0.25, 0.0625}
     first = [getattr(e, "parent", e).training.seed for e in crossed]
     assert first == sorted(first)  # a whole seed before the next
+
+
+def test_engines_are_foreseen_where_shapes_change() -> None:
+    crossed = CONTEST.experiments()
+    foreseen = likely_engines(crossed)
+    assert set(foreseen) == set(engines(results(CONTEST))) and len(foreseen) == len(set(foreseen)) == 2 * (1 + 2)
+    assert likely_engines([e for e in crossed if isinstance(e, Dense)]) == []
 
 
 @pytest.mark.parametrize("changes", [{"methods": ()}, {"keeps": (0.25, 0.25)}, {"seeds": ()}, {"entries": {}}])

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import FlagCreatePairsOff
 
-from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, number, table, words
+from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, number, part, table, words
 from pochette.cli.verb import OptionalRunPath, UsageError, Verb, check_folder, check_run, command, within
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
     from pochette.lab.judge import Parts
+=======
+    from pochette.corpus.folder import FolderCorpus
+    from pochette.lab.experiment import Experiment
+    from pochette.lab.stability.of_run import Stabilities
+>>>>>>> 8d25637 (A comparison's progress is one share over all its networks and engines, and never falls)
     from pochette.lab.store import Store
 
 
@@ -209,8 +215,7 @@ def study(folders: Sequence[Path], sounds: Path | None, out: Path, screen: Scree
             )
     with screen.progress() as tell:
         if sounds is not None:
-            for store in stores:
-                _read_missing(store, sounds, tell)
+            _read_missing(stores, sounds, tell)
         found = studied(*stores)
         tell("relations", 0.5, f"{len(found.networks)} networks")
         seen = found.observations
@@ -243,30 +248,54 @@ _RELATION = (
 )  # fmt: skip
 
 
-def _read_missing(store: Store, sounds: Path, tell: Tell) -> None:
+def _read_missing(stores: Sequence[Store], sounds: Path, tell: Tell) -> None:
     """Let analyses read the networks whose weights are there."""
-    from pochette.corpus.folder import FolderCorpus
     from pochette.lab.execute import run
-    from pochette.lab.experiment import Experiment, root_of
+    from pochette.lab.experiment import root_of
     from pochette.lab.properties import studied
     from pochette.lab.workers import workers_of
 
-    prepared: dict[tuple[int, int], FolderCorpus] = {}
+    wanted = [[item for item in studied(store).missing if store.has_weights(item.parent)] for store in stores]
+    total = sum(map(len, wanted))
+    if not total:
+        return
+    corpora = _listen({_rate_and_hop(item) for items in wanted for item in items}, sounds, tell)
 
     def sounds_of(experiment: Experiment) -> FolderCorpus:
-        model = root_of(experiment).recipe.build()
-        key = (model.sample_rate_hz, model.hop_samples)
-        if key not in prepared:
-            prepared[key] = FolderCorpus.prepare(sounds, *key, progress=counting(tell, "listen"))
-        return prepared[key]
+        return corpora[_rate_and_hop(experiment)]
 
-    wanted = [item for item in studied(store).missing if store.has_weights(item.parent)]
-    foreign = next((item for item in wanted if root_of(item).corpus != sounds_of(item).fingerprint), None)
-    if foreign is not None:
+    everything = (item for items in wanted for item in items)
+    if any(root_of(item).corpus != sounds_of(item).fingerprint for item in everything):
         raise RunError(
             "The comparison was made with other sounds.",
             where=str(sounds),
             remedy="Give --sounds those it was made with.",
         )
+    done = 0
     with workers_of("") as crew:
-        run(wanted, store, sounds_of, crew, report=lambda share, line: tell("properties", share, line))
+        for store, items in zip(stores, wanted, strict=True):
+            told = part(tell, done / total, (done + len(items)) / total)
+            done += len(items)
+
+            def report(share: float, line: str, told: Tell = told) -> None:
+                told("properties", share, line)
+
+            run(items, store, sounds_of, crew, report=report)
+
+
+def _listen(keys: set[tuple[int, int]], sounds: Path, tell: Tell) -> dict[tuple[int, int], FolderCorpus]:
+    """A folder of sounds at rates and hops."""
+    from pochette.corpus.folder import FolderCorpus
+
+    corpora: dict[tuple[int, int], FolderCorpus] = {}
+    for done, key in enumerate(sorted(keys)):
+        listening = counting(part(tell, done / len(keys), (done + 1) / len(keys)), "listen")
+        corpora[key] = FolderCorpus.prepare(sounds, *key, progress=listening)
+    return corpora
+
+
+def _rate_and_hop(experiment: Experiment) -> tuple[int, int]:
+    from pochette.lab.experiment import root_of
+
+    model = root_of(experiment).recipe.build()
+    return model.sample_rate_hz, model.hop_samples

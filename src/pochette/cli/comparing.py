@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff
 
-from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, table, words
+from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, part, table, words
 from pochette.cli.verb import Sounds, UsageError, Verb, building, check_folder, command, within
 from pochette.errors import ReductionError
 
@@ -196,11 +196,15 @@ class Compare(Verb):
 
         prepared: dict[tuple[int, int], FolderCorpus] = {}
         corpora: dict[str, FolderCorpus] = {}
-        for name, recipe in recipes.items():
-            model = recipe.build()
-            key = (model.sample_rate_hz, model.hop_samples)
+        built = {name: recipe.build() for name, recipe in recipes.items()}
+        keys = {name: (model.sample_rate_hz, model.hop_samples) for name, model in built.items()}
+        each = 1.0 / len(set(keys.values()))
+        for name, model in built.items():
+            key = keys[name]
             if key not in prepared:
-                corpus = FolderCorpus.prepare(self.sounds, *key, progress=counting(tell, "listen"))
+                done = len(prepared) * each
+                listening = counting(part(tell, done, done + each), "listen")
+                corpus = FolderCorpus.prepare(self.sounds, *key, progress=listening)
                 divide(corpus, model)  # says now if there is too little to divide
                 for problem in corpus.problems if not prepared else ():
                     screen.say(f"left out: {problem.name}: {problem.what} {problem.remedy}")

@@ -280,6 +280,20 @@ def counting(tell: Tell, stage: str) -> Callable[[int, int, str], None]:
     return lambda done, total, name: tell(stage, done / max(total, 1), name)
 
 
+def part(tell: Tell, begin: float, end: float) -> Tell:
+    """Progress of a part of a stage, so that the share that is told of the stage never falls between its parts.
+
+    Args:
+        tell: what to call.
+        begin: share of the stage that is done when the part begins.
+        end: share that is done when it ends.
+
+    Returns:
+        what the part calls with shares of its own, 0 to 1.
+    """
+    return lambda stage, share, detail: tell(stage, begin + (end - begin) * share, detail)
+
+
 def folder_of(path: Path) -> str:
     """A path as a person would type it: relative where it lies below the working folder."""
     with contextlib.suppress(ValueError, OSError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pochette.cli.console import Answer, Screen, folder_of, table, words
+from pochette.cli.console import Answer, Screen, Tell, folder_of, part, table, words
 from pochette.cli.verb import UsageError, check_folder, command
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def check(names: tuple[str, ...], keep: tuple[float, ...]) -> None:
         raise UsageError(f"{name} cannot keep what --keep asks for: {reason}", remedy="Leave it out, or ask for 0.25.")
 
 
-def contest(asked: Asked, crew: Any, screen: Screen, tell: Any) -> Answer:
+def contest(asked: Asked, crew: Any, screen: Screen, tell: Tell) -> Answer:
     """Compute what is missing of a contest, and write its page and its CSV.
 
     Args:
@@ -97,8 +97,8 @@ def contest(asked: Asked, crew: Any, screen: Screen, tell: Any) -> Answer:
     Returns:
         the answer of the verb.
     """
-    from pochette.lab.contest import Contest, Entry, engines, rows_of, to_csv
-    from pochette.lab.execute import run
+    from pochette.lab.contest import Contest, Entry, engines, likely_engines, rows_of, to_csv
+    from pochette.lab.execute import run, steps_missing
     from pochette.lab.experiment import root_of
     from pochette.lab.store import Store
     from pochette.shells.bundle import write_file
@@ -113,15 +113,20 @@ def contest(asked: Asked, crew: Any, screen: Screen, tell: Any) -> Answer:
     missing = len(store.missing(networks))
     screen.say(f"{len(networks)} networks, {len(networks) - missing} of them in the store already.")
 
-    def computed(wanted: list[Experiment]) -> Ran:
+    def computed(wanted: list[Experiment], told: Tell) -> Ran:
         return run(
             wanted, store, lambda e: asked.corpora[root_of(e).model], crew,
-            report=lambda share, line: tell("compare", share, line),
+            report=lambda share, line: told("compare", share, line),
         )  # fmt: skip
 
-    ran = computed(networks)
+    # Which engines there will be is known only when the networks are; what they take is guessed, so that one share
+    # tells of both.
+    whole = steps_missing([*networks, *likely_engines(networks)], store)
+    then = steps_missing(networks, store) / whole if whole else 0.0
+    ran = computed(networks, part(tell, 0.0, then))
     worth_measuring = engines(store.results(networks))
-    measured = computed([*worth_measuring])
+    measured = computed([*worth_measuring], part(tell, then, 1.0))
+    tell("compare", 1.0, f"{len(networks)} networks, {len(worth_measuring)} engines")
     results = store.results([*networks, *worth_measuring])
     rows = rows_of(results)
     refused = _refused(asked.folder, {**ran.failed, **measured.failed}, {e for e in networks if store.has(e)})

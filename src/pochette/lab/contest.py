@@ -132,6 +132,25 @@ def engines(results: Mapping[Experiment, Result], board: str = "pi-4") -> list[E
     return list(made)
 
 
+def likely_engines(experiments: Iterable[Experiment], board: str = "pi-4") -> list[Engine]:
+    """The engines that will be worth measuring, as far as that can be told before any network is there.
+
+    Args:
+        experiments: all networks of a contest.
+        board: see `engines`.
+
+    Returns:
+        of techniques that remove units, or directions of matrices, and of their dense models.
+    """
+    made: dict[Engine, None] = {}
+    for experiment in experiments:
+        if isinstance(experiment, Reduced):
+            made[Engine(_reference(experiment), board)] = None
+            if "removed" in methods[experiment.method].axes.over:
+                made[Engine(experiment, board)] = None
+    return list(made)
+
+
 def _reference(experiment: Reduced) -> Dense:
     """The dense model of the whole budget, beside which a reduced one is said."""
     return replace(experiment.parent, steps=experiment.steps)

@@ -83,6 +83,19 @@ def plan(experiments: Iterable[Experiment], store: Store) -> list[Experiment]:
     return list(work)
 
 
+def steps_missing(experiments: Iterable[Experiment], store: Store) -> int:
+    """How much there is to compute, in steps of training.
+
+    Args:
+        experiments: what is wanted.
+        store: what is there.
+
+    Returns:
+        steps of all that `plan` finds missing.
+    """
+    return sum(steps_of(experiment) for experiment in plan(experiments, store))
+
+
 def run(
     experiments: Iterable[Experiment],
     store: Store,

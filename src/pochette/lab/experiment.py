@@ -30,6 +30,9 @@ Removal = Literal["trim", "mask"]
 Rewind = Literal["learning_rate", "weights", "init"]
 ControlKind = Literal["reinit", "scratch_epochs", "scratch_compute"]
 
+ENGINE_STEPS = 50
+"""Steps of training that an engine takes as long as: it is generated, compiled, timed and emulated."""
+
 CAP = 2.0
 """Most that `scratch_compute` lengthens training: Liu et al. 2018 double it at most in their large runs."""
 
@@ -220,7 +223,7 @@ def method_of(cut: Cut) -> tuple[str, str, str, str, str]:
 
 
 def steps_of(experiment: Experiment) -> int:
-    """Training steps it takes, at most: the weight of its share of all work."""
+    """Training steps it takes, at most, or takes as long as: the weight of its share of all work."""
     if isinstance(experiment, Control):
         cut = experiment.parent
         if experiment.kind == "reinit":
@@ -228,7 +231,9 @@ def steps_of(experiment: Experiment) -> int:
         return round(steps_of(root_of(cut)) * (CAP if experiment.kind == "scratch_compute" else 1.0))
     if isinstance(experiment, Reduced):
         return experiment.steps - experiment.parent.steps
-    return 1 if isinstance(experiment, Timing | Engine | Properties) else experiment.steps
+    if isinstance(experiment, Engine):
+        return ENGINE_STEPS
+    return 1 if isinstance(experiment, Timing | Properties) else experiment.steps
 
 
 def dense_steps(steps: int) -> int:
