@@ -16,13 +16,9 @@ from pochette.cli.verb import OptionalRunPath, UsageError, Verb, check_folder, c
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
-    from pochette.lab.judge import Parts
-=======
     from pochette.corpus.folder import FolderCorpus
     from pochette.lab.experiment import Experiment
-    from pochette.lab.stability.of_run import Stabilities
->>>>>>> 8d25637 (A comparison's progress is one share over all its networks and engines, and never falls)
+    from pochette.lab.judge import Parts
     from pochette.lab.store import Store
 
 

@@ -27,7 +27,7 @@ PAGE, DATA = "analysis.html", "analysis.json"
 FRAMES, SOUNDS = 250, 4
 """Of held-out sound, where the model leaves it open."""
 
-LISTENING, WATCHING = 2.0, 6.0
+LISTENING, WATCHING = 1.0, 12.0
 """How long it takes to find held-out sound, and to watch a network on it, beside `Analysis.effort`."""
 
 Told = Callable[[str, float, str], None]
@@ -227,12 +227,15 @@ def _check_numbers(model: Model, path: Path) -> None:
 def _subject(run: Run, model: Model, limit: Limit, progress: _Progress) -> tuple[Subject, str]:
     """A model watched on held-out sound, or its weights alone and why."""
     listening = progress.part(LISTENING, "held-out sound")
+    begun = progress.done
     try:
         excerpt = _excerpt(run, model, lambda done, total, sound: listening(done / max(total, 1), sound))
-        progress.part(WATCHING, "watching the network")
-        return Subject.hearing(model, excerpt, limit=limit), ""
+        watching = progress.part(WATCHING, "watching the network")
+        return Subject.hearing(model, excerpt, limit=limit, told=watching), ""
     except (SoundError, RunError, ReductionError) as error:
-        return Subject.of(model, limit=limit), f"No sound was played to it: {error.what}"
+        progress.done = begun  # it may have begun to be watched
+        watching = progress.part(WATCHING, "its weights alone")
+        return Subject.of(model, limit=limit, told=watching), f"No sound was played to it: {error.what}"
 
 
 def _excerpt(run: Run, model: Model, progress: Callable[[int, int, str], None]) -> Excerpt:

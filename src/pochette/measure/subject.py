@@ -71,6 +71,7 @@ class Subject:
         watch: bool = False,
         limit: Limit | None = None,
         seed: int = 0,
+        told: Told | None = None,
     ) -> Subject:
         """A subject of any module.
 
@@ -81,6 +82,7 @@ class Subject:
             watch: whether activations on the inputs are kept.
             limit: see `Limit`.
             seed: see `Subject`.
+            told: hears of the progress.
 
         Returns:
             the subject.
@@ -95,15 +97,20 @@ class Subject:
             inputs = example_inputs or short
         # Structure is read from a short call, as ways through it are followed moment by moment.
         graph = capture(form, short)
+        tell: Told = told or (lambda share, what: None)
+        tell(0.6, "its graph")
         limit = limit or Limit()
         layers = layers_of(graph)
         if not watch:
             return cls(graph, layers, limit=limit, seed=seed)
         long = graph if inputs is short else capture(form, inputs)
+        tell(0.8, "what layers hear")
         return cls(graph, layers, limit=limit, seed=seed)._playing(long, inputs, target)
 
     @classmethod
-    def hearing(cls, model: Model, excerpt: Excerpt, *, limit: Limit | None = None, seed: int = 0) -> Subject:
+    def hearing(
+        cls, model: Model, excerpt: Excerpt, *, limit: Limit | None = None, seed: int = 0, told: Told | None = None
+    ) -> Subject:
         """A model, watched on some sound.
 
         Args:
@@ -111,6 +118,7 @@ class Subject:
             excerpt: a batch of it, best held out from training.
             limit: see `Limit`.
             seed: see `Subject`.
+            told: hears of the progress.
 
         Returns:
             the subject.
@@ -120,7 +128,7 @@ class Subject:
         """
         with torch.no_grad():
             inputs, target = model.watched(excerpt)
-        return cls.of(model, inputs, target, watch=True, limit=limit, seed=seed)
+        return cls.of(model, inputs, target, watch=True, limit=limit, seed=seed, told=told)
 
     def with_weights(self, model: Model, excerpt: Excerpt) -> Subject:
         """The same network with other weights: read as `hearing` reads it, but not captured again.
