@@ -114,7 +114,7 @@ def barrier(one: nn.Module, other: nn.Module) -> float:
     return line(one, one.state_dict(), other.state_dict(), points).over_mean
 
 
-ORDER = {0: (0.0, 1.3), 50: (0.0, 0.38), 200: (0.0, 0.38)}
+ORDER = {0: (0.0, 1.3), 50: (0.0, 0.66), 200: (0.0, 0.66)}
 """From what the network was after so many steps: the least and the most barrier between two orders."""
 STARTS = (4.7, 29.0)
 PERMUTED = (8.0, 30.5)
@@ -130,7 +130,8 @@ def test_barriers_of_orders_starts_and_permutations_on_digits_are_in_their_range
     0.5, from step 50 on 0 to 0.13, and from step 200 on 0 to 0.38; for two starts 4.7 to 29; and for a network and its
     permuted twin 15.6 to 30.5. What came out of this recipe, with test digits of 0.28 points each:
     - orders from the first weights: 0.69 and 0.42 here, 0 to 1.25 over eight pairs; so up to 1.3 is allowed;
-    - from step 50 and 200: 0 to 0.28 over twelve pairs, a digit; both are held to the reference's larger end;
+    - from step 50 and 200: 0 to 0.28 over twelve pairs, a digit; both are held to the reference's larger end, and a
+      digit for processors that round differently;
     - starts: 9.7 and 21.0 here, 8.8 to 24.2 over ten pairs: in the reference's range;
     - twins: 38.9 and 8.3 for the first permutation, 3 to 47 over 45 of three networks, as permutations differ more than
       networks; so it is the median of fifteen that is held, 16.4, 11.4 and (of seed 2) 18.9, whose lower end is below
