@@ -22,7 +22,7 @@ from techniques import MODELS, SOUNDS, corpus_of, tell  # noqa: E402
 
 from pochette.lab.compare import Comparison, Row, points_of, rows_of, spread  # noqa: E402
 from pochette.lab.execute import run  # noqa: E402
-from pochette.lab.experiment import Properties, root_of  # noqa: E402
+from pochette.lab.experiment import Disturbed, Properties, root_of  # noqa: E402
 from pochette.lab.store import Result, Store  # noqa: E402
 from pochette.lab.workers import workers_of  # noqa: E402
 
@@ -77,7 +77,8 @@ def text() -> str:
         cells = [[f"`{name}`", *(number(points.get((name, stop))) for stop in STOPS)] for name in CRITERIA]
         lines += [f"## {model}", "", *table(["criterion", *(f"{stop:.0%} removed" for stop in STOPS)], cells)]
         lines += [line for new in NEW for line in (verdict(own, new), "")]
-    lines += [where([result for experiment, result in results.items() if not isinstance(experiment, Properties)]), ""]
+    trained = [result for item, result in results.items() if not isinstance(item, Properties | Disturbed)]
+    lines += [where(trained), ""]
     return "\n".join(lines)
 
 

@@ -14,7 +14,7 @@ import pytest
 from pochette.errors import RecipeError
 from pochette.lab.compare import Comparison, Row, points_of, rows_of, spread, to_csv
 from pochette.lab.compare_report import CLAIMS, UNKNOWN_SKILL, page, sentences
-from pochette.lab.experiment import Anchor, Control, Cut, Dense, Experiment, Properties, Timing
+from pochette.lab.experiment import Anchor, Control, Cut, Dense, Disturbed, Experiment, Properties, Timing
 from pochette.lab.store import Result
 from pochette.models.ddsp import Ddsp
 from tests.lab.tasks import result
@@ -89,7 +89,7 @@ def test_figures_are_relative_to_the_dense_model_of_the_same_seed() -> None:
 
 def test_what_was_read_in_a_network_is_no_second_network() -> None:
     results = made_up(comparison(anchor=False), magnitude=1.5, random=2.0)
-    read = {Properties(e): r for e, r in results.items() if isinstance(e, Cut)}
+    read = {kind(e): r for e, r in results.items() if isinstance(e, Cut) for kind in (Properties, Disturbed)}
     assert read and rows_of({**results, **read}) == rows_of(results)
 
 

@@ -12,6 +12,7 @@ from pochette.lab.experiment import (
     Anchor,
     Control,
     Cut,
+    Disturbed,
     Experiment,
     Timing,
     ancestors_of,
@@ -34,7 +35,7 @@ def every_kind() -> list[Experiment]:
     control = Control(trimmed[1], "scratch_compute")
     return [
         whole, *trimmed, *masked, control, Control(trimmed[0], "reinit"), Timing(control, "raspberry-pi"),
-        Anchor("0123456789ab", "ddsp", Ddsp(hidden=7), 20),
+        Anchor("0123456789ab", "ddsp", Ddsp(hidden=7), 20), Disturbed(masked[0]), Disturbed(trimmed[1], 7),
     ]  # fmt: skip
 
 
@@ -67,6 +68,9 @@ def test_whatever_decides_the_outcome_is_in_the_name() -> None:
         Control(cut, "reinit"),
         Control(cut, "scratch_epochs"),
         Timing(cut, "raspberry-pi"),
+        Disturbed(cut),
+        Disturbed(cut, 21),
+        Disturbed(whole),
     ]
     assert len({name_of(variant) for variant in variants}) == len(variants)
 
@@ -87,6 +91,11 @@ def test_a_longer_path_begins_with_the_shorter_one() -> None:
     assert long[:2] == short and ancestors_of(long[2]) == (long[1], long[0], dense())
 
 
+def test_branches_have_a_step_at_least() -> None:
+    with pytest.raises(RecipeError, match="steps"):
+        Disturbed(dense(), 0)
+
+
 @pytest.mark.parametrize("stops", [(0.8, 0.5), (0.5, 0.5), (0.0,), (1.0,), (-0.1,)])
 def test_stops_ascend_between_nothing_and_everything(stops: tuple[float, ...]) -> None:
     with pytest.raises(RecipeError):
@@ -104,5 +113,6 @@ def test_steps_and_tags() -> None:
         10, 40, 40, 10,
     ]  # fmt: skip
     assert steps_of(Control(cut, "scratch_compute")) == 20
+    assert steps_of(Disturbed(cut, 30)) == 1
     assert tag_of(Timing(cut, "raspberry-pi")) == "raspberry-pi" and tag_of(cut) == ""
     assert root_of(Timing(cut, "x")) == dense()

@@ -13,11 +13,11 @@ import pytest
 from pochette.corpus.folder import FolderCorpus
 from pochette.families import analyses, methods
 from pochette.lab.execute import describe
-from pochette.lab.experiment import Cut, Dense, Properties, Reduced, dense_steps, from_data, path, to_data
+from pochette.lab.experiment import Cut, Dense, Disturbed, Properties, Reduced, dense_steps, from_data, path, to_data
 from pochette.lab.networks import Task
 from pochette.lab.outcomes import ERROR, REACH, SPREAD, Network, reaches, spreads
 from pochette.lab.properties import reference_of, studied
-from pochette.lab.relations import relations
+from pochette.lab.relations import SAME_SIZE, relations
 from pochette.lab.relations_report import meaning, page, sentences
 from pochette.lab.relations_report import to_data as as_data
 from pochette.lab.store import Store
@@ -62,6 +62,57 @@ def filled(folder: Path, networks: int = 12) -> Store:
         store.put(small, result(error, weights=100 + int(rng.integers(50))), b"")
         store.put(Properties(small), result(error, figures={k: v for k, v in figures.items() if v < 1e9}), b"")
     return store
+
+
+def disturbed(store: Store, seeds: range, steps: int = 15) -> None:
+    """Networks of a store disturbed, their noise as large as their seed."""
+    for seed in seeds:
+        figures = {"noise_area": float(seed), "cost_seconds": 1.0, "cost_steps": 2.0, "ends_error": 9.0,
+                   "curvature_trace_error": 3.0, "curvature_trace": math.nan}  # fmt: skip
+        known = {f"stability: {name}": value for name, value in figures.items() if math.isfinite(value)}
+        store.put(Disturbed(reduced(seed), steps), result(2.0, figures=known), b"")
+
+
+def test_stability_is_a_property_where_it_is_known_and_only_there(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    assert studied(store).undisturbed == [Disturbed(n.experiment) for n in studied(store).networks]
+    assert studied(store).of_stability == ""
+    disturbed(store, range(5))
+    found = studied(store)
+    assert not found.missing and len(found.networks) == 12, "who was not disturbed counts by what was read"
+    seen = {n.experiment.parent.training.seed: dict(n.properties) for n in found.networks}  # type: ignore[union-attr]
+    assert {seed: of.get("stability: noise_area") for seed, of in seen.items()} == {
+        seed: float(seed) if seed < 5 else None for seed in range(12)
+    }
+    names = {name for of in seen.values() for name in of}
+    assert names == {"a: x", "a: y", "stability: noise_area"}, "what it cost is no property, nor is an error"
+    assert {item.parent.parent.training.seed for item in found.undisturbed} == set(range(5, 12))  # type: ignore[union-attr]
+    assert "known of 5 of 12 networks" in found.of_stability and "15 steps" in found.of_stability
+
+
+def test_a_network_that_was_only_disturbed_is_still_to_be_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put(reduced(0), result(3.0), b"")
+    disturbed(store, range(1))
+    found = studied(store)
+    assert found.missing == [Properties(reduced(0))] and not found.undisturbed and not found.networks
+
+
+def test_branches_of_other_lengths_are_not_compared(tmp_path: Path) -> None:
+    store = filled(tmp_path)
+    disturbed(store, range(5))
+    disturbed(store, range(4, 12), steps=50)
+    known = {steps: studied(store, branch_steps=steps) for steps in (None, 15, 50, 7)}
+    assert {steps: len(found.undisturbed) for steps, found in known.items()} == {None: 4, 15: 7, 50: 4, 7: 12}
+    assert known[None].branch_steps == 50 and known[7].of_stability == ""
+
+
+def test_what_lies_in_two_stores_is_brought_together(tmp_path: Path) -> None:
+    one, two = filled(tmp_path / "one", 3), Store(tmp_path / "two")
+    disturbed(two, range(3))
+    found = studied(one, two)
+    assert len(found.networks) == 3 and not found.undisturbed
+    assert all("stability: noise_area" in network.properties for network in found.networks)
 
 
 def test_networks_are_held_against_the_dense_model_of_the_whole_budget(tmp_path: Path) -> None:
@@ -125,6 +176,24 @@ def test_a_reach_is_the_smallest_share_that_is_good_enough() -> None:
     assert [item.properties for item in found] == [{"a: x": 0.99}, {"a: x": 0.0}]
 
 
+def test_where_size_cannot_be_held_fixed_the_page_and_the_data_say_why() -> None:
+    """How far techniques go is held against the least reduced network, and those are all of one size."""
+    names, networks = ("rigl", "set", "snip", "grasp", "magnitude"), []
+    for number, name in enumerate(names):
+        for keep, multiplier in ((0.5, 1.0), (0.1, 1.0 if number < 2 else 3.0)):
+            technique = Reduced(reduced(0).parent, name, methods[name].keeping(keep), 100)
+            networks.append(network(technique, round(1000 * keep), multiplier, x=float(number)))
+    seen = reaches(networks)
+    (told,) = relations(seen)
+    assert told.outcome == REACH and math.isnan(told.partial) and told.unheld == SAME_SIZE
+    html, data = page(seen, [told], "study", []), as_data(seen, [told], [])
+    assert f"–<small>{SAME_SIZE}</small>" in html
+    said = f"With {REACH} no property has a figure with size held fixed: {SAME_SIZE}."
+    assert said in html and said in data["sentences"]
+    assert data["relations"][0]["unheld"] == SAME_SIZE and data["relations"][0]["partial"] is None
+
+
 def test_properties_are_explained() -> None:
+    assert "Hessian" in meaning("stability: curvature_largest") and meaning("stability: cost_steps") == ""
     assert "kernel alignment" in meaning("similarity: input_linear") and meaning("a: x") == ""
     assert all(meaning(f"{name}: {number}") for name, analysis in analyses.items() for number in analysis.words)

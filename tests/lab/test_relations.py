@@ -7,7 +7,15 @@ import pytest
 from scipy import stats
 
 from pochette.lab import relations as room
-from pochette.lab.relations import Observation, correlation, false_discovery, partial_correlation, relations
+from pochette.lab.relations import (
+    SAME_SIZE,
+    SIZE_ALONE,
+    Observation,
+    correlation,
+    false_discovery,
+    partial_correlation,
+    relations,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -71,19 +79,21 @@ def test_what_says_more_than_size_is_found_beyond_it() -> None:
     rng = np.random.default_rng(2)
     size, own = rng.normal(size=60), rng.normal(size=60)
     (found,) = relations(observed({"m": np.stack([size + own, size + 2 * own, size])}))
-    assert found.beyond_size and found.partial > 0.8
+    assert found.beyond_size and found.partial > 0.8 and found.unheld == ""
 
 
 def test_a_property_that_is_size_has_no_partial_correlation() -> None:
     size, y = np.random.default_rng(3).normal(size=(2, 30))
     (found,) = relations(observed({"m": np.stack([size**3, y, size])}))
     assert np.isnan(found.partial) and found.partial_probability == 1.0 and not found.beyond_size
+    assert found.unheld == SIZE_ALONE
 
 
 def test_where_size_is_the_same_it_cannot_be_held_fixed() -> None:
     x, y = np.random.default_rng(3).normal(size=(2, 30))
     (found,) = relations(observed({"m": np.stack([x, x + 0.1 * y, np.ones(30)])}))
     assert found.found and np.isnan(found.partial) and not found.beyond_size
+    assert found.unheld == SAME_SIZE
 
 
 def test_a_model_that_goes_the_other_way_is_told() -> None:

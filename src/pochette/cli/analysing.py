@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from pochette.corpus.folder import FolderCorpus
     from pochette.lab.experiment import Experiment
     from pochette.lab.judge import Parts
+    from pochette.lab.properties import Studied
     from pochette.lab.store import Store
 
 
-STABILITY_STEPS = EARLY_STEPS = 100
+EARLY_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +38,17 @@ class Analyse(Verb):
     weights are rewound, disturbed and trained, some thirty times.
 
     With `--relations` whole comparisons are read: which properties of their networks go with what reducing them cost,
-    within models, corrected for how many are asked, and with size held fixed.
+    within models, corrected for how many are asked, and with size held fixed. With `--stability` as well, how a network
+    takes being disturbed is among its properties.
     """
 
     run_folder: OptionalRunPath = None
     """Folder of a run, as train and reduce leave it."""
     stability: FlagCreatePairsOff[bool] = False
-    """Disturb the networks too; needs the run's recordings, and takes minutes. Stopped, the same command goes on with
-    the next network."""
-    stability_steps: int = STABILITY_STEPS
-    """Of training, for each of the two branches of a network."""
+    """Disturb the networks too; needs the run's recordings (of comparisons, --sounds), and takes minutes: of
+    comparisons about ten seconds a network. Stopped, the same command goes on with the next network."""
+    stability_steps: int | None = None
+    """Of training, for each of the two branches of a network; 100 by default of a run's, 15 of a comparison's."""
     early_phase: FlagCreatePairsOff[bool] = False
     """Watch and disturb the first steps of training too; needs the run's recordings, and takes thirty trainings.
     Stopped, the same command goes on with the next."""
@@ -54,7 +57,8 @@ class Analyse(Verb):
     relations: tuple[Path, ...] = ()
     """Folders of comparisons instead (what `pochette compare` wrote, or stores)."""
     sounds: Path | None = None
-    """Recordings of those comparisons; properties that nobody has read yet are then read."""
+    """Recordings of those comparisons; properties that nobody has read yet are then read, and with --stability networks
+    that nobody has disturbed yet are disturbed."""
     out: Path | None = None
     """Where the page and the JSON go; the (first) folder that is read by default."""
 
@@ -73,21 +77,31 @@ class Analyse(Verb):
                 "Say one thing that is to be analysed: a run, or comparisons.",
                 remedy="pochette analyse RUN, or pochette analyse --relations FOLDER.",
             )
-        for option, asked in (("--stability", self.stability), ("--early-phase", self.early_phase)):
-            if asked and self.run_folder is None:
-                raise UsageError(f"{option} is asked of a run.", remedy=f"pochette analyse RUN {option}.")
+        if self.early_phase and self.run_folder is None:
+            raise UsageError("--early-phase is asked of a run.", remedy="pochette analyse RUN --early-phase.")
+        if self.stability and self.relations and self.sounds is None:
+            raise UsageError(
+                "--stability trains the networks of comparisons on, which needs their recordings.",
+                remedy="Give them: --sounds SOUNDS.",
+            )
         if self.sounds is not None and not self.relations:
             raise UsageError(
                 "--sounds is asked of comparisons; a run knows its own.", remedy="Leave it away, or use --relations."
             )
-        if self.stability_steps != STABILITY_STEPS and not self.stability:
+        if self.stability_steps is not None and not self.stability:
             raise UsageError("--stability-steps is asked of --stability.", remedy="pochette analyse RUN --stability.")
         if self.early_steps != EARLY_STEPS and not self.early_phase:
             raise UsageError("--early-steps is asked of --early-phase.", remedy="pochette analyse RUN --early-phase.")
         if self.relations:
-            return study(self.relations, self.sounds, self.out or self.relations[0], screen)
+            return study(self.relations, self.sounds, self.out or self.relations[0], screen, self._branch_steps())
         assert self.run_folder is not None
         return self._read(self.run_folder, screen)
+
+    def _branch_steps(self) -> int | None:
+        """Of the branches of comparisons' networks; None if they are not to be disturbed."""
+        from pochette.lab.experiment import BRANCH_STEPS
+
+        return (self.stability_steps or BRANCH_STEPS) if self.stability else None
 
     def _read(self, run_folder: Path, screen: Screen) -> Answer:
         check_run(run_folder)
@@ -132,11 +146,12 @@ class Analyse(Verb):
         from pochette.lab.analyse import keep, rounds_of
         from pochette.lab.runs import last_phase
         from pochette.lab.stability.early_of_run import EarlyPhase
-        from pochette.lab.stability.of_run import Stabilities
+        from pochette.lab.stability.of_run import BRANCH_STEPS, Stabilities
 
         if self.stability:
             rounds = [*rounds_of(run_folder), last_phase(run_folder)]
-            asked = Stabilities(run_folder, tuple(dict.fromkeys((rounds[0], rounds[-1]))), self.stability_steps)
+            steps = self.stability_steps or BRANCH_STEPS
+            asked = Stabilities(run_folder, tuple(dict.fromkeys((rounds[0], rounds[-1]))), steps)
             for name, told in asked.found(sounds, dict(found["stability"]), tell):
                 found["stability"][name] = told
                 keep(found, out)
@@ -176,7 +191,9 @@ def _answer(found: dict[str, Any], html: Path, data: Path, following: str) -> An
 PAGE, DATA = "relations.html", "relations.json"
 
 
-def study(folders: Sequence[Path], sounds: Path | None, out: Path, screen: Screen) -> Answer:
+def study(
+    folders: Sequence[Path], sounds: Path | None, out: Path, screen: Screen, branch_steps: int | None = None
+) -> Answer:
     """Relate properties and outcomes of networks.
 
     Args:
@@ -184,6 +201,7 @@ def study(folders: Sequence[Path], sounds: Path | None, out: Path, screen: Scree
         sounds: to read missing properties with.
         out: where page and data go.
         screen: where to tell.
+        branch_steps: of the branches of networks that are disturbed with the sounds; None, and none is.
 
     Returns:
         the answer of the verb.
@@ -209,19 +227,15 @@ def study(folders: Sequence[Path], sounds: Path | None, out: Path, screen: Scree
                 where=str(folder),
                 remedy="Make one: pochette compare SOUNDS --methods all.",
             )
+    failed: Mapping[Experiment, str] = {}
     with screen.progress() as tell:
         if sounds is not None:
-            _read_missing(stores, sounds, tell)
-        found = studied(*stores)
+            failed = _read_missing(stores, sounds, branch_steps, tell)
+        found = studied(*stores, branch_steps=branch_steps)
         tell("relations", 0.5, f"{len(found.networks)} networks")
         seen = found.observations
         told = relations(seen)
-    notes = []
-    if found.missing:
-        notes.append(
-            f"Of {len(found.missing)} networks nobody has read the properties: give --sounds; where their weights were "
-            "deleted, compare them again first."
-        )
+    notes = _notes(found, failed)
     name = " and ".join(folder.resolve().name for folder in folders)
     write_file(out / PAGE, page(seen, told, name, notes).encode(errors="replace"))
     data = to_data(seen, told, notes)
@@ -244,17 +258,49 @@ _RELATION = (
 )  # fmt: skip
 
 
-def _read_missing(stores: Sequence[Store], sounds: Path, tell: Tell) -> None:
-    """Let analyses read the networks whose weights are there."""
+def _notes(found: Studied, failed: Mapping[Experiment, str]) -> list[str]:
+    """What the study does not know, why, and what to do."""
+    from pochette.lab.experiment import Disturbed
+
+    notes = [found.of_stability] if found.of_stability else []
+    missing = sum(item not in failed for item in found.missing)
+    undisturbed = sum(item not in failed for item in found.undisturbed)
+    if missing:
+        notes.append(
+            f"Of {missing} networks nobody has read the properties: give --sounds; where their weights were "
+            "deleted, compare them again first."
+        )
+    if undisturbed:
+        notes.append(
+            f"{undisturbed} networks were not disturbed by branches of {found.branch_steps} steps: give "
+            "--sounds and --stability; where their weights were deleted, compare them again first."
+        )
+    reasons = Counter(
+        ("disturbed" if isinstance(experiment, Disturbed) else "read", why) for experiment, why in failed.items()
+    )
+    return notes + [
+        f"Networks that could not be {what}: {count}. {why}" for (what, why), count in sorted(reasons.items())
+    ]
+
+
+def _read_missing(
+    stores: Sequence[Store], sounds: Path, branch_steps: int | None, tell: Tell
+) -> Mapping[Experiment, str]:
+    """Read the networks whose weights are there, and disturb them if that is asked; what failed, and why."""
     from pochette.lab.execute import run
     from pochette.lab.experiment import root_of
     from pochette.lab.properties import studied
     from pochette.lab.workers import workers_of
 
-    wanted = [[item for item in studied(store).missing if store.has_weights(item.parent)] for store in stores]
+    wanted = list[list[Experiment]]()
+    for store in stores:
+        found = studied(store, branch_steps=branch_steps)
+        asked = [*found.missing, *(found.undisturbed if branch_steps is not None else ())]
+        wanted.append([item for item in asked if store.has_weights(item.parent)])
+    failed: dict[Experiment, str] = {}
     total = sum(map(len, wanted))
     if not total:
-        return
+        return failed
     corpora = _listen({_rate_and_hop(item) for items in wanted for item in items}, sounds, tell)
 
     def sounds_of(experiment: Experiment) -> FolderCorpus:
@@ -276,7 +322,8 @@ def _read_missing(stores: Sequence[Store], sounds: Path, tell: Tell) -> None:
             def report(share: float, line: str, told: Tell = told) -> None:
                 told("properties", share, line)
 
-            run(items, store, sounds_of, crew, report=report)
+            failed |= run(items, store, sounds_of, crew, report=report).failed
+    return failed
 
 
 def _listen(keys: set[tuple[int, int]], sounds: Path, tell: Tell) -> dict[tuple[int, int], FolderCorpus]:

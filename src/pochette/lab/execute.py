@@ -21,6 +21,7 @@ from pochette.lab.experiment import (
     Control,
     Cut,
     Dense,
+    Disturbed,
     Engine,
     Experiment,
     Properties,
@@ -275,7 +276,7 @@ def describe(experiment: Experiment) -> str:
     return f"{words(experiment)} ({name_of(experiment)})"
 
 
-def _own_words(item: Cut | Control | Timing | Reduced | Engine | Properties) -> str:
+def _own_words(item: Cut | Control | Timing | Reduced | Engine | Properties | Disturbed) -> str:
     """What an experiment adds to its parent."""
     if isinstance(item, Cut):
         verb = "removed" if item.removal == "trim" else "masked"
@@ -286,4 +287,6 @@ def _own_words(item: Cut | Control | Timing | Reduced | Engine | Properties) -> 
         return f"{item.method} to {item.options.keep:.4g}"
     if isinstance(item, Timing):
         return f"timed on {item.machine}"
+    if isinstance(item, Disturbed):
+        return f"disturbed, {item.steps} steps a branch"
     return "engine" if isinstance(item, Engine) else "properties"

@@ -6,7 +6,7 @@ of many cuts is a chain:
     Dense --- Cut 50 % --- Cut 80 % --- Cut 95 % ...
       |          |            |
       |       Control      Control, Timing
-      +-- Reduced --- Engine
+      +-- Reduced --- Engine, Properties, Disturbed
 
 Each link is stored, resumed and computed on its own; a longer path reuses the shorter one, and whoever loses a machine
 loses one link at most. Where the sounds lie, which machine computes and which version of pochette it has are no part of
@@ -30,9 +30,10 @@ Removal = Literal["trim", "mask"]
 Rewind = Literal["learning_rate", "weights", "init"]
 ControlKind = Literal["reinit", "scratch_epochs", "scratch_compute"]
 
+BRANCH_STEPS = 15
+"""Of each branch that goes on from a disturbed network, unless otherwise asked."""
 ENGINE_STEPS = 50
 """Steps of training that an engine takes as long as: it is generated, compiled, timed and emulated."""
-
 CAP = 2.0
 """Most that `scratch_compute` lengthens training: Liu et al. 2018 double it at most in their large runs."""
 
@@ -174,9 +175,21 @@ class Properties:
     parent: Dense | Cut | Reduced
 
 
-Experiment = Dense | Anchor | Cut | Control | Timing | Reduced | Engine | Properties
+@dataclass(frozen=True)
+class Disturbed:
+    """How the network that another experiment left takes noise, rounding, and two trainings that go on from it."""
+
+    parent: Dense | Cut | Reduced
+    steps: int = BRANCH_STEPS
+    """Of each of the two trainings: what lies between their ends grows with them."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, steps=(1, 10**8))
+
+
+Experiment = Dense | Anchor | Cut | Control | Timing | Reduced | Engine | Properties | Disturbed
 KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Dense, Anchor, Cut, Control, Timing, Reduced, Engine, Properties)
+    kind.__name__: kind for kind in (Dense, Anchor, Cut, Control, Timing, Reduced, Engine, Properties, Disturbed)
 }
 
 
@@ -233,7 +246,7 @@ def steps_of(experiment: Experiment) -> int:
         return experiment.steps - experiment.parent.steps
     if isinstance(experiment, Engine):
         return ENGINE_STEPS
-    return 1 if isinstance(experiment, Timing | Properties) else experiment.steps
+    return 1 if isinstance(experiment, Timing | Properties | Disturbed) else experiment.steps
 
 
 def dense_steps(steps: int) -> int:

@@ -1,12 +1,14 @@
-"""What a study knows of networks: what analyses read in them, and what came of reducing them (`lab.outcomes`).
+"""What a study knows of networks: what analyses read in them, how they take being disturbed, what reducing them cost.
 
-A property is a network's own, as it is when its training has ended; what reducing it cost is its test error per that of
-the dense model of the same seed.
+A property is a network's own, as it is when its training has ended, read or found by disturbing it (`disturbing`); what
+reducing it cost is its test error per that of the dense model of the same seed (`outcomes`).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,12 +17,13 @@ from safetensors.torch import load as unpack
 import pochette
 from pochette.errors import PochetteError, ReductionError, SoundError
 from pochette.families import analyses
-from pochette.lab.experiment import Cut, Dense, Properties, Reduced, root_of
+from pochette.lab.disturbing import PREFIX, WORDS
+from pochette.lab.experiment import BRANCH_STEPS, Cut, Dense, Disturbed, Experiment, Properties, Reduced, root_of
 from pochette.lab.judge import Parts, machine
 from pochette.lab.networks import Outcome, Task, part, rebuilt
 from pochette.lab.outcomes import Network, errors, reaches, spreads
 from pochette.lab.relations import Observation
-from pochette.lab.store import Store
+from pochette.lab.store import Result, Store
 from pochette.measure.subject import Limit, Subject
 from pochette.models.model import Model
 from pochette.train.loop import tensors_of
@@ -39,7 +42,7 @@ def properties_of(task: Task, experiment: Properties, parts: Parts) -> Outcome:
         parts: the looks of its training are what it is watched on.
 
     Returns:
-        the network's own result with a figure for each number of each analysis that applies; no weights.
+        the network's own result with a figure for each finite number of each analysis that applies; no weights.
     """
     dense = root_of(experiment)
     assert isinstance(dense, Dense)
@@ -51,7 +54,7 @@ def properties_of(task: Task, experiment: Properties, parts: Parts) -> Outcome:
             found = analysis().find(subject)
         except PochetteError:
             continue  # what does not apply to a model is no property of it
-        figures |= {f"{name}: {number}": value for number, value in found.numbers.items()}
+        figures |= {f"{name}: {number}": value for number, value in found.numbers.items() if math.isfinite(value)}
     known = task.results[experiment.parent]
     result = replace(
         known, steps=0, training_seconds=0.0, machine=machine(), version=pochette.__version__, figures=figures
@@ -76,40 +79,76 @@ class Studied:
     """Reduced networks whose properties are known."""
     missing: list[Properties]
     """Networks whose properties nobody has read yet."""
+    undisturbed: list[Disturbed]
+    """Networks that nobody has disturbed yet, with branches as long as the others'; they may be among `networks`, by
+    what was read in them."""
+    branch_steps: int
+    """Of the branches of those that were disturbed: other branches' figures cannot be compared with theirs."""
 
     @property
     def observations(self) -> list[Observation]:
         """All that a study holds against each other, see `pochette.lab.outcomes`."""
         return [*errors(self.networks), *spreads(self.networks), *reaches(self.networks)]
 
+    @property
+    def of_stability(self) -> str:
+        """Of how many networks it is known, and what it is; empty where it is of none."""
+        known = sum(any(name.startswith(PREFIX) for name in network.properties) for network in self.networks)
+        if not known:
+            return ""
+        return (
+            f"Stability is known of {known} of {len(self.networks)} networks. Each was disturbed after its training: "
+            "curvature is that of the loss on training sound, all else is heard on the sound that training looked at "
+            "to see how it fared, not on test sound. Barriers and distances are those of two trainings that went on "
+            f"for {self.branch_steps} steps each; longer ones end further apart."
+        )
 
-def studied(*stores: Store) -> Studied:
+
+def studied(*stores: Store, branch_steps: int | None = None) -> Studied:
     """The networks of stores, each with its properties and what its reduction cost.
 
     Args:
         *stores: of any comparisons; a network that is in several counts once.
+        branch_steps: of the branches whose stability is looked at; those that most networks have by default.
 
     Returns:
         reduced networks whose dense model is known, and what is missing.
     """
-    networks: dict[Cut | Reduced, Network] = {}
-    missing: dict[Properties, None] = {}
+    results: dict[Experiment, Result] = {}
     for store in stores:
-        results = store.results(store.experiments())
-        for experiment, result in results.items():
-            if not isinstance(experiment, Cut | Reduced):
-                continue
-            dense = reference_of(experiment)
-            read = results.get(Properties(experiment))
-            if read is None:
-                missing[Properties(experiment)] = None
-            elif dense in results and results[dense].error > 0:
-                known = {name: value for name, value in read.figures.items() if math.isfinite(value)}
-                whole = results[dense]
-                networks[experiment] = Network(
-                    experiment, result.weights, whole.weights, result.error / whole.error, known
-                )
-    return Studied(list(networks.values()), [item for item in missing if item.parent not in networks])
+        results |= store.results(store.experiments())
+    steps = branch_steps or _usual_steps(results)
+    networks: list[Network] = []
+    missing: list[Properties] = []
+    undisturbed: list[Disturbed] = []
+    for experiment, result in results.items():
+        if not isinstance(experiment, Cut | Reduced):
+            continue
+        read, shaken = Properties(experiment), Disturbed(experiment, steps)
+        whole = results.get(reference_of(experiment))
+        if shaken not in results:
+            undisturbed.append(shaken)
+        if read not in results:
+            missing.append(read)
+        elif whole is not None and whole.error > 0:
+            cost, properties = result.error / whole.error, _properties(results, read, shaken)
+            networks.append(Network(experiment, result.weights, whole.weights, cost, properties))
+    return Studied(networks, missing, undisturbed, steps)
+
+
+def _usual_steps(experiments: Iterable[Experiment]) -> int:
+    """Of branches: as many as most networks have, the longer of as many."""
+    counted = Counter(experiment.steps for experiment in experiments if isinstance(experiment, Disturbed))
+    return max(counted, key=lambda steps: (counted[steps], steps), default=BRANCH_STEPS)
+
+
+def _properties(results: Mapping[Experiment, Result], read: Properties, disturbed: Disturbed) -> dict[str, float]:
+    """What was read in a network, and how it took being disturbed, where that is known."""
+    found = dict(results[read].figures)
+    if disturbed in results:
+        own = {f"{PREFIX}{name}" for name in WORDS}
+        found |= {name: value for name, value in results[disturbed].figures.items() if name in own}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def reference_of(experiment: Cut | Reduced) -> Dense:

@@ -22,6 +22,8 @@ PERMUTATIONS, RESAMPLES = 2000, 1000
 CONFIDENCE = 0.95
 FEWEST = 4
 """Experiments of a group, below which it says nothing."""
+SAME_SIZE = "size does not vary among what is compared"
+SIZE_ALONE = "size says all of the property or of the outcome"
 _ROUNDING = 1e-12
 LEVEL = 0.05
 """False discovery rate below which a relation counts as found."""
@@ -57,7 +59,7 @@ class Relation:
     corrected: float
     """The same, for as many relations as were looked at."""
     partial: float
-    """Correlation with size held fixed; not a number where size says all of the property, or does not vary."""
+    """Correlation with size held fixed; not a number where that cannot be, see `unheld`."""
     partial_probability: float
     partial_corrected: float
     by_group: Mapping[str, float] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class Relation:
     """The same with size held fixed; not a number where it cannot be."""
     hardly_varying: int = 0
     """In how many groups more than half of the experiments share one value of the property."""
+    unheld: str = ""
+    """Why there is no correlation with size held fixed, where there is none: `SAME_SIZE` or `SIZE_ALONE`."""
 
     @property
     def agreeing(self) -> int:
@@ -147,7 +151,12 @@ def _relation(observations: Sequence[Observation], name: str, outcome: str, seed
         {group: correlation([(block[0], block[1])]) for group, block in known.items()},
         {group: partial_correlation([block]) for group, block in known.items()},
         sum(_most_common(block[0]) > 0.5 for block in blocks),
+        "" if math.isfinite(partial) else SAME_SIZE if _same_size(blocks) else SIZE_ALONE,
     )
+
+
+def _same_size(blocks: Sequence[Array]) -> bool:
+    return all(np.ptp(block[2]) == 0 for block in blocks)
 
 
 def _most_common(values: Array) -> float:
@@ -183,7 +192,7 @@ def partial_correlation(blocks: Sequence[Array]) -> float:
     Returns:
         -1 to 1; not a number where the third says all of one of the others, or is the same everywhere.
     """
-    if all(np.ptp(block[2]) == 0 for block in blocks):
+    if _same_size(blocks):
         return math.nan
     left: tuple[list[Array], list[Array]] = ([], [])
     for block in blocks:

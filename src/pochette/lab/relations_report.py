@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from pochette.families import analyses
+from pochette.lab import disturbing
 from pochette.lab.outcomes import ERROR
 from pochette.lab.relations import LEVEL, Observation, Relation, ranks
 from pochette.lab.report import _policy, _text, words
@@ -66,14 +67,16 @@ def _groups(observations: Sequence[Observation]) -> list[str]:
 
 
 def meaning(name: str) -> str:
-    """What a property is, in the words of its analysis; empty where there is no such analysis here.
+    """What a property is, in the words of its analysis or of stability; empty where there is no such analysis here.
 
     Args:
-        name: "analysis: number".
+        name: "analysis: number", or "stability: figure".
 
     Returns:
         some words.
     """
+    if name.startswith(disturbing.PREFIX):
+        return disturbing.WORDS.get(name.removeprefix(disturbing.PREFIX), "")
     analysis, _, number = name.partition(": ")
     return analyses[analysis].words.get(number, "") if analysis in analyses else ""
 
@@ -113,13 +116,25 @@ def sentences(found: Sequence[Relation]) -> list[str]:
     if alone:
         listed = "; ".join(f"{_named(item)} ({item.correlation:+.2f})" for item in alone[:5])
         told.append(f"There, but no longer told from chance once size is held fixed: {listed}.")
-    if unheld:
-        listed = "; ".join(f"{_named(item)} ({item.correlation:+.2f}, {_models(item)})" for item in unheld[:5])
-        told.append(
-            f"There, where size cannot be held fixed, since it says all of the property or is the same: {listed}."
-        )
+    for reason in sorted({item.unheld for item in unheld}):
+        those = [item for item in unheld if item.unheld == reason]
+        listed = "; ".join(f"{_named(item)} ({item.correlation:+.2f}, {_models(item)})" for item in those[:5])
+        told.append(f"There, where size cannot be held fixed, since {reason}: {listed}.")
+    told += _never_held(found)
     if not there:
         told.append("None is told from chance: with these networks no property is shown to predict anything.")
+    return told
+
+
+def _never_held(found: Sequence[Relation]) -> list[str]:
+    """A sentence for each outcome of which nothing has a figure with size held fixed, with the reason."""
+    told = []
+    for outcome in sorted({item.outcome for item in found}):
+        reasons = {item.unheld for item in found if item.outcome == outcome}
+        if "" not in reasons:
+            told.append(
+                f"With {outcome} no property has a figure with size held fixed: {', or '.join(sorted(reasons))}."
+            )
     return told
 
 

@@ -22,7 +22,20 @@ from pochette.corpus.folder import FolderCorpus
 from pochette.errors import ReductionError
 from pochette.lab.anchors import Resynthesiser, mean_spectrum
 from pochette.lab.bits_anchors import codes_of, previous_code_bits
-from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Engine, Properties, Reduced, Timing, root_of
+from pochette.lab.disturbing import disturbed
+from pochette.lab.experiment import (
+    CAP,
+    Anchor,
+    Control,
+    Cut,
+    Dense,
+    Disturbed,
+    Engine,
+    Properties,
+    Reduced,
+    Timing,
+    root_of,
+)
 from pochette.lab.judge import Parts, digest, divide, excerpts_of, inference_seconds, machine, mean_error
 from pochette.lab.networks import (
     SPENT,
@@ -87,8 +100,8 @@ def perform(task: Task, corpus: FolderCorpus) -> Outcome:
             return _timed(task, experiment)
         if isinstance(experiment, Engine):
             return engine_of(task, experiment)
-        if isinstance(experiment, Properties):
-            return properties_of(task, experiment, parts)
+        if isinstance(experiment, Properties | Disturbed):
+            return _looked_into(task, experiment, parts)
         if isinstance(experiment, Reduced):
             return reduced(task, experiment, parts)
         if isinstance(experiment, Dense):
@@ -101,6 +114,12 @@ def perform(task: Task, corpus: FolderCorpus) -> Outcome:
 
 
 # -- the kinds of experiment -------------------------------------------------------------------------------------------
+
+
+def _looked_into(task: Task, experiment: Properties | Disturbed, parts: Parts) -> Outcome:
+    if isinstance(experiment, Properties):
+        return properties_of(task, experiment, parts)
+    return disturbed(task, experiment, parts)
 
 
 def _dense(task: Task, dense: Dense, parts: Parts) -> Trained:

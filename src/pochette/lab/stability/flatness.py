@@ -26,6 +26,8 @@ DRAWS = 16
 """Of signs, for the trace."""
 TOLERANCE = 1e-3
 """Of the eigenvalues, relative: what products in single precision bear."""
+COARSE, VECTORS = 0.1, (10, 20)
+"""From this tolerance on the iteration looks after ten products whether it is there, else after twenty."""
 MOST_RESTARTS = 50
 """Of the iteration, each of about a dozen products."""
 WHOLE = 20
@@ -180,9 +182,10 @@ def _ends(hessian: Hessian, start: Tensor, tolerance: float) -> tuple[float, flo
         return hessian.times(torch.from_numpy(np.ascontiguousarray(vector))).numpy()
 
     operator = LinearOperator((hessian.size, hessian.size), matvec=times, dtype=np.float64)
+    vectors = min(VECTORS[0 if tolerance >= COARSE else 1], hessian.size)
     how = {"v0": start.numpy(), "tol": tolerance, "maxiter": MOST_RESTARTS, "return_eigenvectors": False}
     try:
-        found = eigsh(operator, k=2, which="BE", **how)
+        found = eigsh(operator, k=2, ncv=vectors, which="BE", **how)
     except ArpackNoConvergence as error:
         raise RunError(
             f"The steepest curvatures are not found within {hessian.products} products.",

@@ -150,7 +150,7 @@ def stability_of(
 
     Args:
         model: trained, or fresh; left as it was. It carries its recipe.
-        parts: sounds of a corpus. Studies give `judge.divide`'s, so that the test sound is their experiments'.
+        parts: sounds of a corpus: branches learn the training part, all is heard on the test part.
         training: how branches are trained: from the first learning rate on, annealing over their steps.
         steps: of each of the two branches, which begin with the model's weights and fresh moments.
         masks: where weights live, in branches and under noise; None for everywhere.
