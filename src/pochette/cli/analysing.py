@@ -292,7 +292,7 @@ def _read_missing(
     from pochette.lab.properties import studied
     from pochette.lab.workers import workers_of
 
-    wanted = list[list[Experiment]]()
+    wanted: list[list[Experiment]] = []
     for store in stores:
         found = studied(store, branch_steps=branch_steps)
         asked = [*found.missing, *(found.undisturbed if branch_steps is not None else ())]
