@@ -89,6 +89,7 @@ def text(stores: list[Store]) -> str:
     """The page."""
     found = studied(*stores, branch_steps=BRANCH_STEPS)
     notes = ["Made by benchmarks/relations.py from the networks that benchmarks/techniques.py and criterion.py stored."]
+    notes.insert(0, found.origin)
     if found.missing:
         notes.append(f"Of {len(found.missing)} networks nobody has read the properties.")
     if found.of_stability:

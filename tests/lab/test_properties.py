@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,23 @@ def test_networks_are_held_against_the_dense_model_of_the_whole_budget(tmp_path:
     assert sorted(item.outcomes[ERROR] for item in found.observations if ERROR in item.outcomes) == pytest.approx(
         [(2.0 + 0.1 * seed) / 2.0 for seed in range(12)]
     )
-    assert {item.group for item in found.observations} == {"ddsp"}
+    assert {item.group for item in found.observations} == {"ddsp, values shared"}
+
+
+def test_networks_are_ranked_among_those_of_their_own_kind(tmp_path: Path) -> None:
+    """What removes units, holds weights at zero or shares values differs in most properties for no other reason."""
+    store, whole = Store(tmp_path), result(2.0)
+    for seed, saved in enumerate(({"macs_per_second": 0.5}, {"weights": 0.5}, {})):
+        less = {name: type(getattr(whole, name))(share * getattr(whole, name)) for name, share in saved.items()}
+        store.put(reference_of(reduced(seed)), whole, b"")
+        for experiment in (reduced(seed), Properties(reduced(seed))):
+            store.put(experiment, replace(whole, **less), b"")
+    found = studied(store)
+    assert sorted(item.group for item in found.observations if ERROR in item.outcomes) == [
+        "ddsp, units removed", "ddsp, values shared", "ddsp, weights at zero"
+    ]  # fmt: skip
+    assert found.origin.startswith("3 networks (1 with units removed, 1 with values shared, 1 with weights at zero)")
+    assert "from 3 dense ones of 1 models" in found.origin and "they flatter" in found.origin
 
 
 def test_cuts_of_a_path_are_held_against_its_dense_model() -> None:
@@ -146,7 +163,10 @@ def test_the_page_says_what_is_found_and_nothing_more(tmp_path: Path) -> None:
     html = page(found.observations, told, "S <b>", ["one note"])
     assert "S &lt;b&gt;" in html and "one note" in html and not re.search(r'(src|href)="(?!data:|#)', html)
     assert html.count("<svg") == 2 and "<script" not in html
-    assert any("a: x" in line for line in sentences(told)) and not any("a: y" in line for line in sentences(told))
+    assert any("a: x" in line for line in sentences(told))
+    assert [line for line in sentences(told) if "a: y" in line] == [
+        "Not told from chance: 1 relations, of a: y with anything."
+    ]
     data = json.loads(json.dumps(as_data(found.observations, told, []), allow_nan=False))
     assert data["networks"] == 12 and len(data["relations"]) == 2
     assert "too few" in sentences([])[0]
@@ -160,7 +180,7 @@ def test_a_spread_is_that_of_one_reduction_under_several_seeds() -> None:
     networks = [network(reduced(seed), 100 + seed, math.exp(log), x=seed) for seed, log in enumerate((0.0, 0.1, 0.5))]
     networks += [network(reduced(seed, "set"), 100, 1.0, x=9.0) for seed in range(2)]
     (found,) = spreads(networks)
-    assert found.group == "ddsp" and found.properties == {"a: x": 1.0}
+    assert found.group == "ddsp, units removed" and found.properties == {"a: x": 1.0}
     assert found.size == pytest.approx((math.log(100) + math.log(101) + math.log(102)) / 3)
     assert found.outcomes == {SPREAD: pytest.approx(math.sqrt((0.2**2 + 0.1**2 + 0.3**2) / 2))}
 

@@ -38,8 +38,8 @@ class Analyse(Verb):
     weights are rewound, disturbed and trained, some thirty times.
 
     With `--relations` whole comparisons are read: which properties of their networks go with what reducing them cost,
-    within models, corrected for how many are asked, and with size held fixed. With `--stability` as well, how a network
-    takes being disturbed is among its properties.
+    within models and kinds of reduction, corrected for how many are asked, and with size held fixed. With `--stability`
+    as well, how a network takes being disturbed is among its properties.
     """
 
     run_folder: OptionalRunPath = None
@@ -262,7 +262,7 @@ def _notes(found: Studied, failed: Mapping[Experiment, str]) -> list[str]:
     """What the study does not know, why, and what to do."""
     from pochette.lab.experiment import Disturbed
 
-    notes = [found.of_stability] if found.of_stability else []
+    notes = [note for note in (found.origin, found.of_stability) if note]
     missing = sum(item not in failed for item in found.missing)
     undisturbed = sum(item not in failed for item in found.undisturbed)
     if missing:

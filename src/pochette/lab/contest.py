@@ -17,14 +17,12 @@ from pochette.families import methods
 from pochette.lab.compare import Spread, spread
 from pochette.lab.experiment import Dense, Engine, Experiment, Reduced, dense_steps, name_of
 from pochette.lab.networks import SPENT, STATE, STORED
+from pochette.lab.outcomes import SAME
 from pochette.lab.reducing import COUNTED, TIMED
 from pochette.lab.store import Result
 from pochette.models.model import Model
 from pochette.models.unpaired import Unpaired
 from pochette.train.loop import Training
-
-SAME = 0.999
-"""A share of the dense model's from which on nothing was saved."""
 
 
 @dataclass(frozen=True)

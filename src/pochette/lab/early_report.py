@@ -65,13 +65,15 @@ def sentences(early: dict[str, Any]) -> list[str]:
     Returns:
         sentences; none of what is not known yet.
     """
-    found, own, spread = list[str](), _own(early), order_spread(early)
+    found, own, spread = list[str](), _own(early), chance_spread(early)
     if own is None or spread is None:
         return found
     found.append(
-        f"The ticket, {words.percent(early['keep'])} of every layer's weights, ends at a test error of "
-        f"{words.number(own)}, the whole network at {words.number(early['course']['error'])}. Two orders of the same "
-        f"sounds end up to {words.percent(spread)} apart: less than that says nothing."
+        f"After {early['steps']} steps, of one seed, the ticket, {words.percent(early['keep'])} of every layer's "
+        f"weights, ends at a test error of {words.number(own)}, the whole network at "
+        f"{words.number(early['course']['error'])}. "
+        f"Another order of the same sounds, or another choice of as many weights by chance, makes up to "
+        f"{words.percent(spread)} of difference: less than that says nothing."
     )
     chances = [told for name, told in early["masks"].items() if name.startswith(CHANCE) and "error" in told]
     if chances:
@@ -83,6 +85,12 @@ def sentences(early: dict[str, Any]) -> list[str]:
             f"{words.number(ticket['from_other_order']['angle_degrees'])} and "
             f"{_list([t['from_other_order']['angle_degrees'] for t in chances])}."
         )
+    if any(told["error"] <= own * (1.0 + spread) for told in chances):
+        found.append(
+            "The ticket is not told from chance: these trainings are too short, or so many weights too many, for what "
+            "it bears to say anything. Give more --early-steps."
+        )
+        return found
     ratios = dict(_ratios(early, "ablations"))
     kept = {name: ratios[name] for name in DISTURBANCES if name in ratios}
     if len(kept) == len(DISTURBANCES):
@@ -112,8 +120,8 @@ def _of_altered(altered: dict[str, float], spread: float) -> str:
     return said.replace("%", "\u202f%")
 
 
-def order_spread(early: dict[str, Any]) -> float | None:
-    """What chance does: the largest difference, per error, between two orders of sounds under one mask.
+def chance_spread(early: dict[str, Any]) -> float | None:
+    """What chance does: the largest difference, per error, between orders of sounds, and between choices of weights.
 
     Args:
         early: see `section`.
@@ -121,8 +129,11 @@ def order_spread(early: dict[str, Any]) -> float | None:
     Returns:
         a share; None if nothing was trained in two orders yet.
     """
-    told = [each for each in early["masks"].values() if "error" in each]
-    return max((abs(t["error_in_other_order"] - t["error"]) / abs(t["error"]) for t in told), default=None)
+    told = {name: each for name, each in early["masks"].items() if "error" in each}
+    orders = [abs(t["error_in_other_order"] - t["error"]) / abs(t["error"]) for t in told.values()]
+    drawn = [t["error"] for name, t in told.items() if name.startswith(CHANCE)]
+    choices = [(max(drawn) - min(drawn)) / abs(min(drawn))] if drawn else []
+    return max(orders + choices, default=None)
 
 
 def _own(early: dict[str, Any]) -> float | None:
@@ -221,7 +232,7 @@ def disturbed_figure(early: dict[str, Any]) -> Markup | None:
     Returns:
         SVG; None before anything was disturbed.
     """
-    pairs, spread = _pairs(early), order_spread(early)
+    pairs, spread = _pairs(early), chance_spread(early)
     if not pairs or spread is None:
         return None
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": "early-disturbed"}):

@@ -20,6 +20,11 @@ ERROR = "test error per dense"
 SPREAD = "spread over seeds of log test error per dense"
 REACH = "smallest share of weights at 1.1 times the dense error"
 TOLERATED = 1.1
+REMOVED, ZEROED, ROUNDED = "units removed", "weights at zero", "values shared"
+"""Kinds of reduction. What one kind leaves differs from what another leaves in most properties, and in its cost, for no
+reason but the kind: networks are ranked among those of their own."""
+SAME = 0.999
+"""A share of the dense model's from which on nothing was saved."""
 FEWEST_SEEDS = 3
 """Below which a spread says nothing."""
 
@@ -36,6 +41,8 @@ class Network:
     multiplier: float
     """Test error per that of the dense model."""
     properties: Mapping[str, float]
+    kind: str = REMOVED
+    """Of the reduction: `REMOVED`, `ZEROED` or `ROUNDED`."""
 
     @property
     def model(self) -> str:
@@ -73,7 +80,7 @@ def _seen(networks: list[Network], outcomes: dict[str, float]) -> Observation:
     """What several networks are on average; a property that one of them lacks is left out."""
     names = set.intersection(*(set(network.properties) for network in networks))
     return Observation(
-        group=networks[0].model,
+        group=f"{networks[0].model}, {networks[0].kind}",
         size=float(np.mean([math.log(max(network.weights, 1)) for network in networks])),
         properties={name: float(np.mean([network.properties[name] for network in networks])) for name in sorted(names)},
         outcomes=outcomes,

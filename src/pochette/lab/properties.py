@@ -21,7 +21,7 @@ from pochette.lab.disturbing import PREFIX, WORDS
 from pochette.lab.experiment import BRANCH_STEPS, Cut, Dense, Disturbed, Experiment, Properties, Reduced, root_of
 from pochette.lab.judge import Parts, machine
 from pochette.lab.networks import Outcome, Task, part, rebuilt
-from pochette.lab.outcomes import Network, errors, reaches, spreads
+from pochette.lab.outcomes import REMOVED, ROUNDED, SAME, ZEROED, Network, errors, reaches, spreads
 from pochette.lab.relations import Observation
 from pochette.lab.store import Result, Store
 from pochette.measure.subject import Limit, Subject
@@ -91,6 +91,23 @@ class Studied:
         return [*errors(self.networks), *spreads(self.networks), *reaches(self.networks)]
 
     @property
+    def origin(self) -> str:
+        """How many networks there are and what they come from; empty where there are none."""
+        if not self.networks:
+            return ""
+        dense = {reference_of(network.experiment) for network in self.networks}
+        kinds = Counter(network.kind for network in self.networks)
+        told = ", ".join(f"{count} with {kind}" for kind, count in sorted(kinds.items()))
+        return (
+            f"{len(self.networks)} networks ({told}) were made from {len(dense)} dense ones of "
+            f"{len({network.model for network in self.networks})} models. Those of one dense network are not "
+            "independent of each other, which neither intervals nor probabilities know: they flatter. Each is ranked "
+            "among networks of its model and of its kind of reduction alone, which together are called a group here: "
+            "kinds differ in most properties for no reason but the kind. The error is per that of the dense model: "
+            "above 1 it sounds worse, so a property with a negative sign goes with sounding better."
+        )
+
+    @property
     def of_stability(self) -> str:
         """Of how many networks it is known, and what it is; empty where it is of none."""
         known = sum(any(name.startswith(PREFIX) for name in network.properties) for network in self.networks)
@@ -132,8 +149,15 @@ def studied(*stores: Store, branch_steps: int | None = None) -> Studied:
             missing.append(read)
         elif whole is not None and whole.error > 0:
             cost, properties = result.error / whole.error, _properties(results, read, shaken)
-            networks.append(Network(experiment, result.weights, whole.weights, cost, properties))
+            networks.append(Network(experiment, result.weights, whole.weights, cost, properties, _kind(result, whole)))
     return Studied(networks, missing, undisturbed, steps)
+
+
+def _kind(result: Result, whole: Result) -> str:
+    """What a reduction did: operations are saved where units went, numbers that live where weights are zero."""
+    if result.macs_per_second < SAME * whole.macs_per_second:
+        return REMOVED
+    return ZEROED if result.weights < whole.weights else ROUNDED
 
 
 def _usual_steps(experiments: Iterable[Experiment]) -> int:

@@ -93,7 +93,7 @@ class Relation:
 
 
 def relations(observations: Sequence[Observation], seed: int = 0) -> list[Relation]:
-    """Every property with every outcome, strongest first.
+    """Every property with every outcome, strongest with size held fixed first.
 
     Args:
         observations: experiments; one that lacks a property or an outcome is left out of that relation alone.
@@ -116,7 +116,12 @@ def relations(observations: Sequence[Observation], seed: int = 0) -> list[Relati
         replace(item, corrected=own, partial_corrected=partial)
         for item, own, partial in zip(found, corrected, partly, strict=True)
     ]
-    return sorted(found, key=lambda item: (-abs(item.correlation), item.name, item.outcome))
+    return sorted(found, key=lambda item: (-_strength(item), -abs(item.correlation), item.name, item.outcome))
+
+
+def _strength(item: Relation) -> float:
+    """What is there with size held fixed; what cannot be held stands behind."""
+    return abs(item.partial) if math.isfinite(item.partial) else -1.0
 
 
 def _relation(observations: Sequence[Observation], name: str, outcome: str, seed: int) -> Relation | None:
@@ -183,6 +188,20 @@ def correlation(pairs: Sequence[tuple[Array, Array]]) -> float:
     return _cosine(x, y)
 
 
+def held_ranks(values: Array, size: Array) -> Array:
+    """What is left of ranks once those of a third number were taken off.
+
+    Args:
+        values: of a group's experiments.
+        size: what is held fixed, of the same.
+
+    Returns:
+        of length 1, or shorter by what the size says.
+    """
+    own, held = _scaled(ranks(values)), _scaled(ranks(size))
+    return own - held * float(own @ held) if held.any() else own
+
+
 def partial_correlation(blocks: Sequence[Array]) -> float:
     """Correlation of what is left of two ranks once a third's were taken off, within each group.
 
@@ -196,10 +215,8 @@ def partial_correlation(blocks: Sequence[Array]) -> float:
         return math.nan
     left: tuple[list[Array], list[Array]] = ([], [])
     for block in blocks:
-        held = _scaled(ranks(block[2]))
         for side in (0, 1):
-            own = _scaled(ranks(block[side]))
-            left[side].append(own - held * float(own @ held) if held.any() else own)
+            left[side].append(held_ranks(block[side], block[2]))
     x, y = np.concatenate(left[0]), np.concatenate(left[1])
     if min(float(x @ x), float(y @ y)) < 1e-9 * len(blocks):
         return math.nan

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from pochette.families import analyses
 from pochette.lab import disturbing
 from pochette.lab.outcomes import ERROR
-from pochette.lab.relations import LEVEL, Observation, Relation, ranks
+from pochette.lab.relations import LEVEL, Observation, Relation, held_ranks, ranks
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg
 
@@ -108,19 +108,23 @@ def sentences(found: Sequence[Relation]) -> list[str]:
     ]
     if beyond:
         listed = "; ".join(
-            f"{_named(item)} ({item.partial:+.2f}, the same sign in {item.partly_agreeing} of {item.groups} models"
+            f"{_named(item)} ({_signed(item.partial)}, the same sign in {item.partly_agreeing} of {item.groups} groups"
             f"{_hardly(item)})"
             for item in beyond[:5]
         )
         told.append(f"Strongest with size held fixed: {listed}.")
     if alone:
-        listed = "; ".join(f"{_named(item)} ({item.correlation:+.2f})" for item in alone[:5])
+        listed = "; ".join(f"{_named(item)} ({_signed(item.correlation)})" for item in alone[:5])
         told.append(f"There, but no longer told from chance once size is held fixed: {listed}.")
     for reason in sorted({item.unheld for item in unheld}):
         those = [item for item in unheld if item.unheld == reason]
-        listed = "; ".join(f"{_named(item)} ({item.correlation:+.2f}, {_models(item)})" for item in those[:5])
+        listed = "; ".join(f"{_named(item)} ({_signed(item.correlation)}, {_models(item)})" for item in those[:5])
         told.append(f"There, where size cannot be held fixed, since {reason}: {listed}.")
     told += _never_held(found)
+    lost = [item for item in found if not item.found and not item.beyond_size]
+    if there and lost:
+        listed = "; ".join(sorted({item.name for item in lost} - {item.name for item in there}))
+        told.append(f"Not told from chance: {len(lost)} relations{f', of {listed} with anything' if listed else ''}.")
     if not there:
         told.append("None is told from chance: with these networks no property is shown to predict anything.")
     return told
@@ -139,11 +143,15 @@ def _never_held(found: Sequence[Relation]) -> list[str]:
 
 
 def _models(item: Relation) -> str:
-    return f"{item.groups} model{'s' if item.groups != 1 else ''}"
+    return f"{item.groups} group{'s' if item.groups != 1 else ''}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\u2212")
 
 
 def _hardly(item: Relation) -> str:
-    """What is to be known of a property that is the same in most networks of a model."""
+    """What is to be known of a property that is the same in most networks of a group."""
     return f"; the same in most networks of {item.hardly_varying} of them" if item.hardly_varying else ""
 
 
@@ -152,7 +160,7 @@ def _named(item: Relation) -> str:
 
 
 def figure(observations: Sequence[Observation], relation: Relation) -> Markup:
-    """The ranks of a property and an outcome within each model, against each other.
+    """The ranks of a property and an outcome within each group, against each other, size held fixed where it can be.
 
     Args:
         observations: experiments.
@@ -165,20 +173,22 @@ def figure(observations: Sequence[Observation], relation: Relation) -> Markup:
         picture, axes = _canvas(2.9)
         for number, group in enumerate(_groups(observations)):
             pairs = [
-                (item.properties[relation.name], item.outcomes[relation.outcome])
+                (item.properties[relation.name], item.outcomes[relation.outcome], item.size)
                 for item in observations
                 if item.group == group and relation.name in item.properties and relation.outcome in item.outcomes
             ]
             if len(pairs) > 1:
-                x, y = np.array(pairs).T
-                axes.plot(ranks(x), ranks(y), ls="none", marker=MARKERS[number % len(MARKERS)], ms=3.5,
+                x, y, size = np.array(pairs).T
+                left, right = (ranks(v) if relation.unheld else held_ranks(v, size) for v in (x, y))
+                spread = [max(float(np.abs(v).max()), 1e-300) for v in (left, right)]
+                axes.plot(left / spread[0], right / spread[1], ls="none", marker=MARKERS[number % len(MARKERS)], ms=3.5,
                           color=COLOURS[number % len(COLOURS)], alpha=0.8, label=group)  # fmt: skip
         axes.set_xlabel(f"rank of {relation.name}")
         axes.set_ylabel("\n".join(wrap(f"rank of {relation.outcome}", 30)))
         axes.set_xticks([-1, 0, 1], ["least", "", "most"])
         axes.set_yticks([-1, 0, 1], ["least", "", "most"])
         picture.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8, labelcolor=SOFT)
-        return _svg(picture, f"{_named(relation)}, ranked within models")
+        return _svg(picture, f"{_named(relation)}, ranked within groups")
 
 
 def to_data(observations: Sequence[Observation], found: Sequence[Relation], notes: Sequence[str]) -> dict[str, Any]:

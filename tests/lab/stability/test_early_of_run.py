@@ -13,7 +13,7 @@ import torch
 
 from pochette.cli import main
 from pochette.errors import RunError
-from pochette.lab.early_report import order_spread, section, sentences
+from pochette.lab.early_report import chance_spread, section, sentences
 from pochette.lab.judge import Parts, mean_error
 from pochette.lab.runs import Run, read_run
 from pochette.lab.stability import early_of_run
@@ -201,9 +201,14 @@ def test_sentences_say_what_the_numbers_say() -> None:
         "altered": {name: {"error": error} for name, error in
                     zip((NOTHING, AS_THEY_ARE, *ALTERATIONS), (3.0, 2.0, 2.5, 3.0, 2.0), strict=True)},
     }  # fmt: skip
-    assert order_spread(told) == pytest.approx(0.05)
+    assert chance_spread(told) == pytest.approx(0.05)
+    other = {**told["masks"]["chance 1"], "error": 4.4, "error_in_other_order": 4.4}
+    assert chance_spread({**told, "masks": {**told["masks"], "chance 2": other}}) == pytest.approx(0.1)
+    lucky = {**told["masks"]["chance 1"], "error": 2.05, "error_in_other_order": 2.05}
+    unsure = sentences({**told, "masks": {**told["masks"], "chance 1": lucky}})
+    assert "not told from chance" in unsure[-1] and not any("bears" in line for line in unsure[:-1])
     said = " ".join(sentences(told)).replace("\u202f", " ")
-    assert "up to 5.0 % apart" in said and "as many weights chosen by chance end at 4" in said.lower()
+    assert "up to 5.0 % of difference" in said and "as many weights chosen by chance end at 4" in said.lower()
     bears, bears_not = (said.split(word)[1].split(".")[0] for word in ("bears, within that: ", "does not bear: "))
     assert "signs alone" in bears and "drawn anew +50 %" in bears_not and "signs kept" not in bears_not
     assert "first steps are worth 50 % of its error" in said
