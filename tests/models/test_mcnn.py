@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from pochette.engine.build import compile_host_library
 from pochette.engine.compiled import compile_engine
+from pochette.engine.export import export
+from pochette.engine.native import NativeRunner
+from pochette.engine.runner import run_frames
+from pochette.engine.source import MOST_CONTROLS
 from pochette.errors import RecipeError
-from pochette.instrument.manifest import CONTROL_LIMIT, Manifest, parse, to_text
+from pochette.instrument.manifest import Manifest, parse, to_text
 from pochette.lab.griffin_lim import convergence_db, griffin_lim
 from pochette.models.mcnn import MOST_POINTS, Mcnn, McnnModel, bounded
 from pochette.models.through import Through
@@ -113,9 +119,21 @@ def test_what_cannot_be_is_refused(changes: dict[str, int], named: str) -> None:
 
 def test_the_broadest_spectrum_that_is_allowed_is_the_broadest_that_a_file_holds() -> None:
     controls = Mcnn(heads=1, layers=1, transform_samples=MOST_POINTS).build().controls
-    assert len(controls) == CONTROL_LIMIT
+    assert len(controls) == MOST_CONTROLS
     told = Manifest("broad", "Broad", "broad", 16000, 2, 0, controls)
     assert parse(to_text(told), "broad").controls == controls
+
+
+def test_hundreds_of_knobs_are_played_by_the_engine(tmp_path: Path) -> None:
+    pytest.importorskip("ziglang")
+    torch.manual_seed(0)
+    model = Mcnn(heads=1, layers=2, transform_samples=600, window_samples=600).build().eval()
+    curve = torch.rand(1, 6, len(model.controls), generator=torch.Generator().manual_seed(1))
+    runner = NativeRunner(compile_host_library(export(model, "broad"), tmp_path))
+    with torch.no_grad():
+        wanted = model(curve)[0].numpy()
+    assert len(model.controls) == 301
+    assert np.abs(run_frames(runner, curve[0].numpy()) - wanted).max() < 1e-5 < np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -149,7 +167,7 @@ def test_a_second_of_a_tone_that_repeats_with_every_hop_is_learnt() -> None:
     # Of 220 Hz, which does not, the same training comes nowhere near: its magnitudes hardly tell the phase.
     torch.manual_seed(0)
     excerpt = {"audio": tone(16000, 250.0) + 1e-3 * torch.randn(1, 16000)}
-    model = Mcnn.sized("small").build()
+    model = Mcnn.sized("small", layers=6, transform_samples=256, window_samples=256).build()
     optimiser = torch.optim.Adam(model.parameters(), 2e-3)
     for _ in range(600):
         loss = model.loss(excerpt)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pochette.engine.runner import FloatArray
-from pochette.engine.source import ABI_VERSION, BLOCK_SAMPLES, InfoKey
+from pochette.engine.source import ABI_VERSION, BLOCK_SAMPLES, MOST_CONTROLS, InfoKey
 from pochette.errors import InstrumentError, ShapeError
 
 _RANGES = {
     InfoKey.SAMPLE_RATE_HZ: (4_000, 400_000),
     InfoKey.HOP_SAMPLES: (1, 65_536),
-    InfoKey.CONTROLS: (0, 256),
+    InfoKey.CONTROLS: (0, MOST_CONTROLS),
     InfoKey.STATE_BYTES: (1, 1 << 30),
     InfoKey.BLOCK_SAMPLES: (BLOCK_SAMPLES, BLOCK_SAMPLES),
     InfoKey.LATENCY_SAMPLES: (0, 10_000_000),

@@ -37,6 +37,10 @@ EXPORTS = (
 """Names of the interface's functions."""
 
 
+MOST_CONTROLS = 2048
+"""Of an engine, and so of an instrument: a knob a bin where a spectrum is played."""
+
+
 class InfoKey(IntEnum):
     """What `pochette_info` can be asked; it answers -1 to any other key."""
 

@@ -15,12 +15,12 @@ from typing import Any, get_args
 import pochette
 from pochette.control import Control
 from pochette.engine.precision import Precision
+from pochette.engine.source import MOST_CONTROLS
 from pochette.errors import InstrumentError
 
 SCHEMA_VERSION = 1
 MANIFEST_LIMIT_BYTES = 1 << 20
 DEPTH_LIMIT = 32
-CONTROL_LIMIT = 2048
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -131,7 +131,7 @@ def parse(text: bytes, where: str) -> Manifest:
         sample_rate_hz=rate,
         hop_samples=get.integer("hop_samples", 1, 1 << 16),
         latency_samples=get.integer("latency_samples", 0, 10 * rate),
-        controls=_controls(get.list("controls", CONTROL_LIMIT), where),
+        controls=_controls(get.list("controls", MOST_CONTROLS), where),
         pitch_range_hz=_pitch_range(data.get("pitch_range_hz"), where),
         recipe=get.object("recipe"),
         board=get.text("board", 64),

