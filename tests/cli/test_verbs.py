@@ -253,7 +253,9 @@ def test_verify_passes_and_names_what_it_could_not_run(
     verbs: Verbs, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = verbs("verify", toy, "--engines", "wasm", "c")
-    assert said.code == 0 and "2 of 2" in said.out
+    assert said.code == 0 and "2 of 2" in said.out and "of a peak of" in said.out
+    checks = document(verbs("verify", toy, "--engines", "wasm", "--json"))["checks"]
+    assert checks[0]["golden_peak"] > 100 * checks[0]["max_error"]
     monkeypatch.setitem(sys.modules, "unicorn", None)
     said = verbs("verify", toy)
     assert said.code == 0 and "could not run" in said.out and "pochette[compile]" in said.out

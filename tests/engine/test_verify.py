@@ -7,7 +7,7 @@ import pytest
 
 from pochette.engine import verify as module
 from pochette.engine.runner import run_frames
-from pochette.engine.verify import Check, runner_for, verify
+from pochette.engine.verify import Check, allowed_error, runner_for, verify
 from tests.toy import toy_source
 
 pytest.importorskip("ziglang")
@@ -66,3 +66,55 @@ def test_what_differs_within_the_budget_is_found(
     wrong = audio.copy()
     wrong[0] += 0.01
     assert checked((controls, audio)).passed and not checked((controls, wrong)).passed
+
+
+class Mute:
+    """An engine that puts out nothing at all."""
+
+    kind = "mute"
+    sample_rate_hz, hop_samples, n_controls, latency_samples = 16000, 64, 2, 0
+
+    def reset(self) -> None:
+        pass
+
+    def process(self, controls: np.ndarray, samples: int) -> np.ndarray:
+        return np.zeros(samples, np.float32)
+
+
+def muted(monkeypatch: pytest.MonkeyPatch, audio: np.ndarray) -> Check:
+    monkeypatch.setattr(module, "runner_for", lambda engine, source, wasm: Mute())
+    controls = np.zeros((len(audio) // Mute.hop_samples, Mute.n_controls), np.float32)
+    (check,) = verify(toy_source(), b"", controls, audio, ["c"])
+    return check
+
+
+@pytest.mark.parametrize("peak", [2e-6, 5e-5, 1e-3, 1.0])
+def test_an_engine_of_zeros_fails_on_a_golden_sound_however_quiet(peak: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = peak * np.sin(np.arange(50 * Mute.hop_samples, dtype=np.float32))
+    check = muted(monkeypatch, audio.astype(np.float32))
+    assert not check.passed and not check.note
+    assert check.golden_peak == pytest.approx(peak, rel=1e-3) == check.max_error
+    assert check.to_json()["golden_peak"] == check.golden_peak
+
+
+def test_a_golden_sound_that_is_silent_is_said_to_prove_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    check = muted(monkeypatch, np.zeros(50 * Mute.hop_samples, np.float32))
+    assert check.passed and check.golden_peak == 0.0
+    assert "silent" in check.note
+
+
+def test_what_is_allowed_follows_the_peak_between_rounding_and_full_scale() -> None:
+    assert allowed_error(0.0) == allowed_error(0.005) == 1e-6
+    assert allowed_error(0.2) == pytest.approx(2e-5)
+    assert allowed_error(1.0) == allowed_error(30.0) == 1e-4
+
+
+def test_the_peak_is_that_of_the_part_that_was_played(
+    golden: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EMULATED_INSTRUCTIONS", 1.0)
+    controls, audio = golden
+    late = audio.copy()
+    late[-1] = 5.0
+    assert checked((controls, late)).golden_peak == np.abs(audio[: toy_source().hop_samples]).max()
+    assert checked((controls, late), "c").golden_peak == 5.0

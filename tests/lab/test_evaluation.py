@@ -13,13 +13,14 @@ from pochette.control import Control
 from pochette.corpus.folder import FolderCorpus
 from pochette.engine.export import export
 from pochette.engine.runner import FloatArray
-from pochette.families import boards
+from pochette.families import boards, models
 from pochette.lab.anchors import direct_fit, mean_spectrum
 from pochette.lab.build import Ranges, build_instrument, golden_curve
 from pochette.lab.cost import count, time_on_host
 from pochette.lab.evaluate import evaluate, excerpt_of
 from pochette.lab.playing import hear_playing
 from pochette.models.ddsp import Ddsp, DdspModel
+from pochette.models.model import Model
 from pochette.sound.losses import MultiScaleSpectral
 from tests.corpora import HOP, RATE, notes_corpus
 
@@ -134,6 +135,33 @@ def test_golden_curves_move_every_control_inside_its_range(corpora: Corpora, mod
         assert column.min() >= np.float32(knob.low)
         assert column.max() <= np.float32(knob.high)
         assert column.std() > 0.01 * (column.max() - column.min()) > 0
+
+
+@pytest.mark.parametrize("name", sorted(models.names()))
+def test_golden_curves_of_every_model_begin_loudest_and_move_within_a_tenth_of_a_second(name: str) -> None:
+    model: Model = models[name].sized("tiny").build()
+    curve = golden_curve(model, Ranges((110.0, 880.0), (-60.0, -15.0)))
+    early = curve[: max(2, round(0.1 * model.sample_rate_hz / model.hop_samples))]
+    for column, beginning, knob in zip(curve.T, early.T, model.controls, strict=True):
+        span = knob.high - knob.low
+        if knob.name == "pitch_hz":
+            assert np.ptp(beginning) > 0.01 * beginning[0], "a vibrato at least"
+        elif knob.name == "loudness_db":
+            assert beginning[0] == column.max() == -15.0 and np.ptp(beginning) > 1.0
+        else:
+            assert np.ptp(beginning) > 0.05 * span, knob.name
+            # Of a note in one piece this is all that is read.
+            assert abs(beginning[0] - knob.default) > 0.3 * span, knob.name
+        assert knob.low <= column.min() + 1e-3 * span and column.max() <= knob.high + 1e-3 * span
+
+
+def test_knobs_of_golden_curves_rest_between_two_swings(model: DdspModel) -> None:
+    curve = golden_curve(model, Ranges((110.0, 880.0), (-60.0, -15.0)))
+    seconds = np.arange(len(curve)) * HOP / RATE
+    for column, knob in list(zip(curve.T, model.controls, strict=True))[2:]:
+        assert np.all(column[(seconds >= 0.5) & (seconds <= 5.0)] == np.float32(knob.default)), knob.name
+        assert np.ptp(column[seconds < 0.5]) > 0.3 * (knob.high - knob.low)
+        assert np.ptp(column[seconds > 5.0]) > 0.3 * (knob.high - knob.low)
 
 
 def test_an_instrument_says_where_it_comes_from(corpora: Corpora, model: DdspModel, tmp_path: Path) -> None:

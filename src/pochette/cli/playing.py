@@ -182,6 +182,7 @@ class Verify(Verb):
                 check.engine,
                 "could not run" if check.max_error is None else "agrees" if check.passed else "DISAGREES",
                 check.max_error,
+                check.golden_peak,
                 check.seconds_of_audio if check.max_error is not None else None,
                 check.note,
             )
@@ -196,7 +197,10 @@ class Verify(Verb):
             following = (command("doctor"),)
         return Answer(
             {"passed": passed, "checks": [check.to_json() for check in checks]},
-            (table(("engine", "answer", "largest error", "seconds of audio", "note"), rows), words(verdict)),
+            (
+                table(("engine", "answer", "largest error", "of a peak of", "seconds of audio", "note"), rows),
+                words(verdict),
+            ),
             following,
             0 if passed else 1,
         )

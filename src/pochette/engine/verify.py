@@ -20,7 +20,10 @@ from pochette.engine.wasm import WasmRunner
 from pochette.errors import ToolError
 
 TOLERANCE = 1e-4
-"""Largest accepted error, of full scale."""
+"""Largest accepted error, of the golden sound's peak, or of full scale where that is less."""
+LEAST_TOLERANCE = 1e-6
+"""Of full scale: what rounding in single precision may come to however quiet the sound; a thirtieth of a step of 16
+bits."""
 PROCESSORS: dict[Machine, Target] = {
     "aarch64": CORTEX_A72,
     "armv7": CORTEX_A8,
@@ -56,11 +59,39 @@ class Check:
     seconds: float
     """Wall time it took."""
     note: str = ""
-    """Why it could not be run and what to do about it, what differs, or why not all of the sound was played."""
+    """Why it could not be run and what to do about it, what differs, why not all of the sound was played, or that what
+    was played of it is silence."""
+    golden_peak: float | None = None
+    """Largest sample of the golden audio that was played, which says how much the error is; None if none was."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self)
+
+
+def peak_of(audio: FloatArray) -> float:
+    """The largest sample of a sound, of full scale; 0 if it has none."""
+    return float(np.abs(audio).max(initial=0.0))
+
+
+def allowed_error(peak: float) -> float:
+    """How far an engine may be from a golden sound: another processor's rounding, and not the sound itself.
+
+    Rounding grows with what is rounded, so a quiet sound is held as closely, for its loudness, as a loud one: an engine
+    that puts out nothing at all must not pass.
+
+    Args:
+        peak: of the golden sound that is played.
+
+    Returns:
+        the largest accepted difference, of full scale.
+    """
+    return max(LEAST_TOLERANCE, TOLERANCE * min(1.0, peak))
+
+
+def silence_note(peak: float) -> str:
+    """What has to be said of a golden sound that silence would pass for; nothing of any other."""
+    return "" if peak > allowed_error(peak) else "What was played of the golden sound is silent: it proves little."
 
 
 def runner_for(engine: str, source: EngineSource, wasm: bytes) -> Runner:
@@ -149,19 +180,21 @@ def _play(
             cut = f"The first {played:.3g} s of {whole:.3g} s: {EMULATED_INSTRUCTIONS:.2g} instructions are emulated."
     controls, audio = controls[:frames], audio[: frames * runner.hop_samples]
     made = run_frames(runner, controls)
+    peak = peak_of(audio)
     error = float(np.abs(made - audio).max()) if np.isfinite(made).all() else float("inf")
     differing = [
         b
         for b in SHORT_BLOCKS
         if not np.array_equal(run_frames(runner, controls[:short], b), made[: short * runner.hop_samples])
     ]
-    note = f"Calls of {differing[0]} samples change the audio." if differing else cut
+    note = f"Calls of {differing[0]} samples change the audio." if differing else f"{cut} {silence_note(peak)}".strip()
     return Check(
         engine,
-        error <= TOLERANCE and not differing,
+        error <= allowed_error(peak) and not differing,
         error,
         len(audio) / runner.sample_rate_hz,
         (runner.hop_samples, *SHORT_BLOCKS),
         time.monotonic() - begun,
         note,
+        peak,
     )

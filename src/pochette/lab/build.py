@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import pochette
+from pochette.control import Control
 from pochette.corpus.folder import FolderCorpus
 from pochette.engine.build import compile_wasm
 from pochette.engine.export import export_with_twin, identifier
@@ -23,6 +25,8 @@ from pochette.models.model import Model
 from pochette.train.session import describe
 
 GOLDEN_SECONDS = 10.0
+SWING_SECONDS = 0.5
+"""From the beginning of the golden curve, in which the knobs swing for the first time."""
 LAYERS_FRAMES = 500
 """Of the golden curve, over which each layer of an engine of fewer bits is held against the network's."""
 SHORT_GOLDEN_SECONDS = 0.1
@@ -45,7 +49,8 @@ class Ranges:
 def golden_curve(model: Model, ranges: Ranges) -> FloatArray:
     """Ten seconds in which every control moves over what it will be played with, in steps and in glides.
 
-    Of a model that hears itself only the first tenth of a second: a difference of rounding that turns one drawn sample
+    All of it moves from the first frame on, and the sound begins at its loudest: emulated processors play no more than
+    a beginning, and a note in one piece reads its controls there and nowhere else. Of a model that hears itself only the first tenth of a second: a difference of rounding that turns one drawn sample
     into another is true playing too, and everything after it is another sound.
 
     Args:
@@ -62,14 +67,22 @@ def golden_curve(model: Model, ranges: Ranges) -> FloatArray:
     low_db, high_db = ranges.loudness_db
     special = {
         "pitch_hz": low_hz * (high_hz / low_hz) ** (np.floor(t * 2) * 0.37 % 1.0) * 2 ** (0.03 * np.sin(33 * t)),
-        "loudness_db": low_db + (high_db - low_db) * (0.5 - 0.5 * np.cos(2.1 * t)),
+        "loudness_db": low_db + (high_db - low_db) * (0.5 + 0.5 * np.cos(2.1 * t)) * (0.85 + 0.15 * np.cos(31 * t)),
     }
-    columns = []
-    for number, knob in enumerate(model.controls):
-        # The other knobs rest for the first half, so that it is the sound they were trained with.
-        swing = 0.4 * (knob.high - knob.low) * np.sin((0.7 + 0.3 * number) * t) * (t > GOLDEN_SECONDS / 2)
-        columns.append(np.clip(special.get(knob.name, knob.default + swing), knob.low, knob.high))
+    columns = [
+        np.clip(special.get(knob.name, knob.default + _swing(knob, number, t)), knob.low, knob.high)
+        for number, knob in enumerate(model.controls)
+    ]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _swing(knob: Control, number: int, t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far a knob is from rest: it swings at once, rests for a while, as in training, and at last swings slowly."""
+    roomier = 1.0 if knob.high - knob.default >= knob.default - knob.low else -1.0
+    early = np.cos(2 * np.pi * (1.5 + number % 5 / 4) * t) * (t < SWING_SECONDS)
+    late = np.sin((0.7 + 0.3 * number) * t) * (t > GOLDEN_SECONDS / 2)
+    swing: NDArray[np.float64] = 0.4 * (knob.high - knob.low) * roomier * (early + late)
+    return swing
 
 
 @torch.no_grad()

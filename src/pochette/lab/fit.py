@@ -27,7 +27,7 @@ from pochette.engine.firmware import compile_firmware, run_qemu
 from pochette.engine.precision import Precision
 from pochette.engine.runner import FloatArray
 from pochette.engine.source import EngineSource
-from pochette.engine.verify import TOLERANCE, Check, verify
+from pochette.engine.verify import Check, allowed_error, peak_of, silence_note, verify
 from pochette.engine.wasm import WasmRunner
 from pochette.errors import FitError, InstrumentError, ToolError
 from pochette.graph.capture import capture
@@ -197,8 +197,10 @@ def prove(instrument: Instrument, board: Board) -> Check:
         made = run_qemu(firmware, board.qemu_machine)
     except (ToolError, FitError, InstrumentError) as error:
         return Check(engine, False, None, 0.0, (), 0.0, f"{error.what} {error.remedy}")
-    wrong = float(np.abs(made - audio[: len(made)]).max())
-    return Check(engine, wrong <= TOLERANCE, wrong, seconds, (source.hop_samples,), time.monotonic() - begun)
+    golden = audio[: len(made)]
+    wrong, peak = float(np.abs(made - golden).max()), peak_of(golden)
+    passed, took = wrong <= allowed_error(peak), time.monotonic() - begun
+    return Check(engine, passed, wrong, seconds, (source.hop_samples,), took, silence_note(peak), peak)
 
 
 def cost_on(source: EngineSource, board: Board, curve: FloatArray) -> tuple[EngineCost, dict[str, float]]:

@@ -124,6 +124,8 @@ class GoldenCheck:
     passed: bool | None
     """None if the check could not be run; the note says why."""
     note: str = ""
+    golden_peak: float | None = None
+    """Largest sample of the golden sound that was played; None if none was."""
 
 
 @dataclass(frozen=True)

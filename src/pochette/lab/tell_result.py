@@ -142,6 +142,7 @@ def _golden(checks: list[Check]) -> tuple[GoldenCheck, ...]:
             check.block_samples,
             check.passed if check.max_error is not None else None,
             check.note,
+            check.golden_peak,
         )
         for check in checks
     )

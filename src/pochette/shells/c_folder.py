@@ -9,14 +9,13 @@ import numpy as np
 
 from pochette.engine.runner import FloatArray
 from pochette.engine.source import EngineSource
+from pochette.engine.verify import allowed_error, peak_of
 from pochette.families import shells
 from pochette.instrument.file import Instrument
 from pochette.shells.bundle import write_folder
 
 GOLDEN_FRAMES = 400
 """Frames of the golden sound that go into the folder; more would only make it slow to compile."""
-TOLERANCE = 1e-4
-"""Largest difference to the golden sound that another compiler's rounding may make."""
 
 
 @shells.member("c")
@@ -46,17 +45,17 @@ def write(instrument: Instrument, out_dir: Path) -> Path:
 
 def _golden_header(instrument: Instrument) -> str:
     frames = min(GOLDEN_FRAMES, len(instrument.golden_controls))
-    hop = instrument.source.hop_samples
+    audio = instrument.golden_audio[: frames * instrument.source.hop_samples]
     return f"""/* What the engine must sound like, for main.c to compare with. */
 #ifndef GOLDEN_H
 #define GOLDEN_H
 #define GOLDEN_FRAMES {frames}
-#define GOLDEN_TOLERANCE {TOLERANCE}f
+#define GOLDEN_TOLERANCE {allowed_error(peak_of(audio)):.9g}f
 static const float golden_controls[] = {{
 {_numbers(instrument.golden_controls[:frames])}
 }};
 static const float golden_audio[] = {{
-{_numbers(instrument.golden_audio[: frames * hop])}
+{_numbers(audio)}
 }};
 #endif
 """
