@@ -4,6 +4,7 @@
     python benchmarks/models.py ddsp wavegan    only these
     python benchmarks/models.py --engines sing  make the engines of a stored work anew, from its checkpoints
     python benchmarks/models.py --boards sing   count a stored work for boards that it was not counted for
+    python benchmarks/models.py --anchors sing  find what a stored work is judged beside anew, without its weights
     python benchmarks/models_page.py            write docs/models.html from what is stored
 
 A work's training is bounded by steps, chosen so that it takes at most 20 minutes of one core; what it took is stored.
@@ -19,7 +20,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,18 +32,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
 from make_sax import machine  # noqa: E402
-from models_judge import Verdict, judged, played  # noqa: E402
+from models_engines import BOARDS, MORE_BOARDS, checks_of, costs_of, engines, machines_of  # noqa: E402
+from models_first_step import first_step  # noqa: E402
+from models_judge import Verdict, anchors_of, judged, played  # noqa: E402
 
 from pochette.corpus.folder import FolderCorpus  # noqa: E402
-from pochette.engine.export import export  # noqa: E402
-from pochette.engine.source import EngineSource  # noqa: E402
-from pochette.engine.verify import USUAL, verify  # noqa: E402
-from pochette.families import boards  # noqa: E402
-from pochette.instrument import Instrument  # noqa: E402
 from pochette.lab.build import Ranges, build_instrument, golden_curve  # noqa: E402
-from pochette.lab.cost import time_on_host  # noqa: E402
-from pochette.lab.first_block import first_block  # noqa: E402
-from pochette.lab.fit import COUNTED_FRAMES, cost_on  # noqa: E402
+from pochette.lab.fit import COUNTED_FRAMES  # noqa: E402
 from pochette.lab.judge import Parts, divide  # noqa: E402
 from pochette.lab.shrink import shrink, weights_of  # noqa: E402
 from pochette.measure import profile_model  # noqa: E402
@@ -68,16 +63,10 @@ from pochette.train.session import Session  # noqa: E402
 SOUNDS = ROOT.parent / "shared" / "sounds"
 RESULTS = ROOT / "benchmarks" / "results" / "models"
 RUNS = ROOT / "build" / "models"
-BOARDS = ("arduino-nano-33-ble", "rp2350", "daisy-seed", "teensy-4.1", "pi-zero-2w", "pi-4")
-MORE_BOARDS = ("bela", "jetson-nano", "pi-5", "browser")
-"""That only the trimmed form is counted for."""
 KEPT = 0.25
 """Share of its learnt numbers that the trimmed form of every model keeps."""
 AGAIN = 0.5
 """Steps of training after the cut, as a share of those before."""
-EMULATED_SECONDS = 0.5
-"""Of the golden sound, on every emulated processor."""
-FIRST_BLOCK_BOARD = "pi-4"
 FOREVER = 10**6
 
 
@@ -185,7 +174,8 @@ def do(name: str, work: Work) -> dict[str, Any]:
         "dense": _size(model),
         "trimmed": _size(small),
         "played": sounds,
-        "engine": _engines(name, small, model, corpus),
+        "engine": engines(name, small, model, corpus),
+        **_first_steps(work),
     }
 
 
@@ -200,7 +190,7 @@ def engines_of(name: str, work: Work) -> dict[str, Any]:
         all that was found.
     """
     found, model, small, corpus = _stored(name, work)
-    return {**found, "engine": _engines(name, small, model, corpus)}
+    return {**found, "engine": engines(name, small, model, corpus)}
 
 
 def boards_of(name: str, work: Work) -> dict[str, Any]:
@@ -218,10 +208,45 @@ def boards_of(name: str, work: Work) -> dict[str, Any]:
     missing = [board for board in (*BOARDS, *MORE_BOARDS) if f"trimmed on {board}" not in engine["costs"]]
     ranges = Ranges.of(corpus)
     instrument = build_instrument(small, name, ranges)
-    costs = _costs("trimmed", instrument.source, golden_curve(small, ranges)[:COUNTED_FRAMES], missing)
+    costs = costs_of("trimmed", instrument.source, golden_curve(small, ranges)[:COUNTED_FRAMES], missing)
     known = {check["engine"] for check in engine["checks"]}
-    checks = _checks(instrument, [machine for machine in _machines(costs) if machine not in known])
+    checks = checks_of(instrument, [machine for machine in machines_of(costs) if machine not in known])
     return {**found, "engine": {**engine, "costs": engine["costs"] | costs, "checks": engine["checks"] + checks}}
+
+
+def anchors_anew(name: str, work: Work) -> dict[str, Any]:
+    """What is stored of a work, with all that it is judged beside found anew: for that it need not be trained.
+
+    Itself untrained stays as it was: with it goes the training of that day.
+
+    Args:
+        name: of the work, and of its files.
+        work: whose sounds are there.
+
+    Returns:
+        all that was found.
+    """
+    found = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    model: Model = work.recipe.build()
+    anchors, to_beat = anchors_of(model, divide(_corpus(work, model), model))
+    before = found["verdict"]["anchors"]
+    for anchor, value in anchors.items():
+        print(
+            f"  {anchor}: {value!r}, {'as stored' if before.get(anchor) == value else before.get(anchor)}", flush=True
+        )
+    verdict = {**found["verdict"], "anchors": {**before, **anchors}, "to_beat": list(to_beat)}
+    return {**found, "verdict": verdict, **_first_steps(work)}
+
+
+def _first_steps(work: Work) -> dict[str, Any]:
+    """What a note of GANSynth computes before it is heard, at the work's size and the published one."""
+    if not isinstance(work.recipe, Gansynth):
+        return {}
+    return {"first_step": {"here": first_step(work.recipe), "published": first_step(Gansynth.sized("paper"))}}
+
+
+def _corpus(work: Work, model: Model) -> FolderCorpus:
+    return FolderCorpus.prepare(SOUNDS / work.sounds, model.sample_rate_hz, model.hop_samples)
 
 
 def _stored(name: str, work: Work) -> tuple[dict[str, Any], Model, Model, FolderCorpus]:
@@ -237,7 +262,7 @@ def _trained(name: str, work: Work) -> tuple[Model, Model, FolderCorpus, Parts, 
     """Both forms of a model, its sounds, their parts, and the CPU time that training took."""
     torch.manual_seed(work.training.seed)
     model: Model = work.recipe.build()
-    corpus = FolderCorpus.prepare(SOUNDS / work.sounds, model.sample_rate_hz, model.hop_samples)
+    corpus = _corpus(work, model)
     parts = divide(corpus, model)
     folder = RUNS / f"{name}-{work.steps}"
     session = Session(folder, parts.training, parts.looks, work.training, float("inf"), work.steps)
@@ -298,79 +323,12 @@ def _sounds(name: str, model: Model, small: Model, parts: Parts) -> list[str]:
     return files
 
 
-def _engines(name: str, small: Model, model: Model, corpus: FolderCorpus) -> dict[str, Any]:
-    """The trimmed engine held against torch on every machine, and what both cost on boards."""
-    ranges = Ranges.of(corpus)
-    instrument = build_instrument(small, name, ranges)
-    costs: dict[str, Any] = {}
-    times: dict[str, float] = {}
-    first: dict[str, Any] = {}
-    for form, player in (("trimmed", small), ("dense", model)):
-        source, own = export(player, name), golden_curve(player, ranges)[:COUNTED_FRAMES]
-        costs |= _costs(form, source, own, (*BOARDS, *MORE_BOARDS) if form == "trimmed" else BOARDS)
-        times[form] = time_on_host({form: (source, own[:3])}, rounds=3)[form][0]
-        if player.mode == "one_shot":
-            first[form] = _first_block(source, player, own[0])
-    first.update(_whole_note(model) if first else {})
-    return {
-        # On one machine of each kind, and on those of all boards that it fits.
-        "checks": _checks(instrument, list(dict.fromkeys((*USUAL, *_machines(costs))))),
-        "costs": costs,
-        "host_real_time_factor": times,
-        "first_block": first,
-    }
-
-
-def _costs(form: str, source: EngineSource, curve: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """What an engine takes of every budget of boards."""
-    found = {}
-    for board in names:
-        cost, shares = cost_on(source, boards[board], curve)
-        found[f"{form} on {board}"] = {"shares": shares, "cost": cost.to_json()}
-        print(f"  {form} on {board}: {max(shares.values()):.3g}", flush=True)
-    return found
-
-
-def _machines(costs: Mapping[str, Any]) -> list[str]:
-    """Processors of the boards that the trimmed engine fits."""
-    trimmed = {key: found for key, found in costs.items() if key.startswith("trimmed")}
-    fitting = [key.split(" on ")[1] for key, found in trimmed.items() if max(found["shares"].values()) <= 1.0]
-    return list(dict.fromkeys(machine for board in fitting if (machine := boards[board].machine)))
-
-
-def _checks(instrument: Instrument, machines: Sequence[str]) -> list[dict[str, Any]]:
-    """The engine held against torch on processors, over the beginning of its golden sound."""
-    source = instrument.source
-    frames = max(1, round(EMULATED_SECONDS * source.sample_rate_hz / source.hop_samples))
-    golden = instrument.golden_controls[:frames], instrument.golden_audio[: frames * source.hop_samples]
-    return [
-        {"engine": c.engine, "passed": c.passed, "max_error": c.max_error, "seconds_of_audio": c.seconds_of_audio}
-        for c in verify(source, instrument.wasm, *golden, machines)
-    ]
-
-
-def _whole_note(model: Model) -> dict[str, Any]:
-    """How soon a sound of the published length begins, where the work's own is shorter: weights do not matter."""
-    published = type(model.recipe).sized("paper")
-    if getattr(published, "note_seconds", None) == getattr(model.recipe, "note_seconds", None):
-        return {}
-    longer: Model = replace(model.recipe, note_seconds=published.note_seconds).build().eval()
-    note = np.array([knob.default for knob in longer.controls], np.float32)
-    return {f"dense, {published.note_seconds:g} s": _first_block(export(longer, "longer"), longer, note)}
-
-
-def _first_block(source: EngineSource, player: Model, note: np.ndarray) -> dict[str, Any]:
-    """How soon a sound begins, on this machine and on a Pi."""
-    late, frames = -(-player.delay_samples // player.hop_samples), player.excerpt_frames
-    assert frames is not None, "a sound of one piece has an end"
-    return first_block(source, boards[FIRST_BLOCK_BOARD], note, frames, late_frames=late).to_json()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all that are not stored by default")
     parser.add_argument("--engines", action="store_true", help="make the engines of stored works anew, and no more")
     parser.add_argument("--boards", action="store_true", help="count stored works for boards that are missing")
+    parser.add_argument("--anchors", action="store_true", help="find what stored works are judged beside anew")
     parser.add_argument("--steps", type=int, help="other steps than the work's, for a trial that is not stored")
     asked = parser.parse_args()
     unknown = [name for name in asked.works if name not in WORKS]
@@ -384,7 +342,8 @@ def main() -> int:
     for name in asked.works or [name for name in WORKS if not (RESULTS / f"{name}.json").is_file()]:
         print(name, flush=True)
         work = WORKS[name] if asked.steps is None else replace(WORKS[name], steps=asked.steps)
-        found = (boards_of if asked.boards else engines_of if asked.engines else do)(name, work)
+        chosen = boards_of if asked.boards else engines_of if asked.engines else anchors_anew if asked.anchors else do
+        found = chosen(name, work)
         if asked.steps is not None:
             print(json.dumps(found, indent=1))
             continue

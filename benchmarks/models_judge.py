@@ -28,6 +28,7 @@ from pochette.sound.log_spectral import LogSpectral
 
 COMPONENTS = 16
 PRINCIPAL = f"{COMPONENTS} principal components"
+CROWDS = ("recordings", "silence", "white noise")
 CLIPS = 2
 CLIP_SECONDS = 2.0
 
@@ -63,15 +64,35 @@ def judged(model: Model, parts: Parts) -> Verdict:
     return _spectral(model, parts)
 
 
+def anchors_of(model: Model, parts: Parts) -> tuple[dict[str, float], tuple[str, ...]]:
+    """What a model is judged beside, for which nothing has to be trained.
+
+    Args:
+        model: its weights do not matter.
+        parts: of its corpus.
+
+    Returns:
+        anchors by name, and those that the model has to be below.
+    """
+    model.eval()
+    if isinstance(model, Unpaired):
+        found = unpaired.standings({"model": model}, parts.training, parts.test)
+        return {name: found[name].discrepancy for name in CROWDS}, ("white noise", "silence")
+    if hasattr(model, "bits"):
+        return bits_anchors.anchors(parts.training, parts.test), ("histogram", "previous code")
+    # An auto-encoder is played by what its encoder heard; components are the simplest one.
+    components = () if model.features else (PRINCIPAL,)
+    return spectral_marks(model, parts), ("silence", "median spectrum", *components)
+
+
 def _bits(model: Model, parts: Parts) -> Verdict:
-    anchors = bits_anchors.anchors(parts.training, parts.test)
     value = bits_anchors.model_bits(model, parts.test)  # type: ignore[arg-type]
-    return Verdict("bits per sample of 256 mu-law codes", value, anchors, ("histogram", "previous code"))
+    return Verdict("bits per sample of 256 mu-law codes", value, *anchors_of(model, parts))
 
 
 def _crowds(model: Unpaired, parts: Parts) -> Verdict:
     found = unpaired.standings({"model": model}, parts.training, parts.test)
-    anchors = {name: found[name].discrepancy for name in ("recordings", "silence", "white noise")}
+    anchors = {name: found[name].discrepancy for name in CROWDS}
     own = found["model"]
     aside = {"coverage": own.coverage, "nearest learnt, dB": own.to_training or 0.0, "nearest own, dB": own.to_itself}
     if model.classes:
@@ -104,7 +125,9 @@ def spectral_marks(model: Model, parts: Parts) -> dict[str, float]:
         find(parts.training) for find in (spectral_anchors.median_spectrum, spectral_anchors.nearest_frame)
     )
     through = spectral_anchors.principal_components(parts.training, COMPONENTS)
+    distance = LogSpectral()
     found = {
+        "silence": [float(distance(torch.zeros_like(excerpt["audio"]), excerpt["audio"])) for excerpt in excerpts],
         "median spectrum": [spectral_anchors.distance_of(median, excerpt, hop) for excerpt in excerpts],
         "nearest training frame": [spectral_anchors.distance_of(nearest, excerpt, hop) for excerpt in excerpts],
         PRINCIPAL: [spectral_anchors.distance_through(through, excerpt, hop) for excerpt in excerpts],
@@ -118,14 +141,11 @@ def _spectral(model: Model, parts: Parts) -> Verdict:
     distance, excerpts = LogSpectral(), excerpts_of(parts.test, model)
     found = [float(distance(model.resynthesised(excerpt), excerpt["audio"])) for excerpt in excerpts]
     value = float(np.average(found, weights=[len(excerpt["audio"]) for excerpt in excerpts]))
-    anchors = spectral_marks(model, parts)
-    # An auto-encoder is played by what its encoder heard; components are the simplest one.
-    to_beat = ("median spectrum",) if model.features else ("median spectrum", PRINCIPAL)
     aside = {}
     if isinstance(model, McnnModel):
         reached = inversions_db(model, excerpts)
         aside = {f"spectral convergence of {who} on the same spectrograms, dB": reached[who] for who in reached}
-    return Verdict("log-spectral distance of resynthesised held-out sound", value, anchors, to_beat, aside)
+    return Verdict("log-spectral distance of resynthesised held-out sound", value, *anchors_of(model, parts), aside)
 
 
 def played(model: Model, parts: Parts) -> list[FloatArray]:

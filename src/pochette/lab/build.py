@@ -50,7 +50,9 @@ def golden_curve(model: Model, ranges: Ranges) -> FloatArray:
     """Ten seconds in which every control moves over what it will be played with, in steps and in glides.
 
     All of it moves from the first frame on, and the sound begins at its loudest: emulated processors play no more than
-    a beginning, and a note in one piece reads its controls there and nowhere else. Of a model that hears itself only the first tenth of a second: a difference of rounding that turns one drawn sample
+    a beginning, and a note in one piece reads its controls there and nowhere else.
+
+    Of a model that hears itself only the first tenth of a second: a difference of rounding that turns one drawn sample
     into another is true playing too, and everything after it is another sound.
 
     Args:

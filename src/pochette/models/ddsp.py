@@ -13,6 +13,8 @@ Deviations from the paper, with their reasons:
 - The noise filter's linear-phase delay (`noise_bands - 1` samples) is left in; the paper's code crops it.
 - Two knobs are added after the network, neutral at rest: `brightness` tilts the partials, `breath` scales the noise.
 - Phase is an integer (see `layers.synthesis`), so minutes of playing do not drift.
+- "paper" has the paper's 100 partials and 4,821,670 parameters. Published code (`solo_instrument.gin`) makes 60, whose
+  last layer lacks 40 outputs of 512 weights and an offset each: 4,801,150.
 - The GRU is PyTorch's, whose equations and parameter count are those of Keras' `reset_after` form.
 """
 
