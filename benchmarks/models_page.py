@@ -16,12 +16,14 @@ from typing import Any
 
 import jinja2
 import matplotlib
+import numpy as np
 import soundfile
 from markupsafe import Markup
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
+from models_page_words import explained, first_step_said, said_of, trained_how  # noqa: E402
 from pages import put  # noqa: E402
 
 from models import WORKS  # noqa: E402
@@ -38,6 +40,10 @@ STYLE = """
 .take figcaption, td small { display: block; color: var(--soft); font: 500 0.75rem/1.3 var(--sans); }
 """
 FORMS = ("dense", "trimmed")
+HARDLY_DBFS = -50.0
+"""Root mean square below which a clip is said to hardly sound."""
+QUIET_PEAK = 0.1
+"""Of a tone that pictures of a work are drawn beside: clips of which all hardly sound look so."""
 
 
 def stored() -> dict[str, dict[str, Any]]:
@@ -68,6 +74,9 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
         dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
         figures={name: figures_of(name) for name in models.names()},
         boards=[boards[name].title for name in _boards(found)],
+        longest_minutes=max((data["cpu_seconds"]["dense"] / 60 for data in found.values()), default=0.0),
+        hardly_dbfs=words.number(HARDLY_DBFS),
+        peak_missing=any("golden_peak" not in check for data in found.values() for check in data["engine"]["checks"]),
     )
 
 
@@ -90,15 +99,19 @@ def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "verdict": verdict,
-        "said": _said(name, data),
+        "said": said_of(WORKS[name].recipe, data, _unusual(name)),
+        "trained": trained_how(WORKS[name], data),
         "sentence": _sentence(verdict),
         "aside": _aside(name, verdict["aside"]),
+        "explained": explained(verdict),
+        "first_step": first_step_said(data.get("first_step", {})),
         "figure": _figure(name, verdict),
         "takes": _takes(data["played"]),
         "rows": rows,
         "fitting": _fitting(rows[FORMS.index("trimmed")]["cells"]),
         "keyed": any(cell["key_ms"] for row in rows for cell in row["cells"].values()),
         "checked": _checked(data["engine"]["checks"]),
+        "average": _average(rows[FORMS.index("trimmed")]["cells"]),
         "begins": _begins(data["engine"].get("first_block", {})),
     }
 
@@ -110,15 +123,6 @@ def _unusual(work: str) -> str:
     fields = [field.name for field in dataclasses.fields(recipe)]
     said = [f"{name} {getattr(recipe, name)}" for name in fields if getattr(recipe, name) != getattr(usual, name)]
     return f" Not as usual at this size: {', '.join(said).replace('_', ' ')}." if said else ""
-
-
-def _said(work: str, data: Mapping[str, Any]) -> str:
-    split, took = data["split"], data["cpu_seconds"]
-    return (
-        f"{split['training']} sounds of {data['sounds']} to learn from, {split['test']} to be judged by; "
-        f"{data['steps']:,} steps in {took['dense'] / 60:.1f} minutes of CPU, {took['trimmed'] / 60:.1f} more after "
-        f"the cut; {data['machine']['cpu']}, {data['date']}.{_unusual(work)} {data.get('remark', '')}".strip()
-    )
 
 
 def _sentence(verdict: Mapping[str, Any]) -> str:
@@ -178,14 +182,27 @@ def _figure(name: str, verdict: Mapping[str, Any]) -> Markup:
 
 
 def _takes(files: Sequence[str]) -> list[Take]:
-    takes = []
-    for file in files:
-        audio, rate = soundfile.read(RESULTS / file, dtype="float32")
+    """A work's clips with their levels, and pictures of them on one scale."""
+    read = {file: soundfile.read(RESULTS / file, dtype="float32") for file in files}
+    sounds = {file: audio for file, (audio, _) in read.items()}
+    takes, pictures = [], {}
+    for rate in {rate for _, rate in read.values()}:
+        tone = QUIET_PEAK * np.sin(2 * np.pi * 1000 / rate * np.arange(rate, dtype=np.float32))
+        pictures |= spectrograms({**sounds, "tone": tone.astype(np.float32)}, rate)
+    for file, (audio, rate) in read.items():
         form, number = file.removesuffix(".mp3").split("-")[-2:]
-        picture = spectrograms({file: audio}, rate)[file]
         uri = data_uri("audio/mpeg", (RESULTS / file).read_bytes())
-        takes.append(Take(f"{form}, sound {int(number) + 1}", uri, picture, len(audio) / rate))
+        said = f"{form}, sound {int(number) + 1}; {level_said(audio)}"
+        takes.append(Take(said, uri, pictures[file], len(audio) / rate))
     return takes
+
+
+def level_said(audio: np.ndarray) -> str:
+    """The level of a clip in words, and that it hardly sounds where it does not."""
+    power = float(np.mean(np.square(audio, dtype=np.float64))) if audio.size else 0.0
+    level = 10 * np.log10(power) if power > 0.0 else -np.inf
+    said = f"{words.number(level, 2)} dBFS" if np.isfinite(level) else "silence"
+    return said if level >= HARDLY_DBFS else f"{said}, hardly sounds"
 
 
 def _row(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,6 +216,7 @@ def _row(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
         factor = high / clock if high and clock else None
         lead = found["cost"].get("lead_cycles_high")
         cells[boards[board].title] = {"budget": budget, "share": share, "fits": share <= 1.0, "factor": factor,
+                                      "shares": found["shares"],
                                       "key_ms": 1000 * lead / clock if lead and clock else None}  # fmt: skip
     return {
         "form": form,
@@ -216,10 +234,29 @@ def _fitting(cells: Mapping[str, Mapping[str, Any]]) -> str:
     if not far:
         return "Trimmed, it fits every board that was counted."
     nearest, furthest = min(far, key=far.__getitem__), max(far, key=far.__getitem__)
-    missed = f"misses {nearest} by {words.number(far[nearest], 2)} times"
+    nearly, widely = (
+        f"{board} by {words.number(far[board], 2)} times ({cells[board]['budget']})" for board in (nearest, furthest)
+    )
+    missed = f"misses {nearly}"
     if furthest != nearest:
-        missed += f" and {furthest} by {words.number(far[furthest], 2)}, the others between"
+        missed += f" and {widely}" + (", the others between" if len(far) > 2 else "")
     return f"Trimmed, it fits {_listed(fit, 'and')}; it {missed}." if fit else f"Trimmed, it fits nothing; it {missed}."
+
+
+def _average(cells: Mapping[str, Mapping[str, Any]]) -> str:
+    """Boards that have the cycles, and the bytes, and yet cannot play: one call is too dear."""
+    late = {
+        board: cell["shares"]["cycles"]
+        for board, cell in cells.items()
+        if not cell["fits"] and all(share <= 1.0 for budget, share in cell["shares"].items() if budget != "block")
+    }
+    if not late:
+        return ""
+    shares = " to ".join(dict.fromkeys(words.percent(share) for share in (min(late.values()), max(late.values()))))
+    return (
+        f"On {_listed(list(late), 'and')} only the block stands in the way: on average {shares} of the cycles would "
+        "do, but the dearest call is not done when the sound card asks again."
+    )
 
 
 def _begins(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -242,10 +279,24 @@ def _begins(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _checked(checks: Sequence[Mapping[str, Any]]) -> str:
-    passed = [f"{c['engine']} ({c['max_error']:.1e})" for c in checks if c["passed"]]
+    passed = [f"{c['engine']} ({c['max_error']:.1e}{_peak(c)})" for c in checks if c["passed"]]
     failed = [f"{c['engine']} ({c['max_error']})" for c in checks if not c["passed"]]
     said = f"The trimmed engine sounds as torch does (largest difference of full scale): {', '.join(passed)}."
-    return said + (f" It does not on: {', '.join(failed)}." if failed else "")
+    said += f" It does not on: {', '.join(failed)}." if failed else ""
+    return said + ("" if all("golden_peak" in c for c in checks) else f" {_early(checks)}")
+
+
+def _peak(check: Mapping[str, Any]) -> str:
+    return f" of a peak of {words.number(check['golden_peak'], 2)}" if "golden_peak" in check else ""
+
+
+def _early(checks: Sequence[Mapping[str, Any]]) -> str:
+    """What checks of before golden sounds moved from their first frame on leave open."""
+    seconds = words.number(max(check["seconds_of_audio"] for check in checks), 2)
+    return (
+        f"It was checked over the first {seconds} s of its golden sound only, in which the knobs rest and loudness, "
+        "where it is played by that, is in its softest quarter; how loud that sound was is not stored."
+    )
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ silence, in which engines compute next to nothing.
 
 "paper" has the published generator's 7,311,246 parameters; 7,308,802 play: six layers to coarser pictures (2,444) are
 for growing alone. A note at once takes 14.07 G multiply-accumulates, 3.52 G a second if it is 4 s long. Its 16 steps of
-3.03 G take 48.6 G, 3.45 times as many, 11.85 G a second of 4.096 s; the first is heard after 0.22 of the note's 14.07 G.
+3.03 G take 48.6 G, 3.45 times as many, 11.85 G a second of 4.096 s; the first is heard after 0.22 of those 14.07 G.
 
 What is not in the paper, and deviations:
 - No moving average of the generator is played: what is trained, trimmed and played is one network. Training's learning
