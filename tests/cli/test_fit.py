@@ -137,9 +137,9 @@ def test_profile_names_fit_where_a_board_does_not_hold_the_model(
 ) -> None:
     from pochette.lab import cost
 
-    monkeypatch.setattr(cost, "count", lambda source, board, curve: EngineCost(board.name, ram_bytes=10**12))
+    monkeypatch.setattr(cost, "count", lambda source, board, curve, tell: EngineCost(board.name, ram_bytes=10**12))
     said = verbs("profile", run, "--board", "daisy-seed")
     assert "does NOT fit" in said.out and f"next: pochette fit {run} --board daisy-seed" in said.out
     assert "next: pochette fit RUN --board daisy-seed" in verbs("profile", "ddsp", "--board", "daisy-seed").out
-    monkeypatch.setattr(cost, "count", lambda source, board, curve: EngineCost(board.name, ram_bytes=1))
+    monkeypatch.setattr(cost, "count", lambda source, board, curve, tell: EngineCost(board.name, ram_bytes=1))
     assert "next: pochette make SOUNDS --board daisy-seed" in verbs("profile", run, "--board", "daisy-seed").out

@@ -128,6 +128,10 @@ def test_profile_with_a_board_counts_and_judges(verbs: Verbs, run: Path) -> None
     pytest.importorskip("unicorn")
     said = verbs("profile", run, "--board", "daisy-seed")
     assert said.code == 0 and "emulated" in said.out and "Daisy Seed: it fits." in said.out
+    stages = [line.split()[0] for line in said.err.splitlines() if "%" in line]
+    assert [stage for stage in stages if stage in ("export", "compile", "count", "link")][:3] == [
+        "export", "compile", "count",
+    ], "what takes long says what it does"  # fmt: skip
     board = document(verbs("profile", run, "--board", "daisy-seed", "--json"))["board"]
     assert isinstance(board, dict) and board["verdict"]["fits"] is True
     assert board["cost"]["instructions_per_second"] > board["cost"]["network_instructions_per_second"] > 0
@@ -217,7 +221,7 @@ def test_profile_counts_a_file_in_the_precision_that_is_asked_for(
     made = document(verbs("export", run, "--precision", "int8", "--out", tmp_path, "--json"))
     counted: list[int] = []
 
-    def count(source: Any, board: Any, curve: Any) -> cost.EngineCost:
+    def count(source: Any, board: Any, curve: Any, tell: Any) -> cost.EngineCost:
         counted.append(cost.weight_bytes(source))
         return cost.EngineCost(board.name, ram_bytes=1)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from pochette.cli.console import Answer, Screen, folder_of, number, table, words
+from pochette.cli.console import Answer, Screen, Tell, folder_of, number, table, words
 from pochette.cli.verb import (
     Restored,
     RunPath,
@@ -97,8 +97,8 @@ class Profile(Restored, Verb):
             parts.append(words(f"not counted: {', '.join(counted.unknown)}", "yellow"))
         verdict: list[str] = []
         if board is not None:
-            screen.say(f"compiling for {board.title} and counting...")
-            data["board"], counted_there, verdict = self._on_board(board, model, source)
+            with screen.progress() as tell:
+                data["board"], counted_there, verdict = self._on_board(board, model, source, tell)
             totals += counted_there
         parts.append(table(("total", "", "obtained"), ((name, number(value), how) for name, value, how in totals)))
         parts += [words(line) for line in verdict]
@@ -109,7 +109,7 @@ class Profile(Restored, Verb):
         return Answer(data, tuple(parts), (following,))
 
     def _on_board(
-        self, board: Board, model: Model, source: EngineSource | None
+        self, board: Board, model: Model, source: EngineSource | None, tell: Tell
     ) -> tuple[dict[str, Any], list[tuple[str, Any, str]], list[str]]:
         """What the engine costs on a board: as data, as lines of the totals, and whether it fits, in words."""
         import numpy as np
@@ -119,8 +119,9 @@ class Profile(Restored, Verb):
         from pochette.lab.energy import energy_of
 
         rest = np.array([[knob.default for knob in model.controls]], np.float32)
+        tell("export", 0.0, "writing the engine in C")
         source = source or export(model, "profile", precision=self.stored)
-        cost = count(source, board, np.tile(rest, (30, 1)))
+        cost = count(source, board, np.tile(rest, (30, 1)), tell)
         energy = energy_of(source, board, rest, cost.instructions_per_second, self.power_meter)
         answer = cost.verdict(board, model.sample_rate_hz)
         totals: list[tuple[str, Any, str]] = [

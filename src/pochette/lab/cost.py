@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ TURN_SECONDS = 0.1
 """Played in a call that is timed: what Python adds to a call would drown a small network."""
 NETWORK_ONLY = ("POCHETTE_NETWORK_ONLY",)
 """Build without synthesis: what remains is the network's part."""
+Tell = Callable[[str, float, str], None]
+"""Told of progress: stage, share of it done, a line of detail."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,16 @@ def _band(low: float | None, high: float | None) -> Band | None:
     return None if low is None or high is None else Band(low, high)
 
 
-def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
+def count(
+    source: EngineSource, board: Board, curve: FloatArray, tell: Tell = lambda stage, share, what: None
+) -> EngineCost:
     """Count an engine's instructions and bytes for a board, without the board.
 
     Args:
         source: the engine.
         board: gives target, memory map and emulator; those without are left out.
         curve: (frame, control), what is played while counting.
+        tell: told of each part of the work as it begins.
 
     Returns:
         the figures that could be obtained.
@@ -102,7 +107,9 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
     machine = board.machine
     if board.target is not None and machine is not None:
         try:
+            tell("compile", 0.0, f"the engine for {board.title}")
             elf = compile_elf(source, board.target)
+            tell("count", 0.0, f"instructions of the engine on {board.title}")
             figures["state_bytes"] = EmulatedRunner(elf, machine).state_bytes
             work = heard_work(elf, machine, source, curve)
             band = cycles(work.mix, board.target) * (work.sample_rate_hz / work.samples)
@@ -111,11 +118,14 @@ def count(source: EngineSource, board: Board, curve: FloatArray) -> EngineCost:
             if source.lead_samples:
                 lead = cycles(work.warm_up, board.target)
                 figures["lead_cycles_low"], figures["lead_cycles_high"] = lead.low, lead.high
+            tell("compile", 0.5, "the network alone")
             part = compile_elf(source, board.target, defines=NETWORK_ONLY)
+            tell("count", 0.5, "instructions of the network alone")
             work = heard_work(part, machine, source, curve)
             figures["network_instructions_per_second"] = work.instructions_per_second
         except ToolError:
             pass
+    tell("link", 0.0, "the firmware, for its bytes")
     return EngineCost(**figures, **_bytes(source, board, curve, figures.get("state_bytes") or 0))
 
 
