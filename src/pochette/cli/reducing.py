@@ -14,11 +14,11 @@ from tyro.conf import OmitArgPrefixes
 from pochette.cli.console import Answer, Screen, counting, folder_of, table, words
 from pochette.cli.training import announce, session_in
 from pochette.cli.verb import RunPath, Verb, budgeted, check_run, command
-from pochette.errors import ReductionError, RunError
+from pochette.errors import RunError
 
 if TYPE_CHECKING:
     from pochette.models.model import Model
-    from pochette.reduce.technique import Round, Technique
+    from pochette.reduce.technique import Round
     from pochette.train.session import Session
 
 EARLY_FILE = "dense-early.safetensors"
@@ -52,8 +52,12 @@ class Reduce(Verb, Generic[R]):
     def run(self, screen: Screen) -> Answer:
         """Reduce."""
         from pochette.families import methods
+        from pochette.reduce.following import check_order
 
-        chain = [(self.method, self.reduction), *((name, methods[name]()) for name in self.then)]
+        chain: list[tuple[str, Any]] = [(self.method, self.reduction)]
+        chain += [(name, methods[name]()) for name in self.then]
+        check_run(self.source)
+        check_order(_done(self.source), chain, str(self.source))
         folder, minutes, rounds, resumed = self.source, self.minutes / len(chain), list[tuple[str, Any]](), list[str]()
         for name, method in chain:
             own, folder, session = reduced(folder, name, method, minutes, self.steps, screen)
@@ -136,9 +140,12 @@ def reduced(
     import torch
 
     from pochette.families import models
-    from pochette.lab.runs import corpus_of, last_phase, read_run
+    from pochette.lab.runs import corpus_of, last_phase, read_run, trained_model
     from pochette.recipe import from_json, signature, to_json
+    from pochette.reduce.following import check_order
+    from pochette.reduce.sparse.held import Zeros, holds_zeros
     from pochette.reduce.technique import DENSE_SHARE
+    from pochette.train.checkpoint import load
     from pochette.train.loop import Training
 
     budgeted(minutes, steps)
@@ -149,32 +156,46 @@ def reduced(
     torch.manual_seed(training.seed)
     dense: Model = from_json(models[run.model], run.recipe).build()
     further = run.reduction is not None and not whole
+    phase = last_phase(source) if further else "dense"
+    holding = False
     if further:
-        dense = _reduced_before(source, name, method)
+        check_order(_done(source), [(name, method)], str(source))
+        dense = trained_model(source)[0]
+        holding = holds_zeros(load(source / f"{phase}.safetensors")[0])
     named = {"method": name, **to_json(method)}
     apart = {"whole": True} if whole and run.reduction is not None else {}
     folder = source / f"{name}-{signature({**named, **apart})}"
-    _take_dense(source, last_phase(source) if further else "dense", folder)
+    _take_dense(source, phase, folder)
     dataclasses.replace(run, reduction=named).write(folder)
     with screen.progress() as tell:
         corpus = corpus_of(run, dense, counting(tell, "listen"))
         session = session_in(folder, corpus, dense, training, minutes, steps, tell, 1.0 - DENSE_SHARE)
         announce(session, tuple(path.stem for path in sorted(folder.glob("round-*.safetensors"))), screen)
+        if holding:
+            session.throughout = Zeros
         rounds = method.apply(dense, session)
-    return rounds, folder, session
+    return [_counted(item) for item in rounds] if holding else rounds, folder, session
 
 
-def _reduced_before(folder: Path, name: str, method: Technique) -> Model:
-    """The model that a reduction left, for another that begins with it."""
-    from pochette.lab.runs import trained_model
+def _counted(item: Round) -> Round:
+    """A round of a network that came with zeros, with all of them told."""
+    from pochette.reduce.sparse.weights import not_zero, weights_of
 
-    if method.needs_first_weights:
-        raise ReductionError(
-            f"{name} goes back to first or early weights, and this model was reduced since.",
-            where=str(folder),
-            remedy="Reduce the run itself with it, or let it rewind the learning rate alone.",
-        )
-    return trained_model(folder)[0]
+    return dataclasses.replace(item, masks=not_zero(weights_of(item.model)))
+
+
+def _done(folder: Path) -> list[tuple[str, Any]]:
+    """The methods that led to a run's network, in order; none of a run that was trained alone."""
+    from pochette.families import methods
+    from pochette.lab.runs import read_run
+    from pochette.recipe import from_json
+
+    done: list[tuple[str, Any]] = []
+    while (folder / "run.json").is_file() and (named := read_run(folder).reduction) is not None:
+        options = {option: value for option, value in named.items() if option != "method"}
+        done.insert(0, (named["method"], from_json(methods[named["method"]], options)))
+        folder = folder.parent
+    return done
 
 
 def _another(source: Path, began: Path) -> bool:

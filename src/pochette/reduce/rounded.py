@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pochette.engine.precision import quantise_rows
+from pochette.reduce.sparse.storage import stored
 from pochette.reduce.sparse.weights import Weight, weights_of
 from pochette.train.loop import Trainer
 
@@ -46,19 +47,22 @@ def rounded(weight: Tensor, bits: int = FULL_BITS, axis: int = 0) -> Tensor:
     return held.view(rows.shape).movedim(0, axis).to(weight.dtype)
 
 
-def stored_bytes(weights: Mapping[str, Weight], bits: int, axes: Mapping[str, int]) -> int:
-    """What rounded weights take: their bits, and a float a row.
+def stored_bytes(
+    weights: Mapping[str, Weight], bits: int, axes: Mapping[str, int], alive: Mapping[str, Tensor]
+) -> int:  # fmt: skip
+    """What rounded weights take: their bits, in the smallest form where some have gone, and a float a row.
 
     Args:
         weights: by path.
         bits: of each number.
         axes: of the outputs.
+        alive: masks of the weights.
 
     Returns:
         bytes.
     """
     return sum(
-        -(-weight.parameter.numel() * bits // 8) + 4 * weight.parameter.shape[axes[path]]
+        stored(alive[path], bits).size_bytes + 4 * weight.parameter.shape[axes[path]]
         for path, weight in weights.items()
     )
 

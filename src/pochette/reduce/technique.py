@@ -74,6 +74,12 @@ class Technique(ABC):
     axes: ClassVar[Axes]
     trains_for: ClassVar[float] = 1.0
     """Share of a session's budget that it trains for; one that begins with no dense model leaves that share alone."""
+    leaves_zeros: ClassVar[bool] = False
+    """Whether it sets single weights to zero, which whatever follows must hold."""
+    few_values: ClassVar[bool] = False
+    """Whether it leaves weights on few values, off which any further training would bring them."""
+    computes_anew: ClassVar[bool] = False
+    """Whether it makes weights of others by arithmetic in which zeros do not stay zero."""
 
     @classmethod
     def keeping(cls, keep: float) -> Self:

@@ -149,6 +149,8 @@ class Session:
     report: Report | None = None
     resumed: list[str] = field(default_factory=list)
     """What was found finished or begun, for the person to know."""
+    throughout: Callable[[Model], Companion] | None = None
+    """Who goes along with every phase, of the model that is about to be trained: holds what was decided before."""
 
     def __post_init__(self) -> None:
         if not self.seconds > 0 or (self.steps is not None and self.steps < 1):
@@ -202,7 +204,10 @@ class Session:
     ) -> Progress:
         budget = Budget(self.seconds * share, None if self.steps is None else max(1, round(self.steps * share)))
         trainer = Trainer(model, self.corpus, self.held_out, self.training, budget, again=again)
-        for companion in companions:
+        standing = () if self.throughout is None else (self.throughout(model),)
+        # First, so that whoever remembers weights after a step remembers them as they are held.
+        own = {companion.name for companion in companions}
+        for companion in (*(item for item in standing if item.name not in own), *companions):
             trainer.accompany(companion)
         path = self.path(name)
         if path.exists():

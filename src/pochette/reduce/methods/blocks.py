@@ -27,6 +27,7 @@ class Blocks(Technique):
         when="after training, at once",
         rest="trained on from where it is",
     )
+    leaves_zeros: ClassVar[bool] = True
 
     keep: float = 0.1
     """Share of the weights that stays at most."""

@@ -26,6 +26,7 @@ class ChannelLasso(Technique):
         when="after training, layer after layer",
         rest="the next layer fitted by least squares, then trained on",
     )
+    computes_anew: ClassVar[bool] = True
 
     keep: float = 0.1
     """Share of the network's multiply-accumulates that is left."""

@@ -29,6 +29,7 @@ class Cluster(Technique):
         when="after training, at once",
         rest="trained on, those of one value together",
     )
+    few_values: ClassVar[bool] = True
 
     values: int = 16
     """Of a layer: 16 are told apart by 4 bits."""

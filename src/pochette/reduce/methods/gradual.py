@@ -9,10 +9,10 @@ from typing import ClassVar
 from pochette.families import methods
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
-from pochette.reduce.sparse.held import Held
+from pochette.reduce.sparse.held import Held, living
 from pochette.reduce.sparse.moving import Fewer
 from pochette.reduce.sparse.rounds import left_of
-from pochette.reduce.sparse.weights import all_alive, weights_of
+from pochette.reduce.sparse.weights import weights_of
 from pochette.reduce.technique import DENSE_SHARE, Axes, Path, Round, Technique, Told
 from pochette.train.session import Session
 
@@ -29,6 +29,7 @@ class Gradual(Technique):
         when="while training, after a dense phase",
         rest="trained on from where it is",
     )
+    leaves_zeros: ClassVar[bool] = True
 
     keep: float = 0.1
     """Share of the weights left at the end."""
@@ -44,12 +45,12 @@ class Gradual(Technique):
 
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`."""
-        left_of(all_alive(weights_of(model)), self.keep)  # refuses all and nothing before it trains
+        left_of(living(model, session), self.keep)  # refuses all and nothing before it trains
         path = Path(told)
         path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
         model = copy.deepcopy(model)
         weights = weights_of(model)
-        held = Held(weights, all_alive(weights), Fewer(self.keep, self.every, (0.0, self.end), self.regrow))
+        held = Held(weights, living(model, session), Fewer(self.keep, self.every, (0.0, self.end), self.regrow))
         progress = session.phase("round-1", model, 1.0 - DENSE_SHARE, again=True, companions=(held,))
         path.reach("round-1", model, progress, masks=held.masks)
         return path

@@ -36,6 +36,7 @@ class LowRank(Technique):
         when="after training, at once",
         rest="trained on from where it is",
     )
+    computes_anew: ClassVar[bool] = True
 
     keep: float = 0.25
     """Share of the numbers of all matrices and filters that it plays with that is left, at most."""

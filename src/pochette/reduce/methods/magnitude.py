@@ -26,6 +26,7 @@ class Magnitude(Technique):
         when="after training, in rounds",
         rest="trained on from where it is",
     )
+    leaves_zeros: ClassVar[bool] = True
 
     keep: float = 0.1
     """Share of the weights left at the end."""

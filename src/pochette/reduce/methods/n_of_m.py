@@ -27,6 +27,7 @@ class NOfM(Technique):
         when="after training, at once",
         rest="trained on from where it is",
     )
+    leaves_zeros: ClassVar[bool] = True
 
     n: int = 2
     """Weights of each group that stay."""

@@ -12,6 +12,7 @@ from pochette.models.model import Model
 from pochette.recipe import check_ranges
 from pochette.reduce.learnt_steps import MOST_BITS, LearntSteps
 from pochette.reduce.rounded import Rounding, output_axes, stored_bytes
+from pochette.reduce.sparse.held import living
 from pochette.reduce.sparse.weights import weights_of
 from pochette.reduce.technique import DENSE_SHARE, Axes, Path, Round, Technique, Told
 from pochette.train.session import Session
@@ -33,6 +34,7 @@ class Quantise(Technique):
         when="after training; rounded while training goes on",
         rest="trained on behind their rounded values",
     )
+    few_values: ClassVar[bool] = True
 
     bits: int = 8
     """Of each weight, 2 to 8; engines of `--precision int8` hold 8."""
@@ -73,7 +75,8 @@ class Quantise(Technique):
         progress = session.phase("dense", model, DENSE_SHARE)
         path.reach("dense", model, progress)
         at_once, trained = copy.deepcopy(model), copy.deepcopy(model)
-        axes, size = output_axes(model), stored_bytes(weights_of(model), self.bits, output_axes(model))
+        axes = output_axes(model)
+        size = stored_bytes(weights_of(model), self.bits, axes, living(model, session))
         Rounding(weights_of(at_once), self.bits, axes)
         path.reach("after", at_once, progress, stored_bytes=size)
         rounding: Rounding | LearntSteps = (

@@ -27,6 +27,7 @@ class SynFlow(Technique):
         when="before training, in a hundred rounds",
         rest="trained from its first weights",
     )
+    leaves_zeros: ClassVar[bool] = True
     keep: float = 0.1
     """Share of the weights that stays."""
     iterations: int = 100

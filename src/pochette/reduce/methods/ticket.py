@@ -26,6 +26,7 @@ class Ticket(Technique):
         when="after training, in rounds",
         rest="rewound: to its first weights, to early ones, or in its learning rate alone",
     )
+    leaves_zeros: ClassVar[bool] = True
 
     keep: float = 0.1
     """Share of the weights left at the end."""

@@ -9,10 +9,10 @@ from typing import ClassVar
 from pochette.families import methods
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
-from pochette.reduce.sparse.held import Held
+from pochette.reduce.sparse.held import Held, living
 from pochette.reduce.sparse.rounds import left_of, thinned
 from pochette.reduce.sparse.variational import Noise
-from pochette.reduce.sparse.weights import all_alive, weights_of
+from pochette.reduce.sparse.weights import weights_of
 from pochette.reduce.technique import DENSE_SHARE, Axes, Path, Round, Technique, Told
 from pochette.train.session import Session
 
@@ -29,6 +29,7 @@ class VariationalDropout(Technique):
         when="after training, and a phase of noise",
         rest="trained on from where it is",
     )
+    leaves_zeros: ClassVar[bool] = True
 
     keep: float = 0.1
     """Share of the weights that stays: those of least noise over signal. As published, all whose logarithm exceeds 3
@@ -43,7 +44,7 @@ class VariationalDropout(Technique):
 
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`."""
-        left_of(all_alive(weights_of(model)), self.keep)  # refuses all and nothing before it trains
+        left_of(living(model, session), self.keep)  # refuses all and nothing before it trains
         path, half = Path(told), (1.0 - DENSE_SHARE) / 2.0
         path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
         noisy = copy.deepcopy(model)
@@ -57,7 +58,7 @@ class VariationalDropout(Technique):
         )
         path.reach("noisy", noisy, session.phase("noisy", noisy, half, again=True, companions=(noise,)))
         worth = {where: -value for where, value in noise.log_alphas().items()}
-        masks = thinned(worth, all_alive(weights_of(noisy)), self.keep, "global")
+        masks = thinned(worth, living(noisy, session), self.keep, "global")
         small = copy.deepcopy(noisy)
         held = Held(weights_of(small), masks)
         progress = session.phase("round-1", small, half, again=True, companions=(held,))

@@ -68,6 +68,7 @@ class SparseFromStart(Technique):
     """What trainings under masks that are drawn, and may move, have for options."""
 
     trains_for: ClassVar[float] = 1.0 - DENSE_SHARE
+    leaves_zeros: ClassVar[bool] = True
 
     keep: float = 0.1
     """Share of the weights that live, at every moment."""
@@ -126,6 +127,7 @@ class ScoredAtStart(Technique):
     """What techniques have for options that score first weights once and train what is left."""
 
     trains_for: ClassVar[float] = 1.0 - DENSE_SHARE
+    leaves_zeros: ClassVar[bool] = True
 
     score: ClassVar[str]
     """Member of `pochette.families.scores`."""

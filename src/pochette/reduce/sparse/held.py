@@ -13,8 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pochette.reduce.sparse.weights import Masks, Weight
+from pochette.models.model import Model
+from pochette.reduce.sparse.weights import Masks, Weight, all_alive, not_zero, weights_of
 from pochette.train.loop import Trainer
+from pochette.train.session import Session
 
 
 class Changes(Protocol):
@@ -167,3 +169,43 @@ class Held:
         self.masks = {path: state[f"mask/{path}"].bool() for path in self.masks}
         if self.changes is not None:
             self.changes.restore({k[8:]: v for k, v in state.items() if k.startswith("changes/")})
+
+
+class Zeros(Held):
+    """The zeros that a network comes with, for the time of a training: what an earlier method removed stays so.
+
+    Where units were removed since, their weights went and the others' zeros are where they were.
+
+    Args:
+        model: with the zeros.
+    """
+
+    name = "zeros"
+
+    def __init__(self, model: Model) -> None:
+        weights = weights_of(model)
+        super().__init__(weights, not_zero(weights))
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """See `Held.restore`; a phase that an earlier method trained left nothing, and is over."""
+        if state:
+            super().restore(state)
+
+
+def holds_zeros(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a checkpoint is of a training under masks."""
+    return any(name.startswith((f"companion/{Held.name}/", f"companion/{Zeros.name}/")) for name in tensors)
+
+
+def living(model: Model, session: Session) -> Masks:
+    """Which weights a method may choose from: all, or those that an earlier one left.
+
+    Args:
+        model: that is reduced.
+        session: that holds zeros, or not.
+
+    Returns:
+        masks.
+    """
+    weights = weights_of(model)
+    return all_alive(weights) if session.throughout is None else not_zero(weights)

@@ -13,10 +13,10 @@ from pochette.errors import ReductionError
 from pochette.families import scores
 from pochette.models.model import Model
 from pochette.reduce.sparse.densities import counts_of, densities
-from pochette.reduce.sparse.held import Held
+from pochette.reduce.sparse.held import Held, living
 from pochette.reduce.sparse.selection import kept_in_each, kept_of_all
 from pochette.reduce.sparse.subject import Subject
-from pochette.reduce.sparse.weights import Masks, all_alive, live, weights_of
+from pochette.reduce.sparse.weights import Masks, live, weights_of
 from pochette.reduce.technique import DENSE_SHARE, EARLY, Path, Round, Told
 from pochette.train.session import Session
 
@@ -60,7 +60,7 @@ def in_rounds(plan: Plan, model: Model, session: Session, told: Told | None = No
     path.reach("dense", model, session.phase("dense", model, DENSE_SHARE, snapshot_at=early))
     if plan.rewind == "weights":
         first = session.early_weights("dense")
-    masks = all_alive(weights_of(model))
+    masks = living(model, session)
     for number, kept in enumerate(plan.kept, start=1):
         scored = score(plan.score, model, session)
         masks = thinned(scored, masks, kept, plan.where, plan.output_rate)
@@ -91,7 +91,8 @@ def masked_after_training(
     """
     path = Path(told)
     path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
-    masks, model = choose(model), copy.deepcopy(model)
+    alive, masks = living(model, session), choose(model)
+    masks, model = {path: mask & alive[path] for path, mask in masks.items()}, copy.deepcopy(model)
     held = Held(weights_of(model), masks)
     progress = session.phase("round-1", model, 1.0 - DENSE_SHARE, again=True, companions=(held,))
     path.reach("round-1", model, progress, masks=masks)

@@ -182,6 +182,11 @@ def all_alive(weights: Mapping[str, Weight]) -> Masks:
     return {path: torch.ones_like(weight.parameter, dtype=torch.bool) for path, weight in weights.items()}
 
 
+def not_zero(weights: Mapping[str, Weight]) -> Masks:
+    """Masks of the weights that data meets as anything but zero."""
+    return {path: acting != 0.0 for path, acting in effective(weights).items()}
+
+
 def live(masks: Mapping[str, Tensor]) -> int:
     """How many weights are alive."""
     return sum(int(mask.sum()) for mask in masks.values())

@@ -1,0 +1,70 @@
+"""Methods that follow each other: what is zero stays zero, and what cannot follow is refused before it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Verbs
+from tests.cli.test_verbs import document
+
+torch = pytest.importorskip("torch")
+
+from pochette.reduce.sparse.weights import effective, weights_of  # noqa: E402
+from pochette.train.session import load_model  # noqa: E402
+
+FEW = ("--steps", "4")
+
+
+def zeros_of(folder: Path) -> dict[str, torch.Tensor]:
+    model, _ = load_model(sorted(folder.glob("round-*.safetensors"))[-1])
+    return {path: acting == 0.0 for path, acting in effective(weights_of(model)).items()}
+
+
+def share(zeros: dict[str, torch.Tensor]) -> float:
+    return sum(int(zero.sum()) for zero in zeros.values()) / sum(zero.numel() for zero in zeros.values())
+
+
+@pytest.mark.slow
+def test_units_that_go_after_weights_leave_what_is_zero_at_zero(verbs: Verbs, run: Path) -> None:
+    said = document(verbs("reduce", run, "--method", "magnitude", "--then", "lottery", *FEW, "--json"))
+    rows, folder = said["rounds"], Path(str(said["run"]))
+    assert isinstance(rows, list) and rows[-1]["round"].startswith("lottery round-")
+    assert rows[-1]["parameters"] < rows[0]["parameters"] / 2
+    masked, trimmed = share(zeros_of(folder.parent)), share(zeros_of(folder))
+    # Units with the least weights go, so that a larger share of what is left lives; it was 86 % of it by revival.
+    assert masked == pytest.approx(0.9, abs=0.01) and 0.3 < trimmed < masked
+    alive = [row["weights alive"] for row in rows if row["round"].startswith("lottery")]
+    assert all(float(percent.rstrip("%")) < 70.0 for percent in alive)
+    assert rows[-1]["bytes, stored"] < rows[3]["bytes, stored"]
+
+
+@pytest.mark.slow
+def test_few_bits_after_weights_leave_what_is_zero_at_zero(verbs: Verbs, run: Path) -> None:
+    said = document(verbs("reduce", run, "--method", "magnitude", "--then", "quantise", *FEW, "--json"))
+    folder = Path(str(said["run"]))
+    before, after = zeros_of(folder.parent), zeros_of(folder)
+    assert share(before) == pytest.approx(0.9, abs=0.01)
+    assert all(bool((after[path] | ~zero).all()) for path, zero in before.items())
+    rows = said["rounds"]
+    assert isinstance(rows, list) and rows[-1]["bytes, stored"] < rows[3]["bytes, stored"]
+
+
+@pytest.mark.parametrize(
+    ("method", "then", "remedy"),
+    [
+        ("quantise", "low-rank", "--method low-rank --then quantise"),
+        ("cluster", "quantise", "one of the two"),
+        ("magnitude", "low-rank", "--method low-rank --then magnitude"),
+        ("magnitude", "rigl", "first method"),
+        ("lottery", "scratch", "first method"),
+        ("magnitude", "obd", "--keep"),
+    ],
+)
+def test_an_order_that_means_nothing_is_refused_before_anything_trains(
+    method: str, then: str, remedy: str, verbs: Verbs, run: Path
+) -> None:
+    before = set(run.rglob("*"))
+    refused = verbs("reduce", run, "--method", method, "--then", then, "--steps", "7")
+    assert refused.code == 1 and remedy in refused.err and set(run.rglob("*")) == before
