@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 EARLY_FILE = "dense-early.safetensors"
 """What a run keeps of its weights early in training."""
+_LIGHTER = ("parameters", "MACs per second", "network, of dense")
+"""Headings of what changes where something is removed."""
+_STORED = ("weights alive", "bytes, stored")
+"""Headings of what changes where weights become zero, or take few values."""
+_SAVES_BYTES = "This saves bytes where weights are stored so; no processor here is faster for it."
+_SAVES_BOTH = (
+    "Fewer parameters and MACs make it faster. Zeros, and weights of few values, save bytes where they are stored so; "
+    "no processor here is faster for these."
+)
 R = TypeVar("R")
 
 
@@ -53,19 +62,23 @@ class Reduce(Verb, Generic[R]):
         """Reduce."""
         from pochette.families import methods
         from pochette.reduce.following import check_order
+        from pochette.train.session import load_model
 
         chain: list[tuple[str, Any]] = [(self.method, self.reduction)]
         chain += [(name, methods[name]()) for name in self.then]
         check_run(self.source)
         check_order(_done(self.source), chain, str(self.source))
         folder, minutes, rounds, resumed = self.source, self.minutes / len(chain), list[tuple[str, Any]](), list[str]()
+        began: Path | None = None
         for name, method in chain:
             own, folder, session = reduced(folder, name, method, minutes, self.steps, screen)
             # Of a later method the first round is what the one before left.
             mark = f"{name} " if len(chain) > 1 else ""
             rounds += [(f"{mark}{item.name}", item) for item in own if not rounds or item.name != "dense"]
             resumed += session.resumed
-        rows = _rows(rounds)
+            began = began or folder
+        assert began is not None
+        rows = _rows(rounds, load_model(began / "dense.safetensors")[0])
         data = {
             "run": str(folder),
             "resumed": resumed,
@@ -74,23 +87,24 @@ class Reduce(Verb, Generic[R]):
             "trimmed": [item.report for _, item in rounds if item.report],
         }
         following = (command("export", folder, "--shell", "web"), command("profile", folder, "--board", "daisy-seed"))
+        lighter = any(row["parameters"] != rows[0]["parameters"] for row in rows)
         stored = any(item.masks or item.stored_bytes for _, item in rounds)
-        # What only masks or shares values leaves parameters and operations as they are: others are shown then.
-        aside = ("parameters", "MACs per second", "network, of dense") if stored else ("weights alive", "bytes, stored")
+        # Masks and shared values leave parameters and operations as they are; of both there is no room for the rest.
+        aside = ("steps", "stopped") if stored and lighter else _LIGHTER if stored else _STORED
         headings = [heading for heading in rows[0] if heading not in aside]
         lines: list[Any] = [table(headings, [[row[heading] for heading in headings] for row in rows])]
         lines.append(words(f"kept in {folder_of(folder)}"))
         if stored:
-            lines.append(words("This saves bytes where weights are stored so; no processor here is faster for it."))
+            lines.append(words(_SAVES_BOTH if lighter else _SAVES_BYTES))
         return Answer(data, tuple(lines), following)
 
 
-def _rows(rounds: list[tuple[str, Any]]) -> list[dict[str, Any]]:
-    """What is told of each round, by heading."""
+def _rows(rounds: list[tuple[str, Any]], dense: Model) -> list[dict[str, Any]]:
+    """What is told of each round, by heading, beside the network that all began with."""
     from pochette.measure import profile_model
 
     counted = [profile_model(item.model) for _, item in rounds]
-    whole = max(counted[0].part("model.network").cost.macs, 1)
+    whole = max(profile_model(dense).part("model.network").cost.macs, 1)
     return [
         {
             "round": name,
@@ -210,11 +224,17 @@ def _another(source: Path, began: Path) -> bool:
 
 def _take_dense(run: Path, phase: str, folder: Path) -> None:
     """Put the model that a phase left into the reduction's own folder, where the method finds that phase finished."""
+    from pochette.train.checkpoint import load
+
     source = run / f"{phase}.safetensors"
     if not source.is_file():
         raise RunError(
             "There is no trained model in this run.", where=str(run), remedy="Train it: pochette train MODEL SOUNDS."
         )
+    copies = {"dense.safetensors": source} | ({EARLY_FILE: run / EARLY_FILE} if phase == "dense" else {})
+    missing = {name: file for name, file in copies.items() if file.is_file() and not (folder / name).is_file()}
+    for file in (source, *missing.values()):
+        load(file)  # a damaged file is named where it is, not as the copy that would be made of it
     began = folder / "dense.safetensors"
     if began.is_file() and _another(source, began):
         raise RunError(
@@ -224,12 +244,10 @@ def _take_dense(run: Path, phase: str, folder: Path) -> None:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        copies = {"dense.safetensors": source} | ({EARLY_FILE: run / EARLY_FILE} if phase == "dense" else {})
-        for name, file in copies.items():
-            if file.is_file() and not (folder / name).is_file():
-                temporary = folder / f".{name}.{os.getpid()}"
-                shutil.copyfile(file, temporary)
-                os.replace(temporary, folder / name)
+        for name, file in missing.items():
+            temporary = folder / f".{name}.{os.getpid()}"
+            shutil.copyfile(file, temporary)
+            os.replace(temporary, folder / name)
     except OSError as error:
         raise RunError(
             f"The reduction's folder cannot be written: {error.strerror or error}.",
