@@ -91,3 +91,19 @@ def test_a_damaged_network_is_named_where_it_is_not_as_its_copy(verbs: Verbs, ru
         text = "".join(refused.err.split())
         assert refused.code == 1 and str(damaged) in text and "filters-" not in text
         assert not list(own.glob("filters-*/dense.safetensors"))
+
+
+@pytest.mark.parametrize("method", ["slimming", "filters", "lottery"])
+def test_what_no_units_can_reach_is_refused_with_its_unit_and_option_before_it_trains(
+    method: str, verbs: Verbs, run: Path
+) -> None:
+    refused = verbs("reduce", run, "--method", method, "--keep", "0.0001", "--steps", "5")
+    text = " ".join(refused.err.split())
+    assert refused.code == 1 and "multiply-accumulates" in text and "--keep" in text and "0.01 % cannot" in text
+    assert not [path for folder in run.glob(f"{method}-*") for path in folder.glob("penalised*")]
+
+
+@pytest.mark.slow
+def test_what_is_kept_is_said_where_it_is_not_what_was_asked(verbs: Verbs, run: Path) -> None:
+    told = verbs("reduce", run, "--method", "filters", "--keep", "0.9999", *FEW).all
+    assert "asked to keep 99.9900%" in " ".join(told.split())

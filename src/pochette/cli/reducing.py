@@ -32,6 +32,8 @@ _SAVES_BOTH = (
     "Fewer parameters and MACs make it faster. Zeros, and weights of few values, save bytes where they are stored so; "
     "no processor here is faster for these."
 )
+ROUNDING = 0.02
+"""Share of what was asked to be kept by which what is kept may differ unsaid."""
 R = TypeVar("R")
 
 
@@ -69,11 +71,12 @@ class Reduce(Verb, Generic[R]):
         check_run(self.source)
         check_order(_done(self.source), chain, str(self.source))
         folder, minutes, rounds, resumed = self.source, self.minutes / len(chain), list[tuple[str, Any]](), list[str]()
-        began: Path | None = None
+        began, said = None, list[str]()
         for name, method in chain:
             own, folder, session = reduced(folder, name, method, minutes, self.steps, screen)
             # Of a later method the first round is what the one before left.
             mark = f"{name} " if len(chain) > 1 else ""
+            said += _otherwise(name, method, own)
             rounds += [(f"{mark}{item.name}", item) for item in own if not rounds or item.name != "dense"]
             resumed += session.resumed
             began = began or folder
@@ -84,6 +87,7 @@ class Reduce(Verb, Generic[R]):
             "resumed": resumed,
             "split": session.held_out.split_note,
             "rounds": rows,
+            "not as asked": said,
             "trimmed": [item.report for _, item in rounds if item.report],
         }
         following = (command("export", folder, "--shell", "web"), command("profile", folder, "--board", "daisy-seed"))
@@ -94,6 +98,7 @@ class Reduce(Verb, Generic[R]):
         headings = [heading for heading in rows[0] if heading not in aside]
         lines: list[Any] = [table(headings, [[row[heading] for heading in headings] for row in rows])]
         lines.append(words(f"kept in {folder_of(folder)}"))
+        lines += [words(text) for text in said]
         if stored:
             lines.append(words(_SAVES_BOTH if lighter else _SAVES_BYTES))
         return Answer(data, tuple(lines), following)
@@ -118,6 +123,22 @@ def _rows(rounds: list[tuple[str, Any]], dense: Model) -> list[dict[str, Any]]:
             "stopped": item.progress.stopped,
         }
         for (name, item), cost in zip(rounds, counted, strict=True)
+    ]
+
+
+def _otherwise(name: str, method: Any, own: list[Any]) -> list[str]:
+    """What a method that removes units left of the network's arithmetic, where it is not what was asked for."""
+    from pochette.measure import profile_model
+
+    if not method.axes.over.startswith("units") or len(own) < 2:
+        return []
+    first, last = (profile_model(item.model).part("model.network").cost.macs for item in (own[0], own[-1]))
+    left = last / max(first, 1)
+    if abs(left - method.keep) <= ROUNDING * method.keep:
+        return []
+    return [
+        f"{name} was asked to keep {method.keep:.4%} of the network's multiply-accumulates and kept {left:.1%}: "
+        "units go whole."
     ]
 
 

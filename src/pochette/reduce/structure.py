@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -284,3 +285,26 @@ def sources(graph: Graph) -> dict[int, str]:
             if first is not None:
                 source.update((id(value), first) for value in node.outputs)
     return source
+
+
+def check_share(whole: Structure, keep: float, floor: int = 1) -> None:
+    """Refuse what the units that stay in any case exceed, before anything is trained.
+
+    Args:
+        whole: the network's structure.
+        keep: share of its multiply-accumulates that is asked for.
+        floor: units that every family keeps.
+
+    Raises:
+        ReductionError: it cannot be reached.
+    """
+    smallest = {name: min(floor, units) for name, units in whole.whole.items()}
+    least = whole.matrix_macs(smallest) / whole.matrix_macs()
+    if keep < least * (1 - 1e-9):
+        units = "one unit" if floor == 1 else f"{floor} units"
+        raise ReductionError(
+            f"With {units} in every layer {100 * least:.3g} % of the network's multiply-accumulates are left: "
+            f"{100 * keep:.3g} % cannot be reached.",
+            where="--keep",
+            remedy=f"Keep {math.ceil(1e4 * least) / 1e4:g} or more, or start from another size of the model.",
+        )

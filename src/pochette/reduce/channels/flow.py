@@ -13,7 +13,7 @@ from pochette.reduce.channels.choosing import Chooser
 from pochette.reduce.channels.filters import counts_within
 from pochette.reduce.channels.reconstruction import How, Mending, reconstructed
 from pochette.reduce.channels.settling import settled
-from pochette.reduce.structure import Structure
+from pochette.reduce.structure import Structure, check_share
 from pochette.reduce.technique import DENSE_SHARE, Path, Round, Told
 from pochette.reduce.trimming import TrimReport, structure_of, trim_model
 from pochette.train.loop import Companion
@@ -60,6 +60,7 @@ def cut_after_training(model: Model, session: Session, told: Told | None, keep: 
     Raises:
         ReductionError: nothing would go, or nothing would be left.
     """
+    check_share(structure_of(model), keep)  # before anything trains
     path = Path(told)
     path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
     _train_on(path, session, _cut(model, session, keep, decide), 1.0 - DENSE_SHARE)
@@ -72,6 +73,7 @@ def cut_after_penalty(
     told: Told | None,
     keep: float,
     penalised: Callable[[Model], tuple[Companion, Decide]],
+    floor: int = 1,
 ) -> list[Round]:
     """Walk that path with a second training before the cut, in which a companion draws something to zero.
 
@@ -81,6 +83,7 @@ def cut_after_penalty(
         told: called after each round.
         keep: share of the network's multiply-accumulates that is left.
         penalised: a model that is about to be trained on, to who goes along with that and what stays after it.
+        floor: units that every layer keeps.
 
     Returns:
         the dense model, the one trained under the penalty, and the smaller one.
@@ -88,6 +91,7 @@ def cut_after_penalty(
     Raises:
         ReductionError: nothing would go, or nothing would be left, or the penalty does not suit the model.
     """
+    check_share(structure_of(model), keep, floor)  # before anything trains
 
     def prepared(model: Model) -> tuple[Companion, Shrink]:
         companion, decide = penalised(model)

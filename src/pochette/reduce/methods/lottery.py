@@ -13,16 +13,14 @@ whatever is rewound; buffers go back with the weights.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pochette.errors import ReductionError
 from pochette.families import methods
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
 from pochette.reduce.choosing import SWITCH, Choice, Scaling, Scope
-from pochette.reduce.structure import Structure
+from pochette.reduce.structure import check_share
 from pochette.reduce.technique import DENSE_SHARE, EARLY, Axes, Path, Round, Technique, Told
 from pochette.reduce.trimming import structure_of, trim_model
 from pochette.reduce.witness import witness
@@ -73,7 +71,7 @@ class Lottery(Technique):
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`; the first round is the dense model's."""
         whole = structure_of(model)
-        _check_share(whole, self.keep)
+        check_share(whole, self.keep)
         first = {path: tensor.clone() for path, tensor in model.state_dict().items()} if self.rewind == "init" else None
         snapshot = EARLY if self.rewind == "weights" else None
         progress = session.phase("dense", model, DENSE_SHARE, snapshot_at=snapshot)
@@ -98,15 +96,3 @@ class Lottery(Technique):
             if all(family.after == 1 for family in report.families):
                 break  # nothing is left that could go
         return path
-
-
-def _check_share(whole: Structure, keep: float) -> None:
-    """Refuse what one unit in every layer exceeds, before anything is trained."""
-    least = whole.least_macs() / whole.matrix_macs()
-    if keep < least * (1 - 1e-9):
-        raise ReductionError(
-            f"With one unit in every layer {100 * least:.3g} % of the network's multiply-accumulates are left: "
-            f"{100 * keep:.3g} % cannot be reached.",
-            where="--keep",
-            remedy=f"Keep {math.ceil(1e4 * least) / 1e4:g} or more, or start from another size of the model.",
-        )

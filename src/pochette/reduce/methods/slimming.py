@@ -53,7 +53,7 @@ class Slimming(Technique):
 
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`; the report's note says what the penalty lay on."""
-        return cut_after_penalty(model, session, told, self.keep, self._penalised)
+        return cut_after_penalty(model, session, told, self.keep, self._penalised, self.floor)
 
     def _penalised(self, model: Model) -> tuple[Companion, Decide]:
         structure = structure_of(model)
