@@ -102,6 +102,7 @@ def main() -> int:
     crossed, store = contest(corpora, tuple(asked.models), tuple(asked.seeds), tuple(asked.keeps)), Store(STORE)
     ends = time.monotonic() + 60.0 * asked.minutes
     with workers_of(asked.workers) as workers:
+        run(store.missing(crossed.anchors()), store, lambda e: corpora[root_of(e).model], workers, report=tell)  # type: ignore[union-attr]
         # A ratio, seed and model at a time, so that whenever it ends whole blocks are there.
         for block in blocks(crossed):
             for wanted in (block, None):

@@ -15,11 +15,12 @@ from typing import Any
 from pochette.errors import PochetteError, RecipeError
 from pochette.families import methods
 from pochette.lab.compare import Spread, spread
-from pochette.lab.experiment import Dense, Engine, Experiment, Reduced, dense_steps, name_of
+from pochette.lab.experiment import Anchor, Dense, Engine, Experiment, Reduced, dense_steps, name_of
 from pochette.lab.networks import SPENT, STATE, STORED
 from pochette.lab.outcomes import SAME
 from pochette.lab.reducing import COUNTED, TIMED
 from pochette.lab.store import Result
+from pochette.lab.walk import has_anchor
 from pochette.models.model import Model
 from pochette.models.unpaired import Unpaired
 from pochette.train.loop import Training
@@ -70,6 +71,14 @@ class Contest:
                 for model in self.entries:
                     made += [self.whole(model, seed), *(self.asked(model, m, keep, seed) for m in self.methods)]
         return list(dict.fromkeys(made))
+
+    def anchors(self) -> list[Anchor]:
+        """What tells how much skill is kept: of every model that has one, the error of having learnt an average."""
+        return [
+            Anchor(entry.corpus, model, entry.recipe)
+            for model, entry in self.entries.items()
+            if has_anchor(entry.recipe.build())
+        ]
 
     def whole(self, model: str, seed: int) -> Dense:
         """The dense model that has the whole budget."""

@@ -7,7 +7,7 @@ for everything that knows nothing of the sound; a resynthesis should be nearer t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -93,6 +93,30 @@ def distance_of(predict: Predict, excerpt: Excerpt, hop_samples: int) -> float:
     """
     spectra, f0, loudness = spectra_of(excerpt, hop_samples)
     return float((predict(f0, loudness) - spectra).abs().mean())
+
+
+Hear = Callable[[Tensor], list[Tensor]]
+"""Sound (batch, sample) to what a squared loss compares, (batch, frame, bin) at each of its resolutions."""
+
+
+def mean_answer(corpus: FolderCorpus, hear: Hear) -> list[Tensor]:
+    """The best constant answer to a squared loss: the mean over all training frames, bin by bin.
+
+    Args:
+        corpus: training part.
+        hear: as the loss does.
+
+    Returns:
+        (bin,) at each resolution.
+    """
+    whole = (hear(tensors_of(corpus.whole(sound))["audio"]) for sound in corpus.sounds)
+    return [torch.cat([one.flatten(0, 1) for one in heard]).mean(dim=0) for heard in zip(*whole, strict=True)]
+
+
+def squares_from(answer: Sequence[Tensor], audio: Tensor, hear: Hear) -> Tensor:
+    """Mean squared distance of a constant answer from a sound, summed over resolutions."""
+    parts = [(one - own).square().mean() for one, own in zip(answer, hear(audio), strict=True)]
+    return torch.stack(parts).sum()
 
 
 def principal_components(corpus: FolderCorpus, count: int) -> Callable[[Tensor], Tensor]:

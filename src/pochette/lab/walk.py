@@ -53,11 +53,13 @@ from pochette.lab.networks import (
 from pochette.lab.properties import properties_of
 from pochette.lab.reducing import engine_of, reduced
 from pochette.lab.shrink import compose, cut_tensors, masks, shrink, weights_of
-from pochette.lab.spectral_anchors import distance_of, median_spectrum
+from pochette.lab.spectral_anchors import distance_of, mean_answer, median_spectrum, squares_from
 from pochette.lab.store import Result
 from pochette.measure import profile_model
 from pochette.models.model import Excerpt, Model
+from pochette.models.nsf import NsfModel
 from pochette.models.sing_ae import SingAeModel
+from pochette.models.timbre_vae import TimbreVaeModel
 from pochette.models.wavenet import WavenetModel
 from pochette.reduce.choosing import Choice
 from pochette.reduce.drawn_small import scaled_to_size
@@ -69,6 +71,8 @@ from pochette.sound import mulaw
 from pochette.sound.log_spectral import FFT_SAMPLES
 from pochette.sound.losses import MultiScaleSpectral
 
+WITHOUT_SYNTHESISER = WavenetModel, SingAeModel, NsfModel, TimbreVaeModel
+"""Models whose anchor is told in their loss without any sound being played."""
 EARLY = 0.1
 """Share of dense training after which the weights are kept that "weights" rewinds to."""
 FRESH = 1_000_003
@@ -205,7 +209,7 @@ def _timed(task: Task, timing: Timing) -> Outcome:
 
 def _anchor(anchor: Anchor, parts: Parts) -> Outcome:
     model: Model = anchor.recipe.build()
-    if isinstance(model, WavenetModel | SingAeModel):
+    if isinstance(model, WITHOUT_SYNTHESISER):
         return _anchor_without_synthesiser(model, parts)
     if not isinstance(model, Resynthesiser):
         raise ReductionError(
@@ -234,15 +238,20 @@ def _anchor(anchor: Anchor, parts: Parts) -> Outcome:
 
 def has_anchor(model: Model) -> bool:
     """Whether there is a simple answer to the model's test sound that its error can be read against."""
-    return isinstance(model, Resynthesiser | WavenetModel | SingAeModel)
+    return isinstance(model, (Resynthesiser, *WITHOUT_SYNTHESISER))
 
 
 def _anchor_without_synthesiser(model: Model, parts: Parts) -> Outcome:
-    """The error of who knows the sample before (in bits), or the median spectrum of the training sounds."""
+    """The error of who knows the sample before (in bits), or of the constant spectrum that is best in the model's loss.
+
+    That is the median of the training sounds' for absolute differences, their mean for squared ones.
+    """
     began = time.monotonic()
     if isinstance(model, WavenetModel):
         known, asked = codes_of(parts.training), codes_of(parts.test)
         error, numbers = previous_code_bits(known, asked), mulaw.CODES**2
+    elif isinstance(model, NsfModel | TimbreVaeModel):
+        error, numbers = _mean_answer_error(model, parts)
     else:
         predict = median_spectrum(parts.training)
         excerpts = excerpts_of(parts.test, model)
@@ -252,6 +261,22 @@ def _anchor_without_synthesiser(model: Model, parts: Parts) -> Outcome:
     seconds = time.monotonic() - began
     version = pochette.__version__
     return Outcome(Result(error, numbers, 0.0, 4 * numbers, 0, digest({}), seconds, 0.0, machine(), version), b"")
+
+
+@torch.no_grad()
+def _mean_answer_error(model: NsfModel | TimbreVaeModel, parts: Parts) -> tuple[float, int]:
+    """Test error of the mean of what the model's loss hears, and how many numbers that is."""
+
+    def hear(audio: Tensor) -> list[Tensor]:
+        if isinstance(model, NsfModel):
+            return [spectrum.transpose(1, 2) for spectrum in model.distance.spectra(audio)]
+        return [model.heard(audio)]
+
+    # Half of the square is the loss of the bands; a code that says nothing has no divergence.
+    weight = 1.0 if isinstance(model, NsfModel) else 0.5
+    answer = mean_answer(parts.training, hear)
+    error = mean_error(lambda excerpt, _: weight * squares_from(answer, excerpt["audio"], hear), model, parts.test)
+    return error, sum(one.numel() for one in answer)
 
 
 # -- small things ------------------------------------------------------------------------------------------------------

@@ -102,14 +102,18 @@ class LogPowerSpectral(nn.Module):
             scalar, at least 0.
         """
         total = audio.new_zeros(())
+        for own, wanted in zip(self.spectra(audio), self.spectra(reference), strict=True):
+            total = total + (own - wanted).square().mean()
+        return total
+
+    def spectra(self, sound: Tensor) -> list[Tensor]:
+        """Logarithms of power of a sound (batch, sample), (batch, bin, frame) at every resolution."""
+        found = []
         for number, (transform, window, hop) in enumerate(self.resolutions, 1):
             shape = self.get_buffer(f"window_{number}")
-            powers = []
-            for sound in (audio, reference):
-                spectrum = torch.stft(sound, transform, hop, window, shape, return_complex=True, pad_mode="constant")
-                powers.append(torch.log(spectrum.real.square() + spectrum.imag.square() + POWER_FLOOR))
-            total = total + (powers[0] - powers[1]).square().mean()
-        return total
+            spectrum = torch.stft(sound, transform, hop, window, shape, return_complex=True, pad_mode="constant")
+            found.append(torch.log(spectrum.real.square() + spectrum.imag.square() + POWER_FLOOR))
+        return found
 
 
 RELATIVE_SIZES = (2048, 1024, 512, 256, 128)
