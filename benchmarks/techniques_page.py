@@ -40,7 +40,10 @@ def text() -> str:
         machines=sorted({result.machine for result in results.values()}),
         hours=seconds / 3600.0,
         refused=refused(),
-        wanted=len(MODELS) * len(KEEPS) * len(SEEDS) * len(techniques),
+        models=len(MODELS),
+        methods=len(techniques),
+        keeps=KEEPS,
+        seeds=SEEDS,
     )
     return page(rows, told)
 

@@ -77,13 +77,18 @@ def test_techniques_are_compared_and_never_repeated(verbs: Verbs, sounds: Path, 
     said = verbs(*asked, "magnitude", "quantise", "--seeds", 0, "--json")
     assert said.code == 0, said.all
     told = json.loads(said.out)
-    assert (told["computed"], told["found"], told["refused"]) == (5, 0, {})  # two dense, two small, an engine
+    assert (told["computed"], told["found"], told["refused"]) == (
+        6,
+        0,
+        {},
+    )  # an anchor, two dense, two small, an engine
     # Networks and engines are one stage, of which the engine is the last part.
     heard.check()
-    assert len(heard.shares("compare")) == 6 and heard.shares("compare")[-3] < 1.0 == heard.shares("compare")[-1]
+    assert len(heard.shares("compare")) == 7 and heard.shares("compare")[-3] < 1.0 == heard.shares("compare")[-1]
     assert "--methods magnitude quantise" in told["next"][0] and told["next"][0].endswith("--seeds 0 1 2")
     rows = list(csv.DictReader((tmp_path / "out" / "techniques.csv").open()))
     assert {row["saves"] for row in rows} == {"numbers", "bits"} and all(float(row["multiplier"]) > 0 for row in rows)
+    assert all(float(row["anchor"]) > 0 for row in rows)
     page = (tmp_path / "out" / "techniques.html").read_text()
     assert "stands first" in page and "pochette compare" in page
     # One more that asks for too little: the others are there, and the reason is said.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pochette.errors import RecipeError
 from pochette.families import methods, models
@@ -29,11 +31,11 @@ from pochette.lab.contest import (
     rows_of,
     to_csv,
 )
-from pochette.lab.contest_report import Told, page, sentences
+from pochette.lab.contest_report import Told, missing, page, sentences, skills
 from pochette.lab.experiment import Dense, Engine, Experiment, Reduced
 from pochette.lab.networks import SPENT, STATE, STORED
 from pochette.lab.reducing import COUNTED, TIMED
-from pochette.lab.standings import standings
+from pochette.lab.standings import comparable, standings
 from pochette.lab.store import Result
 from pochette.models.ddsp import Ddsp
 from pochette.train.loop import Training
@@ -136,7 +138,7 @@ def test_kinds_of_models() -> None:
 
 def point(cost: float, error: float) -> Point:
     figure = {name: Spread(cost, cost, cost, 1) for name in ("weights", "operations", "stored_bytes", "state_bytes")}
-    nothing = dict.fromkeys(("engine_time", "engine_instructions", "step_time"))
+    nothing = dict.fromkeys(("skill", "engine_time", "engine_instructions", "step_time"))
     return Point("m", "k", f"{cost}-{error}", "work", 0.25, Spread(error, error, error, 1), **figure, **nothing)
 
 
@@ -151,20 +153,25 @@ def test_fronts_against_brute_force(seed: int) -> None:
     assert front(drawn, "engine_time") == []
 
 
-def row(method: str, multiplier: float, model: str = "m", seed: int = 0) -> Row:
-    return Row(model, "k", method, "work", 0.25, seed, multiplier, multiplier, *([0.5] * 4), None, None, None, 1, "x")
+def row(method: str, multiplier: float, model: str = "m", seed: int = 0, **changes: Any) -> Row:
+    made = Row(
+        model, "k", method, "work", 0.25, seed, multiplier, multiplier, None, None, *([0.25] * 4),
+        None, None, None, 1, "x",
+    )  # fmt: skip
+    return replace(made, **changes)
 
 
 def test_ranks_by_hand() -> None:
-    """Three blocks; the third has no c."""
+    """Three blocks of two models; the third has no c. Seeds are averaged before models."""
     rows = [row("a", 1.0), row("b", 2.0), row("c", 3.0), row("a", 2.0, seed=1), row("b", 1.0, seed=1),
             row("c", 4.0, seed=1), row("a", 1.0, "n"), row("b", 1.5, "n")]  # fmt: skip
     found = {item.method: item for item in standings(rows, "work", 0.25)}
     assert list(found) == ["a", "b", "c"]
     assert all(item.beaten is not None for item in found.values())
-    assert found["a"].beaten.mean == pytest.approx((1.0 + 0.5 + 1.0) / 3)
-    assert found["b"].beaten.mean == pytest.approx((0.5 + 1.0 + 0.0) / 3)
-    assert found["c"].beaten.mean == 0.0 and found["c"].beaten.seeds == 2
+    assert found["a"].beaten.mean == pytest.approx((0.75 + 1.0) / 2)
+    assert found["b"].beaten.mean == pytest.approx((0.75 + 0.0) / 2)
+    assert found["c"].beaten.mean == 0.0 and found["c"].beaten.seeds == 1
+    assert (found["c"].models, found["c"].runs, found["a"].models, found["a"].runs) == (1, 2, 2, 3)
     assert found["a"].behind is None and found["c"].behind is not None
     assert found["c"].behind.mean == pytest.approx((3.0 * 2.0) ** 0.5)
     assert standings(rows, "bits", 0.25) == [] == standings(rows, "work", 0.5)
@@ -181,8 +188,71 @@ def test_a_tie_is_half_a_win_and_few_blocks_tell_nobody_apart() -> None:
     assert not standings(crossing, "work", 0.25)[1].told_apart
 
 
+def test_probabilities_are_corrected_for_all_pairs() -> None:
+    """Against Student's test of a library, and Holm's steps by hand."""
+    logs = {"a": [0.0, 0.0, 0.0, 0.0], "b": [0.10, 0.11, 0.09, 0.10], "c": [0.2, 0.1, 0.3, 0.2]}
+    rows = [row(m, math.exp(v), f"m{i}") for m, values in logs.items() for i, v in enumerate(values)]
+    raw = {pair: stats.ttest_rel(logs[pair[0]], logs[pair[1]]).pvalue for pair in (("a", "b"), ("a", "c"), ("b", "c"))}
+    assert raw["a", "b"] < raw["a", "c"] < raw["b", "c"]
+    first, second, third = standings(rows, "work", 0.25)
+    assert first.probability is None and second.method == "b"
+    assert second.probability == pytest.approx(3 * raw["a", "b"]) and second.told_apart
+    assert third.probability == pytest.approx(2 * raw["a", "c"])
+
+
+def test_seeds_of_one_model_do_not_tell_for_others() -> None:
+    rows = [row(m, e, model, s) for m, e in (("a", 1.0), ("b", 1.5)) for model in ("m", "n") for s in range(5)]
+    assert not standings(rows, "work", 0.25)[1].told_apart  # ten runs, but two models
+    assert standings([r for r in rows if r.model == "m"], "work", 0.25)[1].told_apart
+
+
+def test_who_left_something_else_is_not_ranked_but_listed() -> None:
+    rows = [row("a", 1.0), row("b", 1.1), row("c", 1.2), row("little", 0.9, weights=0.01, operations=0.01),
+            row("much", 0.5, weights=0.3, operations=0.6)]  # fmt: skip
+    same, other = comparable(rows, "work", 0.25)
+    assert [r.method for r in same] == ["a", "b", "c"] and [r.method for r in other] == ["little", "much"]
+    assert [item.method for item in standings(rows, "work", 0.25)] == ["a", "b", "c"]
+    html = told([row("filters", 1.0), row("thinet", 0.9, weights=0.01)])
+    assert "Kept something else" in html and "thinet on m, seed 0" in html
+    bits = [row("q", 1.0, saves="bits", stored_bytes=0.28), row("c", 0.9, saves="bits", stored_bytes=0.56)]
+    assert [r.method for r in comparable(bits, "bits", 0.25)[1]] == ["c"]
+
+
+def test_skill_is_told_beside_multipliers_and_where_there_is_hardly_any() -> None:
+    crossed = replace(CONTEST, seeds=(0,))
+    anchor = crossed.anchors()
+    assert len(anchor) == 1
+    for error, said in ((4.0, "50.0"), (2.1, "hardly better"), (1.9, "no better than its anchor")):
+        rows = rows_of({**results(crossed), anchor[0]: result(error)})
+        assert any(said in line for line in skills(rows)), skills(rows)
+        own = next(r for r in rows if r.method == "lottery")
+        assert own.skill == (pytest.approx((error - 2.2) / (error - 2.0)) if error > 2.0 else None)
+    worse = rows_of({**results(crossed), anchor[0]: result(2.3)})
+    assert "2 of 8 reduced networks are worse" in skills(worse)[0]  # rigl's two
+    assert "no anchor" in skills(rows_of(results(crossed)))[0]
+
+
+def test_times_of_two_machines_are_not_compared() -> None:
+    found = results(CONTEST)
+    cut = CONTEST.asked("ddsp", "lottery", 0.25, 1)
+    for network, machine in ((CONTEST.whole("ddsp", 1), "one"), (cut, "other")):
+        found[Engine(network)] = replace(result(figures={TIMED: 0.1, COUNTED: 1e6}), machine=machine)
+    own = next(r for r in rows_of(found) if (r.method, r.keep, r.seed) == ("lottery", 0.25, 1))
+    assert own.engine_time is None and own.engine_instructions == 1.0
+
+
+def test_reasons_why_networks_are_missing_are_counted_apart() -> None:
+    rows = [row("a", 1.0, "ddsp"), row("b", 1.0, "ddsp")]
+    asked = Told("T", "S", "C", {}, (), 1.0, {"ddsp": {"c to 0.25": "no", "engine of a to 0.25": "no"}}, 1, 3,
+                 (0.25, 0.0625), (0, 1))  # fmt: skip
+    assert asked.wanted == 12
+    assert missing(rows, asked) == ["2 refused", "6 where 6.2\u202f% is kept, which is not begun", "2 not computed yet"]
+
+
 def told(rows: list[Row], refused: Mapping[str, Mapping[str, str]] | None = None) -> str:
-    return page(rows, Told("T <b>", "S", "C", {"ddsp": 100}, ("M",), 1.5, refused or {}, 99))
+    return page(
+        rows, Told("T <b>", "S", "C", {"ddsp": 100}, ("M",), 1.5, refused or {}, 1, 10, (0.25, 0.0625), range(5))
+    )
 
 
 def test_the_page_stands_alone_and_says_what_is_missing() -> None:
@@ -190,7 +260,8 @@ def test_the_page_stands_alone_and_says_what_is_missing() -> None:
     html = told(rows, {"ddsp": {"thinet to 0.25": "<i>no</i>"}})
     assert "T &lt;b&gt;" in html and "&lt;i&gt;no" in html and "<script" not in html
     assert not re.search(r'(src|href)="(?!data:|#)', html)
-    assert "83 networks are not there" in html and html.count("<svg") == 4
+    assert "84 of 100 networks are not there: 5 refused; 79 not computed yet" in html
+    assert html.count("<svg") == 4
     assert told(rows) == told(rows)
     lines = sentences(rows)
     assert any("quantise stands first" in line and "nobody else was asked" in line for line in lines)

@@ -128,11 +128,12 @@ class Compare(Verb):
         folder = self.out or Path("runs") / f"compare-{self.sounds.resolve().name}"
         again: list[object] = ["compare", self.sounds, "--models", *self.models, "--size", self.size]
         again += ["--methods", *self.methods, "--keep", *self.keep, "--steps", self.steps, *self._optional()]
+        again += ["--no-anchor"] if self.no_anchor else []
         with workers_of(self.workers) as crew, screen.progress() as tell:
             corpora = self._listen(recipes, screen, tell)
             asked = Asked(
                 self.sounds, recipes, corpora, names, self.keep, self.seeds, self.steps, self._training(), folder,
-                tuple(again),
+                not self.no_anchor, tuple(again),
             )  # fmt: skip
             return contest(asked, crew, screen, tell)
 

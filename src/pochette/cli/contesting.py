@@ -36,6 +36,8 @@ class Asked:
     steps: int
     training: Training
     folder: Path
+    anchor: bool
+    """Whether to measure what tells how much skill was kept."""
     again: tuple[object, ...]
     """The command line that asks for the same again, but for its seeds."""
 
@@ -110,6 +112,7 @@ def contest(asked: Asked, crew: Any, screen: Screen, tell: Tell) -> Answer:
     }
     crossed = Contest(entries, asked.methods, asked.keep, asked.seeds)
     store, networks = Store(asked.folder / STORE), crossed.experiments()
+    anchors = crossed.anchors() if asked.anchor else []
     missing = len(store.missing(networks))
     screen.say(f"{len(networks)} networks, {len(networks) - missing} of them in the store already.")
 
@@ -121,13 +124,13 @@ def contest(asked: Asked, crew: Any, screen: Screen, tell: Tell) -> Answer:
 
     # Which engines there will be is known only when the networks are; what they take is guessed, so that one share
     # tells of both.
-    whole = steps_missing([*networks, *likely_engines(networks)], store)
-    then = steps_missing(networks, store) / whole if whole else 0.0
-    ran = computed(networks, part(tell, 0.0, then))
+    whole = steps_missing([*anchors, *networks, *likely_engines(networks)], store)
+    then = steps_missing([*anchors, *networks], store) / whole if whole else 0.0
+    ran = computed([*anchors, *networks], part(tell, 0.0, then))
     worth_measuring = engines(store.results(networks))
     measured = computed([*worth_measuring], part(tell, then, 1.0))
     tell("compare", 1.0, f"{len(networks)} networks, {len(worth_measuring)} engines")
-    results = store.results([*networks, *worth_measuring])
+    results = store.results([*anchors, *networks, *worth_measuring])
     rows = rows_of(results)
     refused = _refused(asked.folder, {**ran.failed, **measured.failed}, {e for e in networks if store.has(e)})
     write_file(asked.folder / CSV, to_csv(rows).encode())
@@ -167,7 +170,10 @@ def _page(asked: Asked, crossed: Contest, rows: list[Row], store: Store, refused
             machines=sorted({result.machine for result in results}),
             hours=sum(result.figures.get(SPENT, result.training_seconds) for result in results) / 3600.0,
             refused=refused,
-            wanted=len(asked.methods) * len(asked.keep) * len(asked.seeds) * len(asked.recipes),
+            models=len(asked.recipes),
+            methods=len(asked.methods),
+            keeps=asked.keep,
+            seeds=asked.seeds,
         ),
     )
 
@@ -177,9 +183,11 @@ def _answer(asked: Asked, rows: list[Row], refused: dict[str, dict[str, str]], c
     from pochette.lab.contest_report import SAVES, sentences
 
     points = points_of(rows)
-    headings = ("model", "technique", "kept", "where", "error per dense", "numbers", "operations", "bytes", "seeds")
+    headings = ("model", "technique", "kept", "where", "error per dense", "skill kept", "numbers",
+                "operations", "bytes", "seeds")  # fmt: skip
     lines = [
-        (p.model, p.method, f"{p.keep:.1%}", SAVES[p.saves][0], p.multiplier.mean, f"{p.weights.mean:.1%}",
+        (p.model, p.method, f"{p.keep:.1%}", SAVES[p.saves][0], p.multiplier.mean,
+         "unknown" if p.skill is None else f"{p.skill.mean:.1%}", f"{p.weights.mean:.1%}",
          f"{p.operations.mean:.1%}", f"{p.stored_bytes.mean:.1%}", p.multiplier.seeds)
         for p in points
     ]  # fmt: skip

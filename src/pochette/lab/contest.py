@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -180,12 +181,16 @@ class Row:
     seed: int
     error: float
     multiplier: float
+    anchor: float | None
+    """Error of having learnt an average, in the same loss; None where that is not known."""
+    skill: float | None
+    """(anchor - error) / (anchor - dense error); None where the dense model has none."""
     weights: float
     operations: float
     stored_bytes: float
     state_bytes: float
     engine_time: float | None
-    """None where it was not measured."""
+    """None where it was not measured, or not on the machine that timed the dense model's."""
     engine_instructions: float | None
     step_time: float | None
     """CPU time a step of training, all that the technique does included, per that of plain training."""
@@ -206,18 +211,26 @@ def rows_of(results: Mapping[Experiment, Result]) -> list[Row]:
     """Results as rows, each beside its dense model; those whose dense model has no result are left out."""
     kinds: dict[str, str] = {}
     engines_of = {e.parent: result for e, result in results.items() if isinstance(e, Engine)}
+    anchors = {(e.corpus, e.model, e.recipe): result.error for e, result in results.items() if isinstance(e, Anchor)}
     rows = []
     for experiment, result in results.items():
         if isinstance(experiment, Reduced) and _reference(experiment) in results:
             name = experiment.parent.model
             if name not in kinds:
                 kinds[name] = kind_of(experiment.parent.recipe.build())
-            rows.append(_row(experiment, result, results[_reference(experiment)], engines_of, kinds[name]))
+            dense = experiment.parent
+            anchor = anchors.get((dense.corpus, dense.model, dense.recipe))
+            rows.append(_row(experiment, result, results[_reference(experiment)], engines_of, kinds[name], anchor))
     return rows
 
 
 def _row(
-    experiment: Reduced, result: Result, whole: Result, engines_of: Mapping[Dense | Reduced, Result], kind: str
+    experiment: Reduced,
+    result: Result,
+    whole: Result,
+    engines_of: Mapping[Dense | Reduced, Result],
+    kind: str,
+    anchor: float | None,
 ) -> Row:
     operations = result.macs_per_second / whole.macs_per_second
     weights = result.weights / whole.weights
@@ -228,6 +241,8 @@ def _row(
         if operations >= SAME:
             return 1.0
         measured = own is not None and base is not None and figure in own.figures and figure in base.figures
+        if measured and figure == TIMED:
+            measured = own.machine == base.machine  # type: ignore[union-attr]
         return own.figures[figure] / base.figures[figure] if measured else None  # type: ignore[union-attr]
 
     spent = result.figures.get(SPENT), whole.figures.get(SPENT)
@@ -243,6 +258,8 @@ def _row(
         seed=experiment.parent.training.seed,
         error=result.error,
         multiplier=result.error / whole.error,
+        anchor=anchor,
+        skill=None if anchor is None or anchor <= whole.error else (anchor - result.error) / (anchor - whole.error),
         weights=weights,
         operations=operations,
         stored_bytes=stored,
@@ -265,6 +282,7 @@ class Point:
     saves: str
     keep: float
     multiplier: Spread
+    skill: Spread | None
     weights: Spread
     operations: Spread
     stored_bytes: Spread
@@ -272,6 +290,12 @@ class Point:
     engine_time: Spread | None
     engine_instructions: Spread | None
     step_time: Spread | None
+
+
+def log_spread(values: Sequence[float]) -> Spread:
+    """Geometric mean of ratios, with the interval of their logarithms."""
+    log = spread([math.log(value) for value in values])
+    return Spread(math.exp(log.mean), math.exp(log.low), math.exp(log.high), log.seeds)
 
 
 def points_of(rows: Sequence[Row]) -> list[Point]:
@@ -285,7 +309,7 @@ def points_of(rows: Sequence[Row]) -> list[Point]:
 def _point(group: list[Row]) -> Point:
     def over(name: str) -> Any:
         known = [getattr(row, name) for row in group if getattr(row, name) is not None]
-        return spread(known) if known else None
+        return (log_spread if name == "multiplier" else spread)(known) if known else None
 
     first = group[0]
     spreads = [field.name for field in fields(Point)][5:]

@@ -19,7 +19,17 @@ from pochette.lab.contest import MOVES, Point, Row, front, points_of
 from pochette.lab.judge import TEST_EXCERPTS, TEST_SECONDS
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg, _tick, _ticks
-from pochette.lab.standings import TELLING, Standing, standings
+from pochette.lab.standings import (
+    HARDLY,
+    LEVEL,
+    TELLING,
+    TOLERANCE,
+    Standing,
+    clearly,
+    comparable,
+    learnt,
+    standings,
+)
 from pochette.reduce.technique import DENSE_SHARE
 
 MOSS = "#4f6a2d"
@@ -42,7 +52,7 @@ LABELLED = 7
 AXES = (
     Axis("stored_bytes", "bytes that the weights take, per dense", "counted"),
     Axis("operations", "multiply-accumulates, per dense", "counted"),
-    Axis("engine_time", "CPU time of the engine, per dense", "measured"),
+    Axis("engine_instructions", "instructions of the engine, per dense", "counted"),
     Axis("weights", "learnt numbers that live, per dense", "counted"),
 )
 
@@ -63,8 +73,16 @@ class Told:
     """CPU time of all runs."""
     refused: Mapping[str, Mapping[str, str]]
     """What has no result and why, by model and technique."""
-    wanted: int
-    """Networks that the whole contest has."""
+    models: int
+    """That the whole contest has."""
+    methods: int
+    keeps: Sequence[float]
+    seeds: Sequence[int]
+
+    @property
+    def wanted(self) -> int:
+        """Networks that the whole contest has."""
+        return self.models * self.methods * len(self.keeps) * len(self.seeds)
 
 
 def page(rows: Sequence[Row], told: Told) -> str:
@@ -93,9 +111,15 @@ def page(rows: Sequence[Row], told: Told) -> str:
         techniques=sorted({row.method for row in rows}),
         sentences=sentences(rows),
         tables=_tables(rows),
+        missing=missing(rows, told),
+        skills=skills(rows),
+        tolerance=TOLERANCE,
+        telling=TELLING,
+        hardly=HARDLY,
+        level=LEVEL,
         winners=winners(rows),
         budgets={name: steps for name, steps in told.budgets.items() if name in {row.model for row in rows}},
-        models=[_model(model, points) for model in dict.fromkeys(point.model for point in points)],
+        models=[_model(model, points, rows) for model in dict.fromkeys(point.model for point in points)],
         saves={name: said for name, (said, _, _) in SAVES.items()},
         axes={name: methods[name].axes for name in sorted({row.method for row in rows})},
         dense_share=DENSE_SHARE,
@@ -114,10 +138,72 @@ def _tables(rows: Sequence[Row]) -> list[dict[str, Any]]:
     made = []
     for keep in _keeps(rows):
         for saves, (said, _, _) in SAVES.items():
-            ranked = standings(rows, saves, keep)
-            if ranked:
-                made.append({"keep": keep, "said": said, "ranked": ranked})
+            ranked, others = standings(rows, saves, keep), comparable(rows, saves, keep)[1]
+            if ranked or others:
+                places = {item.method: _place(item, number) for number, item in enumerate(ranked, 1)}
+                made.append({"keep": keep, "said": said, "ranked": ranked, "others": others, "places": places})
     return made
+
+
+def _place(item: Standing, number: int) -> str:
+    return f"{number}" if item.told_apart else "1" if item.behind is None else "shares 1"
+
+
+def missing(rows: Sequence[Row], told: Told) -> list[str]:
+    """Why networks are not there, each reason with its count.
+
+    Args:
+        rows: that are there.
+        told: what was wanted and what was refused.
+
+    Returns:
+        "3 refused", "26 of 6.2 % kept, which is not begun" and so on; empty if all are there.
+    """
+    there = {(row.model, f"{row.method} to {row.keep:.4g}", row.seed) for row in rows}
+    refused = {
+        (model, name, seed) for model, reasons in told.refused.items() for name in reasons for seed in told.seeds
+        if not name.startswith("engine of")
+    } - there  # fmt: skip
+    begun = {row.keep for row in rows}
+    said, left = ([f"{len(refused)} refused"] if refused else []), told.wanted - len(rows)
+    for keep in told.keeps:
+        if round(keep, 6) not in begun:
+            own = sum(name.endswith(f" to {keep:.4g}") for _, name, _ in refused)
+            count = told.models * told.methods * len(told.seeds) - own
+            left -= count
+            said.append(f"{count} where {words.percent(keep)} is kept, which is not begun")
+    left -= len(refused)
+    return [*said, *([f"{left} not computed yet"] if left > 0 else [])]
+
+
+def skills(rows: Sequence[Row]) -> list[str]:
+    """Whose dense model learnt how much, and how many reduced ones are worse than having learnt an average.
+
+    Args:
+        rows: of a contest.
+
+    Returns:
+        a sentence a model.
+    """
+    found = []
+    for model in dict.fromkeys(row.model for row in rows):
+        own = [row for row in rows if row.model == model]
+        shares = [share for row in own if (share := learnt(row)) is not None]
+        if not shares:
+            found.append(f"{model}: no anchor in its loss, so that it is not known how much skill was kept.")
+            continue
+        least, at = min(shares), "at least " if len(set(shares)) > 1 else ""
+        if least > 0:
+            said = f"{model}: the dense model’s error is {at}{words.percent(least)} below that of its anchor"
+        else:
+            said = f"{model}: the dense model is no better than its anchor"
+        if not all(clearly(row) for row in own):
+            said += ", hardly better: its multipliers tell little of what was learnt"
+        worse = sum(row.anchor is not None and row.error > row.anchor for row in own)
+        found.append(
+            f"{said}; {worse or 'none'} of {len(own)} reduced networks {'are' if worse > 1 else 'is'} worse than it."
+        )
+    return found
 
 
 def sentences(rows: Sequence[Row]) -> list[str]:
@@ -131,16 +217,20 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     """
     found = []
     for table in _tables(rows):
+        if not table["ranked"]:
+            continue
         first, *others = table["ranked"]
         level = [other.method for other in others if not other.told_apart]
         kept = words.percent(table["keep"])
-        runs = first.multiplier.seeds
         said = f"Where {table['said']}, {kept} being kept, {first.method} stands first"
         said += f" ({words.number(first.multiplier.mean)} times the dense error"
-        said += f" on average of {runs} models and seeds" if runs > 1 else " in the one run there is"
+        models = f"{first.models} model{'s' if first.models > 1 else ''}"
+        said += f" on average of {models}, {first.runs} runs" if first.runs > 1 else " in the one run there is"
         # A share of the others beaten once is no more than their order.
         enough = first.beaten is not None and first.beaten.seeds >= TELLING
-        said += f", better than {words.percent(first.beaten.mean)} of the others)" if enough else ")"
+        said += (
+            f", better than {_beaten(first, len(others))}{_kept_skill(first)})" if enough else f"{_kept_skill(first)})"
+        )
         if not others:
             said += "; nobody else was asked"
         elif not level:
@@ -158,6 +248,18 @@ def sentences(rows: Sequence[Row]) -> list[str]:
     return found
 
 
+def _beaten(first: Standing, others: int) -> str:
+    if first.beaten is None or others == 1:
+        units = first.beaten.seeds if first.beaten is not None else 0
+        won = first.beaten.mean * units if first.beaten is not None else 0.0
+        return f"the one other in {words.number(won, 2)} of {units} {'models' if first.models > 1 else 'runs'}"
+    return f"{words.percent(first.beaten.mean)} of the {others} others"
+
+
+def _kept_skill(item: Standing) -> str:
+    return "" if item.skill is None else f", {words.percent(item.skill.mean)} of the skill kept"
+
+
 def winners(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The first of each ranking by kind of model.
 
@@ -171,21 +273,25 @@ def winners(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for kind in dict.fromkeys(row.kind for row in rows):
         own = [row for row in rows if row.kind == kind]
         of = ", ".join(dict.fromkeys(row.model for row in own))
-        for table in _tables(own):
+        for table in (table for table in _tables(own) if table["ranked"]):
             made.append({"kind": kind, "of": of, "keep": table["keep"], "said": table["said"],
                          "first": _podium(table["ranked"])})  # fmt: skip
     return made
 
 
 def _podium(ranked: Sequence[Standing]) -> str:
-    return ", ".join(f"{item.method} ({words.number(item.multiplier.mean)})" for item in ranked[:3])
+    first = ", ".join(f"{item.method} ({words.number(item.multiplier.mean)}{_kept_skill(item)})" for item in ranked[:3])
+    level = sum(not item.told_apart for item in ranked[1:])
+    return f"{first}; {level} of {len(ranked) - 1} others share the first place" if len(ranked) > 1 else first
 
 
-def _model(model: str, points: Sequence[Point]) -> dict[str, Any]:
+def _model(model: str, points: Sequence[Point], rows: Sequence[Row]) -> dict[str, Any]:
     own = [point for point in points if point.model == model]
     drawn = [(axis, figure(own, axis, model)) for axis in AXES]
     return {
         "name": model,
+        "seeds": len({row.seed for row in rows if row.model == model}),
+        "skill": skills([row for row in rows if row.model == model])[0],
         "figures": [(axis, drawing) for axis, drawing in drawn if drawing is not None],
         "points": sorted(own, key=lambda p: (-p.keep, list(SAVES).index(p.saves), p.multiplier.mean)),
         "fronts": {axis.field: {(p.method, p.keep) for p in front(own, axis.field)} for axis in AXES},
