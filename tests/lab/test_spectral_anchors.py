@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from pochette.corpus.folder import FolderCorpus
 from pochette.lab.spectral_anchors import (
     distance_of,
     distance_through,
+    mean_answer,
     median_spectrum,
     nearest_frame,
     principal_components,
     spectra_of,
+    squares_from,
     training_spectra,
 )
 from pochette.sound.log_spectral import LogSpectral
+from pochette.sound.losses import LogPowerSpectral
 from pochette.train.loop import tensors_of
 from tests.corpora import RATE, write_notes
 
@@ -74,3 +79,22 @@ def test_components_are_those_of_the_singular_value_decomposition(tmp_path: Path
     one = tensors_of(sounds.whole(sounds.sounds[0]))
     distances = [distance_through(principal_components(sounds, count), one, HOP) for count in (1, 4, 16, 513)]
     assert distances == sorted(distances, reverse=True) and distances[-1] < 1e-4
+
+
+def test_no_constant_is_nearer_in_squares_than_the_mean_answer(tmp_path: Path) -> None:
+    """NSF's loss at its three resolutions, and the scale of silence in the loss itself."""
+    sounds, loss = corpus(tmp_path), LogPowerSpectral(RATE)
+
+    def hear(audio: torch.Tensor) -> list[torch.Tensor]:
+        return [spectrum.transpose(1, 2) for spectrum in loss.spectra(audio)]
+
+    one = replace(sounds, sounds=sounds.sounds[:1])
+    audio = tensors_of(one.whole(one.sounds[0]))["audio"]
+    mean = mean_answer(one, hear)
+    best = squares_from(mean, audio, hear)
+    for shift in (-0.1, 0.1):
+        assert squares_from([part + shift for part in mean], audio, hear) == pytest.approx(
+            float(best) + 3 * 0.01, rel=1e-4
+        )
+    silence = [spectrum[0, 0] for spectrum in hear(torch.zeros_like(audio))]
+    assert squares_from(silence, audio, hear) == pytest.approx(float(loss(torch.zeros_like(audio), audio)), rel=1e-5)
