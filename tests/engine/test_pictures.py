@@ -58,4 +58,6 @@ def test_c_makes_some_frames_of_a_picture_as_torch_does() -> None:
     wanted = range(5, 9)
     engine = compile_engine(Some(generator, wanted).eval(), (told,), name="picture", precision="float32")
     made = np.ravel(engine.process(told.numpy()))
-    assert np.abs(made - generator(told)[:, :, 5:9].flatten().numpy()).max() < 1e-5
+    assert (
+        np.abs(made - generator(told)[:, :, 5:9].flatten().numpy()).max() < 4e-5
+    )  # torch on other processors sums in other orders: 1.7e-5 was seen

@@ -137,7 +137,8 @@ def holds_still(made: FloatArray, want: FloatArray) -> bool:
     """Whether the last second is as near as the first, and both are near."""
     second = len(want) // SECONDS
     first, last = errors(made[:second], want[:second]), errors(made[-second:], want[-second:])
-    return first < 1e-6 and last < 1e-6 and last < 2 * first
+    # Errors are a few units of rounding, which processors place differently.
+    return first < 1e-6 and last < 1e-6 and last < 2 * first + 2e-7
 
 
 @pytest.mark.parametrize("name", ["ddsp", "sing"])
