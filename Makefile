@@ -60,11 +60,11 @@ venv: $(READY_DEV)
 # The compilers and emulators that pip brings suffice for everything but the second opinions of these.
 system:
 	@command -v apt-get >/dev/null || { echo "This is no Debian: install qemu-system-arm, qemu-user, gcc, make," \
-	  "gcc-arm-none-eabi with newlib, gcc-aarch64-linux-gnu, and chromium by your own means."; exit 1; }
+	  "gcc-arm-none-eabi with newlib, gcc-aarch64-linux-gnu with its C library, and chromium by your own means."; exit 1; }
 	@sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y --no-install-recommends \
 	  gcc libc6-dev make qemu-system-arm qemu-user gcc-arm-none-eabi libnewlib-arm-none-eabi \
-	  gcc-aarch64-linux-gnu chromium
+	  gcc-aarch64-linux-gnu libc6-dev-arm64-cross chromium
 
 clean:
 	rm -rf $(VENV) $(LINT) build dist demo src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
