@@ -37,7 +37,7 @@ def first_step(recipe: Gansynth) -> dict[str, Any]:
 
 def needed_macs(recipe: Gansynth) -> int:
     """What the first step's sound depends on, in multiply-accumulates."""
-    frames, bins, widths = _frames_needed(recipe), recipe.start_bins, recipe.widths
+    frames, bins, widths = frames_needed(recipe), recipe.start_bins, recipe.widths
     needed = frames["dense"] * bins * (recipe.latent + recipe.pitches) * widths[0]
     needed += frames["first"] * bins * 9 * widths[0] ** 2
     for number in range(recipe.resolutions - 1):
@@ -47,8 +47,15 @@ def needed_macs(recipe: Gansynth) -> int:
     return int(needed + frames["to_pictures.0"] * bins * 2 * widths[-1])
 
 
-def _frames_needed(recipe: Gansynth) -> dict[str, int]:
-    """By gradients: how many frames of each layer of the whole the first step's sound depends on."""
+def frames_needed(recipe: Gansynth) -> dict[str, int]:
+    """By gradients: how many frames of each layer of the whole the first step's sound depends on.
+
+    Args:
+        recipe: of the model.
+
+    Returns:
+        name of a layer to frames.
+    """
     torch.manual_seed(0)
     told = {"resolutions": recipe.resolutions, "step_frames": recipe.step_frames, "start_frames": recipe.start_frames}
     model = Gansynth.sized("small", **NARROW, **told).build()

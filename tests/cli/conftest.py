@@ -61,6 +61,16 @@ def verbs(capfd: pytest.CaptureFixture[str]) -> Verbs:
     return give
 
 
+def refused(said: Said, *remedy: str, code: int = 1) -> bool:
+    """Whether it is a clear error: not done, no traceback, and the way out named; says what it is not."""
+    assert said.code == code, said.all
+    assert "Traceback" not in said.all
+    assert "error: " in said.err and "remedy: " in said.err
+    for word in remedy:
+        assert word in said.err, said.err
+    return True
+
+
 @dataclass
 class Heard:
     """What a verb told of its progress."""

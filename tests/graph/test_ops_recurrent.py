@@ -12,7 +12,7 @@ from pochette.errors import ShapeError
 from pochette.graph.capture import capture
 from pochette.graph.operator import Cost, description_of
 from pochette.graph.run import run
-from tests.graph.trimmed import Network, check
+from tests.graph.trimmed import Network, check, removable
 
 KINDS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
     "gru": (nn.GRU, {}),
@@ -106,7 +106,7 @@ class Stateful(nn.Module):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("learnt", [False, True])
 def test_states_in_buffers_and_parameters(kind: str, learnt: bool) -> None:
-    check(Stateful(kind, learnt=learnt), X, expected={"maker": 5, "layer": 4})
+    assert removable(Stateful(kind, learnt=learnt), X) == {"maker": 5, "layer": 4}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,7 +118,7 @@ def test_last_states_read_instead_of_the_sequence(kind: str) -> None:
         return m.reader(torch.cat(state, -1) if kind == "lstm" else state)  # type: ignore[no-any-return]
 
     width = 8 if kind == "lstm" else 4
-    check(Network(last, layer=make(3, 4, **options), reader=nn.Linear(width, 2)), X, expected={"layer": 4})
+    assert removable(Network(last, layer=make(3, 4, **options), reader=nn.Linear(width, 2)), X) == {"layer": 4}
 
 
 def test_states_made_by_another_layer() -> None:
@@ -127,7 +127,7 @@ def test_states_made_by_another_layer() -> None:
         lambda m, x: m.reader(m.layer(x, m.first(x.mean(1))[None])[0]),
         layer=nn.GRU(3, 4, batch_first=True), first=nn.Linear(3, 4), reader=nn.Linear(4, 2),
     )  # fmt: skip
-    check(module, X, expected={"layer": 4})
+    assert removable(module, X) == {"layer": 4}
 
 
 def test_stacked_modules_are_families_of_their_own() -> None:
@@ -135,7 +135,7 @@ def test_stacked_modules_are_families_of_their_own() -> None:
         lambda m, x: m.reader(m.second(m.first(x)[0])[0]),
         first=nn.GRU(3, 7, batch_first=True), second=nn.LSTM(7, 4, batch_first=True), reader=nn.Linear(4, 2),
     )  # fmt: skip
-    check(module, X, expected={"first": 7, "second": 4})
+    assert removable(module, X) == {"first": 7, "second": 4}
 
 
 CELLS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
@@ -183,7 +183,7 @@ def test_cells_with_state_in_buffers(kind: str) -> None:
                 self.get_buffer(f"state{number}").copy_(value)
             return self.reader(new[0])  # type: ignore[no-any-return]
 
-    check(Step(), X[:, 0], expected={"cell": 4})
+    assert removable(Step(), X[:, 0]) == {"cell": 4}
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

@@ -214,7 +214,9 @@ def test_what_failed_is_listed() -> None:
 
 
 def test_a_page_without_any_result_is_a_page() -> None:
-    Page(page_of(comparison(), {}, {"ddsp, seed 0": "The disk was full."}))
+    text = page_of(comparison(), {}, {"ddsp, seed 0": "The disk was full."})
+    read = Page(text)
+    assert "The disk was full." in text and read.counts["h1"] == 1 and 'class="plot"' not in text
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.models_first_step import first_step, frames_needed
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,7 +23,6 @@ from pochette.errors import RecipeError
 from pochette.graph.capture import capture
 from pochette.graph.units import Place
 from pochette.layers.adversary import DRIFT, PENALTY, PITCH
-from pochette.measure import profile, profile_model
 from pochette.models.gansynth import FARTHEST, Gansynth, GansynthModel
 from pochette.models.model import Excerpt
 from pochette.reduce.trimming import PREFIX, trim_model
@@ -148,51 +148,16 @@ def test_the_nearest_pitch_known_is_played() -> None:
 # -- what the first step costs -----------------------------------------------------------------------------------------
 
 
-def frames_needed(recipe: Gansynth) -> dict[str, int]:
-    """By gradients: how many frames of each layer of the whole the first step's sound depends on."""
-    torch.manual_seed(0)
-    model = Gansynth.sized("small", channels=256, most_channels=2).build()
-    assert (model.recipe.resolutions, model.recipe.step_frames) == (recipe.resolutions, recipe.step_frames)
-    kept: dict[str, Tensor] = {}
-
-    def keep(name: str, x: Tensor) -> None:
-        x.retain_grad()
-        kept[name] = x
-
-    for name, layer in model.network.named_modules():
-        if name == "first":
-            layer.register_forward_pre_hook(lambda _, given: keep("dense", given[0]))
-        if name and not list(layer.children()) and name != "dense":
-            layer.register_forward_hook(lambda _, __, x, name=name: keep(name, x))
-    model.generate(model.notes(1, torch.Generator().manual_seed(0)))[:, : model.hop_samples].square().sum().backward()
-    needed = {}
-    for name, x in kept.items():
-        assert x.grad is not None
-        needed[name] = int(x.grad.abs().sum(dim=(0, 1, 3)).count_nonzero())
-    return needed
-
-
 @pytest.mark.parametrize("size", ["small", "paper"])
 def test_the_first_step_comes_after_the_work_that_it_depends_on(size: str) -> None:
     recipe = Gansynth.sized(size)  # type: ignore[arg-type]
-    frames, bins, widths = frames_needed(recipe), recipe.start_bins, recipe.widths
-    assert frames["to_pictures.0"] == recipe.step_frames + 6
-    needs = frames["dense"] * bins * (recipe.latent + recipe.pitches) * widths[0]
-    needs += frames["first"] * bins * 9 * widths[0] ** 2
-    for number in range(recipe.resolutions - 1):
-        before, after, bins = widths[number], widths[number + 1], 2 * bins
-        into, again = (frames[f"blocks.{number}.{layer}"] for layer in ("into", "again"))
-        needs += 9 * bins * after * (into * before + again * after)
-    needs += frames["to_pictures.0"] * bins * 2 * widths[-1]
-    with torch.device("meta" if size == "paper" else "cpu"):
-        model = recipe.build()
-    if size == "paper":
-        model = model.to_empty(device="cpu")
-    first, whole = profile_model(model).macs, profile(*model.trim_form(), reach=False).macs
+    assert frames_needed(recipe)["to_pictures.0"] == recipe.step_frames + 6
+    told = first_step(recipe)
+    needs, first, whole = told["needed_macs"], told["step_macs"], told["note_macs"]
     # Coarse resolutions are made whole: that is the difference.
     assert needs <= first <= 1.15 * needs
     # A note needs 2 more frames on either side at every resolution, and six for its windows, at each of its 16 steps.
-    assert first < 0.22 * whole and 3.3 * whole < model.excerpt_frames * first < 3.5 * whole
+    assert first < 0.22 * whole and 3.3 * whole < told["steps"] * first < 3.5 * whole
 
 
 class WholeNote(nn.Module):

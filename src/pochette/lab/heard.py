@@ -16,7 +16,12 @@ from pochette.train.loop import Training
 
 
 def held_out_part(run: Run, model: Model, progress: Any = None) -> FolderCorpus:
-    """The sounds that a run kept from training.
+    """The sounds that a run kept from training; see `divided`."""
+    return divided(run, model, progress)[1]
+
+
+def divided(run: Run, model: Model, progress: Any = None) -> tuple[FolderCorpus, FolderCorpus]:
+    """The sounds of a run as its training divided them.
 
     Args:
         run: trained.
@@ -24,13 +29,13 @@ def held_out_part(run: Run, model: Model, progress: Any = None) -> FolderCorpus:
         progress: see `FolderCorpus.prepare`.
 
     Returns:
-        the part.
+        what it trained on, and what it kept from training.
 
     Raises:
         SoundError: the folder is gone.
         RunError: the sounds are not the same any more.
     """
-    return hold_out(corpus_of(run, model, progress), model, Training(**run.training).seed)[1]
+    return hold_out(corpus_of(run, model, progress), model, Training(**run.training).seed)
 
 
 def with_held_out(instrument: Instrument, model: Model, run: Run) -> Instrument:

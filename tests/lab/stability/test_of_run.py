@@ -18,7 +18,7 @@ from pochette.lab.stability import of_run
 from pochette.lab.stability.apart import Apart
 from pochette.lab.stability.flatness import Flatness
 from pochette.lab.stability.interpolation import Line
-from pochette.lab.stability.of_run import Stabilities, masks_of, moved
+from pochette.lab.stability.of_run import Stabilities, masks_of, moved, sounds_of
 from pochette.lab.stability.sensitivity import Curve
 from pochette.lab.stability.summary import Effort, Stability
 from pochette.lab.stability_report import barriers_in_words, section
@@ -179,7 +179,7 @@ def test_a_run_is_disturbed(place: Path) -> None:
     """The real thing, on the smallest of networks."""
     effort = Effort(excerpts=1, hessian_draws=2, noise=(0.02, 0.2), noise_draws=1, bits=(8, 3), points=3)
     asked, heard = Stabilities(place, ("dense", "round-1"), steps=2, effort=effort), list[float]()
-    found = dict(asked.found(asked.sounds(), {}, lambda _, share, what: heard.append(share)))
+    found = dict(asked.found(sounds_of(place, "--stability"), {}, lambda _, share, what: heard.append(share)))
     assert found.keys() == {"dense", "round-1"} and heard == sorted(heard) and heard[0] == 0.0
     dense, reduced = found.values()
     assert dense["line"]["shares"] == [0.0, 0.5, 1.0] or dense["line"]["shares"] == (0.0, 0.5, 1.0)

@@ -18,8 +18,9 @@ from torch import Tensor
 import pochette
 from pochette.errors import PochetteError, RunError, SoundError
 from pochette.families import models
-from pochette.lab.judge import Parts, hold_out
-from pochette.lab.runs import Run, corpus_of, read_run
+from pochette.lab.heard import divided
+from pochette.lab.judge import Parts
+from pochette.lab.runs import Run, read_run
 from pochette.lab.stability.apart import apart, as_vector
 from pochette.lab.stability.interpolation import POINTS
 from pochette.lab.stability.sensitivity import BITS, NOISE
@@ -57,28 +58,13 @@ class Stabilities:
     steps: int = BRANCH_STEPS
     effort: Effort = READING
 
-    def sounds(self, progress: Any = None) -> Parts:
-        """The run's recordings as its training divided them; what it held out is what errors are measured on.
-
-        Args:
-            progress: see `FolderCorpus.prepare`.
-
-        Returns:
-            the parts.
-
-        Raises:
-            SoundError: the folder is gone.
-            RunError: the sounds are not the same any more.
-        """
-        return sounds_of(self.folder, "--stability", progress)
-
     def found(
         self, parts: Parts, known: dict[str, Any], told: Told | None = None
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """What is found of each round, as it is found.
 
         Args:
-            parts: see `sounds`.
+            parts: see `sounds_of`.
             known: what an earlier call found, by round; taken over where it is of the same checkpoint and asked alike.
             told: hears of the progress: what, the share done, and of what.
 
@@ -137,7 +123,7 @@ def sounds_of(folder: Path, option: str, progress: Any = None) -> Parts:
     run = read_run(folder)
     model: Model = from_json(models[run.model], run.recipe).build()
     try:
-        training, held_out = hold_out(corpus_of(run, model, progress), model, Training(**run.training).seed)
+        training, held_out = divided(run, model, progress)
     except (SoundError, RunError) as error:
         raise type(error)(
             f"{option} trains on the run's recordings: {error.what}",
