@@ -1,7 +1,7 @@
 """Weights in fewer bits: how matrices are rounded, how they lie in memory, and what the integer product makes of them.
 
-Only matrices of linear and recurrent layers are stored so. Biases, norms, small vectors and what passes between layers
-stay 32-bit floats, and so does a matrix that has too little to gain.
+Only matrices of linear and recurrent layers and filters of convolutions are stored so. Biases, norms, small vectors and
+what passes between layers stay 32-bit floats, and so does a matrix that has too little to gain.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from pochette.lab.stability.sensitivity import BITS, NOISE
 from pochette.lab.stability.summary import Effort, stability_of
 from pochette.models.model import Model
 from pochette.recipe import from_json
-from pochette.reduce.sparse.weights import Masks, effective, weights_of
+from pochette.reduce.sparse.weights import Masks, effective, not_zero, weights_of
 from pochette.reduce.technique import EARLY
 from pochette.train.loop import Training
 from pochette.train.session import load_model
@@ -159,7 +159,7 @@ def masks_of(model: Model) -> Masks | None:
     Returns:
         masks; None if no weight is zero.
     """
-    alive = {path: acting != 0 for path, acting in effective(weights_of(model)).items()}
+    alive = not_zero(weights_of(model))
     return None if all(mask.all() for mask in alive.values()) else alive
 
 
