@@ -286,7 +286,7 @@ def test_weights_beyond_float16_stay_in_floats() -> None:
 def test_models_are_exported_so_too() -> None:
     model = tiny()
     exact, small = export(model, "tiny"), export(model, "tiny", precision="int8")
-    assert "int8_t weights8" in small.files["tiny_weights.h"] and ": int8, " in small.files["tiny_weights.h"]
+    assert "int8_t stored_weights8" in small.files["tiny_weights.h"] and ": int8, " in small.files["tiny_weights.h"]
     assert "int8" not in exact.files["tiny_weights.h"] and "pc_int8.h" not in exact.files
     with pytest.raises(ExportError, match="precision"):
         export(model, "tiny", precision="int4")  # type: ignore[arg-type]

@@ -253,7 +253,7 @@ void {name}_process({name}_state *s{", " if graph.inputs or graph.outputs else "
 {{
     const uint32_t mode = pc_enter();
     (void)s;
-    (void)weights;
+    (void)stored_weights;
 {unused}{core.body}
     pc_leave(mode);
 }}

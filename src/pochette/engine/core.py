@@ -57,6 +57,8 @@ STRICT_GUARD = """/* The same bits on every machine: no rounding is left out, su
 """The same of one whose results must not depend on the machine."""
 
 
+_MANY_KERNELS = 16
+"""More kernels than this a compiler is to leave apart: over all of them in one function it takes far longer."""
 _WRITTEN_OUT = 8
 """States at capture with more numbers than this lie among the weights."""
 
@@ -131,10 +133,10 @@ def write_core(
     reset = "\n".join(_reset(value, line, emitter) for value, line in states)
     return Core(
         fields="\n".join([f"    float arena[{max(arena, 1)}];", *(_member(*state) for state in states)]),
-        body=_body(emitter),
-        reset=reset,
+        body=_reading(_body(emitter)),
+        reset=_reading(reset),
         includes="\n".join(f'#include "{header}"' for header in ["pc_math.h", *_others(emitter.headers)]),
-        functions="\n\n".join(emitter.functions.values()),
+        functions=_functions(emitter),
         weights=_weights(emitter),
         kernels=kernels_of(emitter.headers),
         weight_bytes=sum(weight.nbytes for weight in emitter.weights) + reduced.weight_bytes,
@@ -225,6 +227,19 @@ def _parted(opened: tuple[str, ...], wanted: tuple[str, ...]) -> list[str]:
     return closing + ["    " * (1 + depth) + wanted[depth] for depth in range(same, len(wanted))]
 
 
+def _functions(emitter: Emitter) -> str:
+    text = "\n\n".join(emitter.functions.values())
+    return text.replace("PC_KERNEL", "PC_SHARED") if len(emitter.functions) > _MANY_KERNELS else text
+
+
+def _reading(statements: str) -> str:
+    """Statements, with the arrays of weights that they read declared before them."""
+    read = sorted(set(re.findall(r"\bweights(?:8|16)?\b", statements)))
+    kinds = {"weights": "float", "weights8": "int8_t", "weights16": "uint16_t"}
+    declared = [f"    const {kinds[array]} *{array} = stored_{array};\n    PC_UNSEEN({array});" for array in read]
+    return "\n".join([*declared, statements])
+
+
 def _reset(value: Value, history: History | None, emitter: Emitter) -> str:
     graph = emitter.graph
     name, initial = state_name(value), graph.tensors[value.path].detach().numpy()
@@ -260,7 +275,7 @@ def _weights(emitter: Emitter) -> str:
 #if defined(__GNUC__)
 __attribute__((aligned(64)))
 #endif
-static const float weights[{len(data)}] = {{
+static const float stored_weights[{len(data)}] = {{
 {body}
 }};
 {emitter.reduced.text(emitter.graph)}"""

@@ -5,7 +5,9 @@ The arithmetic of a frame comes from elsewhere (`export`, `drawn`); this is the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from pochette.control import Control
 from pochette.engine.core import GUARD
@@ -115,12 +117,21 @@ void {name}_process({name}_state *s, const float *controls, float *audio, int sa
 #define {self.name}_LEAD_SAMPLES {self.lead_samples}
 """
 
+    def _clamps(self) -> Iterator[str]:
+        """Statements that keep what is given within bounds; a loop for neighbours of the same bounds."""
+        bounds = [(Emitter.number(knob.low), Emitter.number(knob.high)) for knob in self.controls]
+        first = 0
+        for (low, high), alike in groupby(bounds):
+            last = first + len(list(alike))
+            at, loop = "i", f"for (int i = {first}; i < {last}; i++) "
+            if last == first + 1:
+                at, loop = str(first), ""
+            yield f"    {loop}controls[{at}] = pc_sane(pc_clamp(given[{at}], {low}, {high}));"
+            first = last
+
     def _body(self, frame: Frame) -> str:
-        name, number = self.name, Emitter.number
-        clamps = "\n".join(
-            f"    controls[{i}] = pc_sane(pc_clamp(given[{i}], {number(knob.low)}, {number(knob.high)}));"
-            for i, knob in enumerate(self.controls)
-        )
+        name = self.name
+        clamps = "\n".join(self._clamps())
         return f"""{GUARD}
 #include "{name}.h"
 {frame.functions}

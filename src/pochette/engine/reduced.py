@@ -293,7 +293,7 @@ class Reduced:
             body = ",\n".join(rows)
             parts.append(
                 f"#if defined(__GNUC__)\n__attribute__((aligned({_LINE_BYTES})))\n#endif\n"
-                f"static const {kind} {name}[{len(data)}] = {{\n{body}\n}};\n"
+                f"static const {kind} stored_{name}[{len(data)}] = {{\n{body}\n}};\n"
             )
         return "\n".join(parts)
 
