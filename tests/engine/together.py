@@ -84,7 +84,7 @@ def _step(name: str, core: Core, inputs: tuple[str, ...], outputs: tuple[str, ..
     comma = ", " if arguments else ""
     unused = "".join(f"    (void){x};\n" for x in inputs)
     process = f"void {name}_process({name}_state *s{comma}{arguments})"
-    return f"""#define weights {name}_weights
+    return f"""#define stored_weights {name}_weights
 {core.weights}
 typedef struct {{
 {core.fields}
@@ -95,7 +95,7 @@ void {name}_reset({name}_state *s);
 void {name}_reset({name}_state *s)
 {{
     (void)s;
-    (void)weights;
+    (void)stored_weights;
 {core.reset}
 }}
 {process};
@@ -104,7 +104,7 @@ void {name}_reset({name}_state *s)
     (void)s;
 {unused}{core.body}
 }}
-#undef weights
+#undef stored_weights
 """
 
 
