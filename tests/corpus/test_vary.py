@@ -50,6 +50,16 @@ def test_the_pitch_that_is_named_is_the_pitch_that_sounds(tmp_path: Path) -> Non
     assert np.abs(moved).max() <= 5.05
 
 
+def test_where_only_notes_are_known_pitches_move_by_whole_semitones(tmp_path: Path) -> None:
+    write_wav(tmp_path / "sounds" / "a.wav", 0.2 * np.sin(np.arange(4 * RATE) * 2 * np.pi * 440 / RATE), RATE)
+    batch = varied_batch(
+        prepare(tmp_path), np.random.default_rng(0), 24, FRAMES, shift_semitones=2.5, gain_db=0.0, whole_semitones=True
+    )
+    moved = [12 * np.log2(strongest_hz(row) / 440) for row in batch["audio"]]
+    assert moved == pytest.approx(np.rint(moved), abs=0.08)
+    assert {int(steps) for steps in np.rint(moved)} == {-2, -1, 0, 1, 2}
+
+
 def test_level_and_loudness_move_together(tmp_path: Path) -> None:
     write_wav(tmp_path / "sounds" / "a.wav", 0.1 * tone(440, 3.0), RATE)
     corpus = prepare(tmp_path)

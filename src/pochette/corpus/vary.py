@@ -24,6 +24,7 @@ def varied_batch(
     *,
     shift_semitones: float,
     gain_db: float,
+    whole_semitones: bool = False,
     start: Start = "anywhere",
 ) -> dict[str, FloatArray]:
     """Random excerpts, each transposed and amplified by its own draw.
@@ -35,6 +36,7 @@ def varied_batch(
         frames: length of each in hops.
         shift_semitones: pitches move by up to so much, either way, evenly drawn.
         gain_db: levels likewise, but never so that a sample would exceed 1.
+        whole_semitones: whether pitches move from note to note only.
         start: where in their sounds they begin.
 
     Returns:
@@ -47,8 +49,11 @@ def varied_batch(
     rows = [{name: values[row] for name, values in heard.items()} for row in range(batch)]
     varied = []
     for row in rows:
-        ratio = 2.0 ** (rng.uniform(-shift_semitones, shift_semitones) / 12.0)
-        moved = _transposed(row, ratio, frames, corpus.hop_samples)
+        if whole_semitones:
+            semitones = float(rng.integers(-math.floor(shift_semitones), math.floor(shift_semitones), endpoint=True))
+        else:
+            semitones = rng.uniform(-shift_semitones, shift_semitones)
+        moved = _transposed(row, 2.0 ** (semitones / 12.0), frames, corpus.hop_samples)
         varied.append(_amplified(moved, rng.uniform(-gain_db, gain_db)))
     return {name: np.stack([row[name] for row in varied]) for name in heard}
 

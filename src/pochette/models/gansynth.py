@@ -176,6 +176,7 @@ class GansynthModel(Unpaired):
     mode = "one_shot"
     heard_from = "beginning"
     split_by = "sound"
+    knows_notes_only = True
     aids, latency_samples = ("critic",), 0
 
     def __init__(self, recipe: Gansynth) -> None:

@@ -58,6 +58,9 @@ class Model(nn.Module, ABC):
     """Names of the excerpt's features that the model's first controls are fed with in training."""
     heard_from: ClassVar[Literal["anywhere", "beginning"]] = "anywhere"
     """Where in its sound an excerpt of training starts: anywhere, or where the sound does, as a whole note must."""
+    knows_notes_only: ClassVar[bool] = False
+    """Whether a pitch is one of a list to it: training moves sounds by whole semitones, as in between they would be
+    out of tune with the nearest."""
     aids: ClassVar[tuple[str, ...]] = ()
     """Names of the parts that only training uses (an adversary, a teacher): kept in checkpoints, never played, counted
     or trimmed."""

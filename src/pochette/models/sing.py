@@ -171,6 +171,7 @@ class SingModel(Model):
     split_by = "sound"
     """A row of the table of pitches is learnt by its own sounds only: of a pitch never heard it knows nothing."""
     heard_from = "beginning"
+    knows_notes_only = True
     aids = ("encoder",)
     features = ("f0_hz",)
     hop_samples = HOP_SAMPLES

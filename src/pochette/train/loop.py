@@ -259,6 +259,7 @@ class Trainer:
             self.frames,
             shift_semitones=how.shift_semitones,
             gain_db=how.gain_db,
+            whole_semitones=self.model.knows_notes_only,
             start=self.model.heard_from,
         )
 
