@@ -97,7 +97,10 @@ WORKS: dict[str, Work] = {
     "ddsp": Work(Ddsp.sized("small", **RATE), "alto-sax", looked_at(), 1500),
     "nsf": Work(Nsf.sized("small", **RATE), "alto-sax", looked_at(batch=4, excerpt_seconds=0.5), 1200),
     "sing": Work(
-        Sing.sized("small", note_seconds=2.0, **RATE), "alto-sax", looked_at(learning_rate=1e-3, gain_db=6.0), 6000
+        Sing.sized("small", note_seconds=2.0, **RATE),
+        "alto-sax",
+        looked_at(learning_rate=1e-3, gain_db=6.0, shift_semitones=2.0),
+        6000,
     ),
     "sing-ae": Work(SingAe.sized("small", **RATE), "alto-sax", varied(batch=32, excerpt_seconds=0.25), 3000),
     "wavenet": Work(
