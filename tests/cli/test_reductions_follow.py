@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from pochette.lab.runs import last_phase, read_run, reductions_of, trained_model
 from pochette.reduce.sparse.weights import effective, weights_of
+from pochette.train.checkpoint import load
 from pochette.train.session import load_model
-from tests.cli.conftest import Verbs
+from tests.cli.conftest import TINY, Verbs
 from tests.cli.test_verbs import document
 
 FEW = ("--steps", "4")
 
 
 def zeros_of(folder: Path) -> dict[str, torch.Tensor]:
-    model, _ = load_model(sorted(folder.glob("round-*.safetensors"))[-1])
+    model, _ = trained_model(folder)
     return {path: acting == 0.0 for path, acting in effective(weights_of(model)).items()}
 
 
@@ -107,3 +109,104 @@ def test_what_no_units_can_reach_is_refused_with_its_unit_and_option_before_it_t
 def test_what_is_kept_is_said_where_it_is_not_what_was_asked(verbs: Verbs, run: Path) -> None:
     told = verbs("reduce", run, "--method", "filters", "--keep", "0.9999", *FEW).all
     assert "asked to keep 99.9900%" in " ".join(told.split())
+
+
+# -- trained on by `train` ---------------------------------------------------------------------------------------------
+
+
+def own_copy(run: Path, folder: Path) -> Path:
+    """A run without what other tests made of it."""
+    shutil.copytree(run, folder, ignore=lambda _, names: [name for name in names if "-" in name])
+    return folder
+
+
+def again(steps: int) -> tuple[str, ...]:
+    return (*TINY[:3], str(steps), *TINY[4:])
+
+
+def parameters_of(folder: Path) -> dict[str, torch.Tensor]:
+    tensors, _ = load(folder / f"{last_phase(folder)}.safetensors")
+    return {name: tensor for name, tensor in tensors.items() if name.startswith("model/") and tensor.dim() > 1}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [("n-of-m",), *(pytest.param(each, marks=pytest.mark.slow) for each in (
+        ("magnitude",), ("blocks",), ("snip",), ("rigl",), ("gradual",), ("magnitude", "--then", "lottery"),
+    ))],
+)  # fmt: skip
+def test_training_a_reduced_run_on_leaves_what_is_zero_at_zero(
+    method: tuple[str, ...], verbs: Verbs, sounds: Path, run: Path, tmp_path: Path
+) -> None:
+    own = own_copy(run, tmp_path / "run")
+    folder = Path(str(document(verbs("reduce", own, "--method", *method, *FEW, "--json"))["run"]))
+    before, reduced = parameters_of(folder), read_run(folder).reduction
+    dead, alive = sum(int((t == 0.0).sum()) for t in before.values()), 1.0 - share(zeros_of(folder))
+    assert dead > 0 and alive < 0.6
+    for steps in (3, 5):  # begun, and gone on with
+        said = verbs("train", "ddsp", sounds, *again(steps), "--out", folder)
+        text = " ".join(said.out.split())
+        assert said.code == 0 and f"{dead} weights that {method[0]} set to zero stayed so; {alive:.2%}" in text
+        after = parameters_of(folder)
+        assert after.keys() == before.keys() and any(not torch.equal(after[name], before[name]) for name in before)
+        assert all(after[name][tensor == 0.0].count_nonzero() == 0 for name, tensor in before.items())
+    tensors, facts = load(folder / f"{last_phase(folder)}.safetensors")
+    assert facts["progress"]["steps"] == 5
+    # What an optimiser remembers of the dead would move them as soon as nobody held them.
+    moments = {name: t for name, t in tensors.items() if name.startswith("optimiser/") and t.dim() > 1}
+    held = [(name, tensor) for name in moments for path, tensor in before.items() if path[6:] in name
+            and moments[name].shape == tensor.shape]  # fmt: skip
+    assert held and all(moments[name][tensor == 0.0].count_nonzero() == 0 for name, tensor in held)
+    record = read_run(folder)
+    assert record.reduction == reduced and record.weights_alive == pytest.approx(alive, abs=1e-9)
+    assert (
+        document(verbs("train", "ddsp", sounds, *again(5), "--out", folder, "--json"))["weights_held_at_zero"] == dead
+    )
+
+
+@pytest.mark.slow
+def test_training_a_run_of_fewer_units_on_moves_the_smaller_network(
+    verbs: Verbs, sounds: Path, run: Path, tmp_path: Path
+) -> None:
+    own = own_copy(run, tmp_path / "run")
+    folder = Path(str(document(verbs("reduce", own, "--method", "lottery", "--rounds", "1", *FEW, "--json"))["run"]))
+    small, dense = parameters_of(folder), (folder / "dense.safetensors").read_bytes()
+    said = document(verbs("train", "ddsp", sounds, *again(3), "--out", folder, "--json"))
+    after = parameters_of(folder)
+    assert {name: t.shape for name, t in after.items()} == {name: t.shape for name, t in small.items()}
+    assert any(not torch.equal(after[name], small[name]) for name in small) and said["weights_held_at_zero"] == 0
+    assert (folder / "dense.safetensors").read_bytes() == dense
+    assert [name for name, _ in reductions_of(folder)] == ["lottery"]
+
+
+def test_training_on_off_few_values_is_refused_with_what_to_do(
+    verbs: Verbs, sounds: Path, run: Path, tmp_path: Path
+) -> None:
+    own = own_copy(run, tmp_path / "run")
+    folder = Path(str(document(verbs("reduce", own, "--method", "cluster", *FEW, "--json"))["run"]))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    refused = verbs("train", "ddsp", sounds, *again(9), "--out", folder)
+    assert refused.code == 1 and "few values" in refused.err and "by cluster" in refused.err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_reduction_that_was_stopped_is_finished_before_it_is_trained_on(
+    verbs: Verbs, sounds: Path, run: Path, tmp_path: Path
+) -> None:
+    own = own_copy(run, tmp_path / "run")
+    folder = Path(str(document(verbs("reduce", own, "--method", "n-of-m", *FEW, "--json"))["run"]))
+    (folder / "round-1.safetensors").unlink()
+    refused = verbs("train", "ddsp", sounds, *again(9), "--out", folder)
+    assert refused.code == 1 and "stopped before its end" in refused.err and "pochette reduce" in refused.err
+
+
+@pytest.mark.slow
+def test_what_was_made_of_a_network_that_was_trained_on_since_is_not_gone_on_with(
+    verbs: Verbs, sounds: Path, run: Path, tmp_path: Path
+) -> None:
+    own = own_copy(run, tmp_path / "run")
+    folder = Path(str(document(verbs("reduce", own, "--method", "n-of-m", *FEW, "--json"))["run"]))
+    assert verbs("reduce", folder, "--method", "filters", *FEW).code == 0
+    assert verbs("train", "ddsp", sounds, *again(1), "--out", folder).code == 0
+    refused = verbs("reduce", folder, "--method", "filters", *FEW)
+    assert refused.code == 1 and "another network" in refused.err

@@ -9,6 +9,7 @@ import torch
 
 from pochette.corpus.folder import FolderCorpus
 from pochette.errors import ReductionError
+from pochette.families import methods
 from pochette.models.ddsp import Ddsp, DdspModel
 from pochette.reduce.methods.lottery import Lottery
 from pochette.reduce.technique import Round
@@ -112,3 +113,34 @@ def test_a_ticket_of_which_nothing_is_left_to_take_is_the_last(corpora: Corpora,
     assert not (tmp_path / "less").exists()
     named = float(refused.value.remedy.split()[1])
     assert least <= named < 1.001 * least
+
+
+class TrainsError(Exception):
+    """A phase was about to begin."""
+
+
+class Waiting(Session):
+    def phase(self, name, model, share, **options):  # type: ignore[no-untyped-def]
+        raise TrainsError
+
+
+HOPELESS = [
+    *("lottery", "filters", "thinet", "channel-lasso", "slimming", "sss", "distil", "early-bird", "scratch"),
+    *("low-rank", "magnitude", "ticket", "obd", "gradual", "variational-dropout", "blocks", "snip", "rigl"),
+]
+
+
+@pytest.mark.parametrize("name", HOPELESS)
+def test_a_hopeless_share_is_refused_before_training_with_the_smallest_that_works(
+    name: str, corpora: Corpora, tmp_path: Path
+) -> None:
+    waiting = Waiting(tmp_path / "none", *corpora, TRAINING, seconds=float("inf"), steps=20)
+    with pytest.raises(ReductionError, match="cannot be reached") as refused:
+        methods[name](keep=2e-6).apply(fresh(), waiting)
+    least = refused.value.remedy.split()[1].rstrip(",.")
+    assert refused.value.where == "--keep" and refused.value.remedy.startswith("Keep ")
+    with pytest.raises(TrainsError):
+        methods[name](keep=float(least)).apply(fresh(), waiting)
+    # Half of it is not: a share of one weight is rounded, all others are exact.
+    with pytest.raises(ReductionError, match="cannot be reached"):
+        methods[name](keep=0.49 * float(least)).apply(fresh(), waiting)

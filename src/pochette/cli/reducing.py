@@ -63,13 +63,14 @@ class Reduce(Verb, Generic[R]):
     def run(self, screen: Screen) -> Answer:
         """Reduce."""
         from pochette.families import methods
+        from pochette.lab.runs import reductions_of
         from pochette.reduce.following import check_order
         from pochette.train.session import load_model
 
         chain: list[tuple[str, Any]] = [(self.method, self.reduction)]
         chain += [(name, methods[name]()) for name in self.then]
         check_run(self.source)
-        check_order(_done(self.source), chain, str(self.source))
+        check_order(reductions_of(self.source), chain, str(self.source))
         folder, minutes, rounds, resumed = self.source, self.minutes / len(chain), list[tuple[str, Any]](), list[str]()
         began, said = None, list[str]()
         for name, method in chain:
@@ -107,6 +108,7 @@ class Reduce(Verb, Generic[R]):
 def _rows(rounds: list[tuple[str, Any]], dense: Model) -> list[dict[str, Any]]:
     """What is told of each round, by heading, beside the network that all began with."""
     from pochette.measure import profile_model
+    from pochette.reduce.sparse.weights import density, not_zero, weights_of
 
     counted = [profile_model(item.model) for _, item in rounds]
     whole = max(profile_model(dense).part("model.network").cost.macs, 1)
@@ -116,7 +118,7 @@ def _rows(rounds: list[tuple[str, Any]], dense: Model) -> list[dict[str, Any]]:
             "parameters": cost.parameters,
             "MACs per second": cost.macs_per_second,
             "network, of dense": f"{cost.part('model.network').cost.macs / whole:.1%}",
-            "weights alive": f"{_alive(item):.2%}",
+            "weights alive": f"{density(not_zero(weights_of(item.model))):.2%}",
             "bytes, stored": item.weight_bytes,
             "held-out loss": item.progress.history[-1][2],
             "steps": item.progress.steps,
@@ -140,14 +142,6 @@ def _otherwise(name: str, method: Any, own: list[Any]) -> list[str]:
         f"{name} was asked to keep {method.keep:.4%} of the network's multiply-accumulates and kept {left:.1%}: "
         "units go whole."
     ]
-
-
-def _alive(item: Round) -> float:
-    """Share of its single weights that are not zero."""
-    from pochette.reduce.sparse.weights import effective, weights_of
-
-    acting = effective(weights_of(item.model)).values()
-    return sum(int(tensor.count_nonzero()) for tensor in acting) / sum(tensor.numel() for tensor in acting)
 
 
 def reduced(
@@ -175,7 +169,7 @@ def reduced(
     import torch
 
     from pochette.families import models
-    from pochette.lab.runs import corpus_of, last_phase, read_run, trained_model
+    from pochette.lab.runs import FILE, corpus_of, last_phase, read_run, reductions_of, trained_model
     from pochette.recipe import from_json, signature, to_json
     from pochette.reduce.following import check_order
     from pochette.reduce.sparse.held import Zeros, holds_zeros
@@ -194,14 +188,15 @@ def reduced(
     phase = last_phase(source) if further else "dense"
     holding = False
     if further:
-        check_order(_done(source), [(name, method)], str(source))
+        check_order(reductions_of(source), [(name, method)], str(source))
         dense = trained_model(source)[0]
         holding = holds_zeros(load(source / f"{phase}.safetensors")[0])
     named = {"method": name, **to_json(method)}
     apart = {"whole": True} if whole and run.reduction is not None else {}
     folder = source / f"{name}-{signature({**named, **apart})}"
     _take_dense(source, phase, folder)
-    dataclasses.replace(run, reduction=named).write(folder)
+    alive = read_run(folder).weights_alive if (folder / FILE).is_file() else None
+    dataclasses.replace(run, reduction=named, kept=None, weights_alive=alive).write(folder)
     with screen.progress() as tell:
         corpus = corpus_of(run, dense, counting(tell, "listen"))
         session = session_in(folder, corpus, dense, training, minutes, steps, tell, 1.0 - DENSE_SHARE)
@@ -219,20 +214,6 @@ def _counted(item: Round) -> Round:
     return dataclasses.replace(item, masks=not_zero(weights_of(item.model)))
 
 
-def _done(folder: Path) -> list[tuple[str, Any]]:
-    """The methods that led to a run's network, in order; none of a run that was trained alone."""
-    from pochette.families import methods
-    from pochette.lab.runs import read_run
-    from pochette.recipe import from_json
-
-    done: list[tuple[str, Any]] = []
-    while (folder / "run.json").is_file() and (named := read_run(folder).reduction) is not None:
-        options = {option: value for option, value in named.items() if option != "method"}
-        done.insert(0, (named["method"], from_json(methods[named["method"]], options)))
-        folder = folder.parent
-    return done
-
-
 def _another(source: Path, began: Path) -> bool:
     """Whether a checkpoint holds another network than the one that a reduction was begun with, or has learnt more."""
     from pochette.train.checkpoint import load
@@ -240,7 +221,8 @@ def _another(source: Path, began: Path) -> bool:
     (now, stands), (then, stood) = (load(path) for path in (source, began))
     shapes = [{name: tuple(tensor.shape) for name, tensor in held.items()} for held in (now, then)]
     steps = [int(about["progress"]["steps"]) for about in (stands, stood)]
-    return shapes[0] != shapes[1] or steps[0] > steps[1]
+    looks = [about["progress"]["history"] for about in (stands, stood)]
+    return shapes[0] != shapes[1] or steps[0] > steps[1] or looks[0] != looks[1][: len(looks[0])]
 
 
 def _take_dense(run: Path, phase: str, folder: Path) -> None:

@@ -15,6 +15,7 @@ from pochette.cli.verb import Sounds, Verb, budgeted, building, check_folder, co
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
+    from pochette.lab.runs import Run
     from pochette.models.model import Model
     from pochette.train.loop import Progress, Trainer
     from pochette.train.session import Session
@@ -33,7 +34,8 @@ class Train(Verb, Generic[R, T]):
     """Train a model on a folder of sounds; stops when the held-out loss has settled or the budget is spent.
 
     Stopped at any time, the same command goes on where it was. `pochette train MODEL --help` explains the model's own
-    options too.
+    options too. With the folder of a reduced run as --out its last network is trained on: units that went stay away,
+    and weights that its methods set to zero stay zero.
     """
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]
@@ -61,7 +63,8 @@ class Train(Verb, Generic[R, T]):
 
         from pochette.corpus.folder import FolderCorpus
         from pochette.families import models
-        from pochette.lab.runs import Run, reopen, sized
+        from pochette.lab.runs import Run, reductions_of, reopen, sized
+        from pochette.reduce.following import check_trained_on
         from pochette.reduce.technique import EARLY
         from pochette.train.loop import Budget
 
@@ -71,6 +74,7 @@ class Train(Verb, Generic[R, T]):
         folder = self.out or Path("runs") / f"{self.model}-{self.size}-{self.sounds.resolve().name}"
         torch.manual_seed(training.seed)
         check_folder(folder)
+        check_trained_on(done := reductions_of(folder), str(folder))
         with building(self.model, _changed(recipe, sized(type(recipe), self.size))):
             model: Model = recipe.build()
         with screen.progress() as tell:
@@ -80,14 +84,49 @@ class Train(Verb, Generic[R, T]):
             for problem in corpus.problems:
                 screen.say(f"left out: {problem.name}: {problem.what} {problem.remedy}")
             run = Run.of(self.model, recipe, self.sounds, corpus, training)
-            _same_run(folder, run)
+            before = _same_run(folder, run)
             session = session_in(folder, corpus, model, training, self.minutes, self.steps, tell)
-            run.write(folder)
+            if before is not None and done:
+                return _trained_on(before, done, session, screen)
+            (run if before is None else dataclasses.replace(run, kept=before.kept)).write(folder)
             if reopen(session.path("dense"), Budget(session.seconds, session.steps)):
                 screen.say("The budget was spent before; it is larger now, and training goes on.")
             announce(session, ("dense",), screen)
             progress = session.phase("dense", model, 1.0, snapshot_at=EARLY)
         return _trained(folder, session, progress)
+
+
+def _trained_on(run: Run, done: list[tuple[str, Any]], session: Session, screen: Screen) -> Answer:
+    """Train a reduced network on, in a phase of its own that holds the zeros that its methods left."""
+    from pochette.lab.runs import TRAINED_ON, last_phase, progress_of, reopen
+    from pochette.reduce.sparse.held import Zeros, holds_zeros
+    from pochette.reduce.sparse.weights import density, not_zero, weights_of
+    from pochette.train.checkpoint import load
+    from pochette.train.loop import Budget
+    from pochette.train.session import load_model
+
+    folder, phase = session.folder, last_phase(session.folder)
+    if phase != TRAINED_ON and (phase == "dense" or not progress_of(session.path(phase))["stopped"]):
+        raise RunError(
+            f"The reduction by {done[-1][0]} was stopped before its end.",
+            where=str(folder),
+            remedy="Give its command again, pochette reduce, which goes on where it was; then train on.",
+        )
+    model = load_model(session.path(phase))[0]
+    gone = sum(int((~mask).sum()) for mask in not_zero(weights_of(model)).values())
+    if holding := holds_zeros(load(session.path(phase))[0]):
+        session.throughout = Zeros
+    if reopen(session.path(TRAINED_ON), Budget(session.seconds, session.steps)):
+        screen.say("The budget was spent before; it is larger now, and training goes on.")
+    announce(session, (TRAINED_ON,), screen)
+    progress = session.phase(TRAINED_ON, model, 1.0, again=True)
+    share = density(not_zero(weights_of(model)))
+    dataclasses.replace(run, weights_alive=share).write(folder)
+    told = _trained(folder, session, progress)
+    by = [name for name, method in done if method.leaves_zeros]
+    said = words(f"{gone} weights that {' and '.join(by)} set to zero stayed so; {share:.2%} of all are alive")
+    data = {**told.data, "weights_alive": share, "weights_held_at_zero": gone if holding else 0}
+    return Answer(data, (*told.show, said) if holding else told.show, told.next)
 
 
 def _trained(folder: Path, session: Session, progress: Progress) -> Answer:
@@ -127,12 +166,12 @@ def _changed(recipe: Any, declared: Any) -> dict[str, Any]:
     }
 
 
-def _same_run(folder: Path, run: Any) -> None:
-    """Refuse to go on with a run that was begun with other sounds or another model."""
+def _same_run(folder: Path, run: Any) -> Run | None:
+    """The run that a folder holds; refuses to go on with one that was begun with other sounds or another model."""
     from pochette.lab.runs import FILE, read_run
 
     if not (folder / FILE).is_file():
-        return
+        return None
     before = read_run(folder)
     changed = [name for name in ("model", "fingerprint") if getattr(before, name) != getattr(run, name)]
     for part in ("recipe", "training"):
@@ -144,6 +183,7 @@ def _same_run(folder: Path, run: Any) -> None:
             where=str(folder),
             remedy="Choose another folder with --out, or give the same options to go on with this one.",
         )
+    return before
 
 
 def session_in(

@@ -15,7 +15,7 @@ import torch
 from pochette.errors import PochetteError, ReductionError, RunError, SoundError
 from pochette.families import analyses, models
 from pochette.lab.heard import held_out_part
-from pochette.lab.runs import Run, last_phase, read_run
+from pochette.lab.runs import TRAINED_ON, Run, last_phase, read_run
 from pochette.measure.subject import Limit, Subject
 from pochette.measure.wiring import wiring_of
 from pochette.models.model import Excerpt, Model
@@ -136,7 +136,7 @@ def rounds_of(folder: Path) -> list[str]:
     """Names of the rounds of which a run holds a checkpoint, the dense one first."""
     numbers = [path.stem.removeprefix("round-") for path in folder.glob("round-*.safetensors")]
     later = [f"round-{number}" for number in sorted(int(number) for number in numbers if number.isdecimal())]
-    return [name for name in ("dense", *later) if (folder / f"{name}.safetensors").is_file()]
+    return [name for name in ("dense", *later, TRAINED_ON) if (folder / f"{name}.safetensors").is_file()]
 
 
 def check_place(out: Path) -> None:

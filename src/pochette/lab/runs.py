@@ -15,16 +15,19 @@ import torch
 import pochette
 from pochette.corpus.folder import FolderCorpus
 from pochette.errors import InstrumentError, PochetteError, RunError, UnknownNameError
+from pochette.families import methods
 from pochette.instrument import Instrument
 from pochette.lab.build import Ranges
 from pochette.models.model import Model
-from pochette.recipe import did_you_mean, to_json
+from pochette.recipe import did_you_mean, from_json, to_json
 from pochette.train.checkpoint import load, save
 from pochette.train.loop import Budget, Training
 from pochette.train.session import load_model, rebuild
 
 SCHEMA = 1
 FILE = "run.json"
+TRAINED_ON = "trained-on"
+"""The phase in which a reduced network was trained on, after its method had ended."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Run:
     """Method and its fields, of a reduced run."""
     kept: str | None = None
     """Phase of training whose network became the instrument, where that was chosen; else it is the last."""
+    weights_alive: float | None = None
+    """Share of the single weights that are not zero, of a reduced network that was trained on."""
     version: str = pochette.__version__
 
     @classmethod
@@ -167,6 +172,7 @@ _FACTS: dict[str, Callable[[Any], bool]] = {
     "pitch_range_hz": lambda value: value is None or _is_range(value),
     "reduction": lambda value: value is None or isinstance(value, dict),
     "kept": lambda value: value is None or isinstance(value, str),
+    "weights_alive": lambda value: value is None or (_is_number(value) and 0.0 <= value <= 1.0),
 }
 """What each fact can be."""
 
@@ -221,7 +227,7 @@ def sized(recipe: Any, size: str, **changes: Any) -> Any:
 
 
 def last_phase(folder: Path) -> str:
-    """The phase of training whose network a run stands for: the one that was chosen, else the last.
+    """The phase of training whose network a run stands for: later training of a reduced one, the chosen, or the last.
 
     Args:
         folder: of the run.
@@ -232,6 +238,8 @@ def last_phase(folder: Path) -> str:
     Raises:
         RunError: nothing was trained there yet.
     """
+    if (Path(folder) / f"{TRAINED_ON}.safetensors").is_file():
+        return TRAINED_ON
     chosen = read_run(folder).kept if (Path(folder) / FILE).is_file() else None
     if chosen is not None and (Path(folder) / f"{chosen}.safetensors").is_file():
         return chosen
@@ -265,6 +273,27 @@ def trained_model(folder: Path) -> tuple[Model, str]:
     """
     phase = last_phase(folder)
     return load_model(Path(folder) / f"{phase}.safetensors")[0], phase
+
+
+def reductions_of(folder: Path) -> list[tuple[str, Any]]:
+    """The methods that led to a run's network.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        name and method with its options, in order; none of a run that was trained alone.
+
+    Raises:
+        RunError: the facts of the run, or of one that it was made of, are damaged.
+        UnknownNameError: a method is not known, or has other options.
+    """
+    done: list[tuple[str, Any]] = []
+    while (Path(folder) / FILE).is_file() and (named := read_run(folder).reduction) is not None:
+        options = {option: value for option, value in named.items() if option != "method"}
+        done.insert(0, (named["method"], from_json(methods[named["method"]], options)))
+        folder = Path(folder).parent
+    return done
 
 
 def progress_of(checkpoint: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pochette.families import criteria
 from pochette.reduce.evidence import Evidence, FloatArray, fallen_back
 from pochette.reduce.scaling import scaled, weights_of_a_unit
 from pochette.reduce.selection import Survivors, by_budget, check_scores, globally, local, removal_order
+from pochette.reduce.shares import named
 from pochette.reduce.structure import Structure
 
 Scope = Literal["local", "global", "global_then_local"]
@@ -253,7 +254,7 @@ def _by_size(
     if least > most * ROUNDING:
         raise ReductionError(
             f"With one unit in every layer the network still has {least:g} of these, more than the {most:g} asked for.",
-            remedy="Ask for less reduction, or start from another size of the model.",
+            remedy=f"Ask for {named(least / size(None))} of it or more, or start from another size of the model.",
         )
     if choice.scope == "local":
         return _alike_to(everything, scores, size, most)

@@ -34,6 +34,25 @@ def check_order(before: Sequence[Named], then: Sequence[Named], where: str) -> N
         done.append((name, method))
 
 
+def check_trained_on(done: Sequence[Named], where: str) -> None:
+    """Refuse to train a network on whose methods further training would undo.
+
+    Args:
+        done: what was done to the network.
+        where: what the person gave, for the errors.
+
+    Raises:
+        ReductionError: its weights are on few values.
+    """
+    few = next((name for name, method in done if method.few_values), None)
+    if few is not None:
+        raise ReductionError(
+            f"{few} put the weights of this network on few values, and training on would bring them off these.",
+            where=where,
+            remedy=f"Train on what it was made of, the run in the folder above, and reduce that anew by {few}.",
+        )
+
+
 def _check_follows(done: Sequence[Named], name: str, method: Technique, where: str) -> None:
     if method.needs_first_weights:
         raise ReductionError(

@@ -200,6 +200,18 @@ def _called_alone(model: Model, owners: Mapping[str, str]) -> set[str]:
     return good - bad
 
 
+def least_numbers(spectra: Mapping[str, Spectrum]) -> int:
+    """Numbers that all matrices take at the lowest ranks, which shapes alone decide.
+
+    Args:
+        spectra: by path.
+
+    Returns:
+        their count.
+    """
+    return sum(spectrum.size(spectrum.rank_for(1.0)) for spectrum in spectra.values())
+
+
 def ranks_within(spectra: Mapping[str, Spectrum], most: int) -> dict[str, Rank | None]:
     """The ranks whose worst relative error is least, so that all matrices together are small enough.
 

@@ -5,7 +5,6 @@ Every stack keeps one block: networks that lost a whole stage were the published
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 
@@ -14,8 +13,9 @@ from pochette.graph.copying import copy_of
 from pochette.layers.residual import Block, blocks_of, remove_blocks
 from pochette.measure.profile import macs_of
 from pochette.models.model import Model
+from pochette.reduce.shares import check_least
 from pochette.reduce.structure import Structure
-from pochette.reduce.trimming import FamilyTrim, TrimReport, structure_of
+from pochette.reduce.trimming import PREFIX, FamilyTrim, TrimReport, structure_of
 
 
 def blocks_to_choose(model: Model, keep: float) -> dict[str, Block]:
@@ -29,10 +29,14 @@ def blocks_to_choose(model: Model, keep: float) -> dict[str, Block]:
         by path.
 
     Raises:
-        ReductionError: it has none, or no more than one in any stack; or with one in every stack it needs too much.
+        ReductionError: it has none, or no more than one in any stack; or with the dearest of every stack left it needs
+            too much.
     """
-    blocks = blocks_of(model)
-    order = _order(blocks, dict.fromkeys(blocks, 1.0))
+    blocks, whole = blocks_of(model), structure_of(model)
+    macs = whole.macs_by_parameter()
+    needs = {path: sum(count for name, count in macs.items() if name.startswith(f"{PREFIX}{path}.")) for path in blocks}
+    # Which block of a stack stays is known only once factors are trained: what works with the dearest works with any.
+    order = _order(blocks, needs)
     if not order:
         raise ReductionError(
             "No block can go whole: the network has no stack of two residual blocks or more, x + f(x), and whatever "
@@ -40,7 +44,7 @@ def blocks_to_choose(model: Model, keep: float) -> dict[str, Block]:
             where=type(model).__name__,
             remedy="Remove channels: pochette reduce RUN --method sss --structures channels.",
         )
-    _check_within(_without(model, order)[1], structure_of(model), keep)
+    _check_within(_without(model, order)[1], whole, keep)
     return blocks
 
 
@@ -82,16 +86,14 @@ def without_smallest(model: Model, factors: Mapping[str, float], keep: float) ->
 
 def _check_within(least: Structure, whole: Structure, keep: float) -> float:
     """Refuse a budget that is not kept with one block in every stack; the multiply-accumulates that it allows."""
-    most, needed = keep * whole.matrix_macs() * (1 + 1e-9), least.matrix_macs()
-    if needed > most:
-        share = math.ceil(1000 * needed / whole.matrix_macs()) / 1000
-        raise ReductionError(
-            f"With one block left in every stack the network still needs {100 * share:.1f} % of its "
-            "multiply-accumulates.",
-            where="--keep",
-            remedy=f"Keep {share:g} or more of them, and remove units then: --then lottery.",
-        )
-    return most
+    share = least.matrix_macs() / whole.matrix_macs()
+    check_least(
+        keep,
+        share,
+        f"With one block left in every stack the network still needs {100 * share:.3g} % of its multiply-accumulates",
+        " of them, and remove units then: --then lottery",
+    )
+    return keep * whole.matrix_macs() * (1 + 1e-9)
 
 
 def _order(blocks: Mapping[str, Block], factors: Mapping[str, float]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pochette.graph.graph import Graph, Value
 from pochette.graph.operator import description_of
 from pochette.graph.rewrite import Remains
 from pochette.graph.units import UnitFamily, Units, units_of
+from pochette.reduce.shares import check_least, named
 
 Counts = Mapping[str, int]
 """Family name to how many of its units stay."""
@@ -106,7 +106,8 @@ class Structure:
             raise ReductionError(
                 f"With one unit in every layer the network still needs {self.least_macs()} MACs a call, "
                 f"more than the {target_macs:.0f} asked for.",
-                remedy="Ask for less reduction, or start from a smaller model.",
+                remedy=f"Keep {named(self.least_macs() / self.matrix_macs())} of them or more, or start from a smaller "
+                "model.",
             )
         low, high = 0.0, 1.0
         for _ in range(24):
@@ -140,6 +141,11 @@ class Structure:
             their number.
         """
         return round(float((self._sizes(counts) * self._rates).sum()))
+
+    def macs_by_parameter(self) -> dict[str, float]:
+        """Multiply-accumulates a call that each learnt tensor of the whole network takes part in, by path."""
+        each = self._sizes(None) * self._rates
+        return {value.path: float(macs) for value, macs in zip(self._parameters, each, strict=True)}
 
     def marginal(self, counts: Counts, of: str) -> dict[str, float]:
         """What one unit of each family costs where some are left already.
@@ -300,11 +306,10 @@ def check_share(whole: Structure, keep: float, floor: int = 1) -> None:
     """
     smallest = {name: min(floor, units) for name, units in whole.whole.items()}
     least = whole.matrix_macs(smallest) / whole.matrix_macs()
-    if keep < least * (1 - 1e-9):
-        units = "one unit" if floor == 1 else f"{floor} units"
-        raise ReductionError(
-            f"With {units} in every layer {100 * least:.3g} % of the network's multiply-accumulates are left: "
-            f"{100 * keep:.3g} % cannot be reached.",
-            where="--keep",
-            remedy=f"Keep {math.ceil(1e4 * least) / 1e4:g} or more, or start from another size of the model.",
-        )
+    units = "one unit" if floor == 1 else f"{floor} units"
+    check_least(
+        keep,
+        least,
+        f"With {units} in every layer {100 * least:.3g} % of the network's multiply-accumulates are left",
+        ", or start from another size of the model",
+    )

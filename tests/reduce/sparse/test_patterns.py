@@ -41,7 +41,7 @@ def test_blocks_at_an_edge_are_short_and_no_more_than_asked_stay() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ReductionError, match="No layer has 16 inputs"):
         n_of_m({"w": torch.rand(4, 8)}, 1, 16)
-    with pytest.raises(ReductionError, match="not one block of 4"):
+    with pytest.raises(ReductionError, match="One block of 4 outputs"):
         blocks({"w": torch.rand(8, 5)}, 0.01, 4)
     with pytest.raises(RecipeError, match="--n is 4"):
         methods["n-of-m"](n=4, m=4)

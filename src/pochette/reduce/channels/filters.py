@@ -15,6 +15,7 @@ from pochette.models.model import Excerpt, Model
 from pochette.reduce.channels.signal_order import along_signal
 from pochette.reduce.criteria.magnitude import magnitude
 from pochette.reduce.evidence import Evidence, FloatArray, WeightsOnly
+from pochette.reduce.shares import named
 from pochette.reduce.structure import Counts, Structure
 from pochette.reduce.trimming import trim_model
 
@@ -135,10 +136,12 @@ def counts_within(structure: Structure, macs: float, spared: Sequence[str] = ())
 
     if structure.matrix_macs(counts(0.0)) > macs * (1 + 1e-9):
         others = "every layer" if not spared else "every layer that is not spared"
+        share = structure.matrix_macs(counts(0.0)) / structure.matrix_macs()
         raise ReductionError(
             f"With one unit in {others} the network still needs {structure.matrix_macs(counts(0.0))} MACs a call, "
             f"more than the {macs:.0f} asked for.",
-            remedy="Ask for less reduction" + (", or spare fewer layers." if spared else "."),
+            where="--keep",
+            remedy=f"Keep {named(share)} or more" + (", or spare fewer layers." if spared else "."),
         )
     low, high = 0.0, 1.0
     for _ in range(24):

@@ -10,6 +10,7 @@ from pochette.models.model import Model
 from pochette.recipe import check_ranges
 from pochette.reduce.choosing import Choice
 from pochette.reduce.distillation import Lesson
+from pochette.reduce.structure import check_share
 from pochette.reduce.technique import DENSE_SHARE, Axes, Path, Round, Technique, Told
 from pochette.reduce.trimming import structure_of, trim_model
 from pochette.train.session import Session
@@ -44,6 +45,7 @@ class Distil(Technique):
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`."""
         Lesson(model, model)  # refuses what cannot teach before it trains
+        check_share(structure_of(model), self.keep)  # and what cannot be left
         path = Path(told)
         path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
         structure = structure_of(model)

@@ -9,6 +9,7 @@ from pochette.families import methods
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
 from pochette.reduce.choosing import Choice
+from pochette.reduce.structure import check_share
 from pochette.reduce.technique import DENSE_SHARE, Axes, Path, Round, Technique, Told
 from pochette.reduce.tickets import Search
 from pochette.reduce.trimming import structure_of, trim_model
@@ -50,6 +51,7 @@ class EarlyBird(Technique):
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`; without a ticket by the end of the dense share, what would go then goes."""
         path, structure = Path(told), structure_of(model)
+        check_share(structure, self.keep)  # before anything trains
         macs = self.keep * structure.matrix_macs()
         choice = Choice(self.proxy, "global", seed=session.training.seed)
         search = Search(model, structure, choice, macs, every=self.every, epsilon=self.epsilon, relative=self.relative)

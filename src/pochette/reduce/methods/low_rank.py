@@ -13,7 +13,8 @@ from pochette.layers.factored import NORMED, Rank
 from pochette.measure import profile_model
 from pochette.models.model import Model
 from pochette.recipe import check_ranges
-from pochette.reduce.low_rank import factor, ranks_within, spectra_of
+from pochette.reduce.low_rank import Spectrum, factor, least_numbers, ranks_within, spectra_of
+from pochette.reduce.shares import check_least
 from pochette.reduce.technique import DENSE_SHARE, Axes, Path, Round, Technique, Told
 from pochette.reduce.trimming import TrimReport
 from pochette.train.session import Session
@@ -48,10 +49,26 @@ class LowRank(Technique):
 
     def apply(self, model: Model, session: Session, told: Told | None = None) -> list[Round]:
         """See `Technique.apply`; the report names the matrices that stay whole, and why."""
+        self._within(model)  # refuses before anything trains
         path = Path(told)
         path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
         before = profile_model(model)
         model = copy.deepcopy(model)
+        spectra, kept, most = self._within(model)
+        ranks = ranks_within(spectra, most)
+        factor(model, spectra, ranks)
+        kept |= {name: "two would be no smaller" for name, rank in ranks.items() if rank is None}
+        after = profile_model(model)
+        said = ", ".join(f"{name} {_said(rank)}" for name, rank in ranks.items() if rank is not None)
+        report = TrimReport(
+            (), kept, before.macs, after.macs, before.parameters, after.parameters, note=f"ranks: {said}"
+        )
+        progress = session.phase("round-1", model, 1.0 - DENSE_SHARE, again=True)
+        path.reach("round-1", model, progress, report)
+        return path
+
+    def _within(self, model: Model) -> tuple[dict[str, Spectrum], dict[str, str], int]:
+        """What can be factored, why other matrices stay whole, and how many numbers the factors may take."""
         spectra, kept = spectra_of(model, tucker=self.filters == "fewest")
         if not spectra:
             raise ReductionError(
@@ -63,17 +80,14 @@ class LowRank(Technique):
         played = model.played_parameters().items()
         whole = sum(p.numel() for path, p in played if p.dim() >= 2 and not path.endswith(gains))
         fixed = whole - sum(spectrum.matrix.numel() for spectrum in spectra.values())
-        ranks = ranks_within(spectra, math.floor(self.keep * whole) - fixed)
-        factor(model, spectra, ranks)
-        kept |= {name: "two would be no smaller" for name, rank in ranks.items() if rank is None}
-        after = profile_model(model)
-        said = ", ".join(f"{name} {_said(rank)}" for name, rank in ranks.items() if rank is not None)
-        report = TrimReport(
-            (), kept, before.macs, after.macs, before.parameters, after.parameters, note=f"ranks: {said}"
+        least = (fixed + least_numbers(spectra)) / whole
+        check_least(
+            self.keep,
+            least,
+            f"No ranks are low enough: at rank 1 the matrices keep {100 * least:.3g} % of their numbers",
+            ", or remove units first: pochette reduce RUN --method lottery --then low-rank",
         )
-        progress = session.phase("round-1", model, 1.0 - DENSE_SHARE, again=True)
-        path.reach("round-1", model, progress, report)
-        return path
+        return spectra, kept, math.floor(self.keep * whole * (1 + 1e-9)) - fixed
 
 
 def _said(rank: Rank) -> str:

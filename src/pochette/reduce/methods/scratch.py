@@ -11,6 +11,7 @@ from pochette.models.model import Model
 from pochette.recipe import check_ranges
 from pochette.reduce.choosing import Choice
 from pochette.reduce.drawn_small import drawn_small
+from pochette.reduce.structure import check_share
 from pochette.reduce.technique import DENSE_SHARE, Axes, Path, Round, Technique, Told
 from pochette.reduce.trimming import structure_of, trim_model
 from pochette.train.session import Session
@@ -49,6 +50,7 @@ class Scratch(Technique):
         """See `Technique.apply`."""
         path, seed = Path(told), session.training.seed
         choice = Choice("random", seed=seed)
+        check_share(structure_of(model), self.keep)  # before anything trains
         if self.shape == "found":
             path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
             choice = Choice("magnitude", "global", seed=seed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pochette.errors import ReductionError
+from pochette.reduce.shares import check_least
 from pochette.reduce.sparse.selection import kept_of_all
 from pochette.reduce.sparse.weights import Masks, Scores
 
@@ -59,6 +60,14 @@ def blocks(scores: Scores, keep: float, size: int) -> Masks:
     """
     means = {path: _by_block(score, size) for path, score in scores.items()}
     total = sum(score.numel() for score in scores.values())
+    largest = max(min(size, score.shape[0]) for score in scores.values())
+    least = max(largest / total, 1 / sum(mean.numel() for mean in means.values()))
+    check_least(
+        keep,
+        least,
+        f"One block of {largest} outputs is {100 * least:.3g} % of all weights",
+        ", or give smaller blocks (--size)",
+    )
     count = round(keep * sum(mean.numel() for mean in means.values()))
     alive = {path: torch.ones_like(mean, dtype=torch.bool) for path, mean in means.items()}
     kept = {path: _spread(mask, scores[path], size) for path, mask in kept_of_all(means, alive, count).items()}
@@ -66,10 +75,6 @@ def blocks(scores: Scores, keep: float, size: int) -> Masks:
     while sum(int(mask.sum()) for mask in kept.values()) > keep * total and count > 0:
         count -= 1
         kept = {path: _spread(mask, scores[path], size) for path, mask in kept_of_all(means, alive, count).items()}
-    if count < 1:
-        raise ReductionError(
-            f"Keeping {keep:.3%} leaves not one block of {size} outputs.", remedy="Keep more, or give smaller blocks."
-        )
     return kept
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from pochette.errors import ReductionError
 from pochette.families import scores
 from pochette.models.model import Model
+from pochette.reduce.shares import check_least
 from pochette.reduce.sparse.densities import counts_of, densities
 from pochette.reduce.sparse.held import Held, living
 from pochette.reduce.sparse.selection import kept_in_each, kept_of_all
@@ -55,6 +56,8 @@ def in_rounds(plan: Plan, model: Model, session: Session, told: Told | None = No
     Raises:
         ReductionError: a round would remove nothing, or everything.
     """
+    total, alive = sum(mask.numel() for mask in living(model, session).values()), plan.kept[-1]
+    check_least(alive, 1 / total, f"One of {total} weights is {100 / total:.3g} %", "")  # before anything trains
     path, first = Path(told), _weights(model)
     early = EARLY if plan.rewind == "weights" else None
     path.reach("dense", model, session.phase("dense", model, DENSE_SHARE, snapshot_at=early))
@@ -89,6 +92,7 @@ def masked_after_training(
     Returns:
         the dense model and the masked one.
     """
+    choose(model)  # refuses before anything trains
     path = Path(told)
     path.reach("dense", model, session.phase("dense", model, DENSE_SHARE))
     alive, masks = living(model, session), choose(model)
@@ -160,10 +164,11 @@ def left_of(alive: Masks, kept: float) -> int:
     total = sum(mask.numel() for mask in alive.values())
     count = round(kept * total)
     if not 0 < count < live(alive):
-        what = "every weight" if count < 1 else "no weight"
+        check_least(kept, 1 / total, f"One of {total} weights is {100 / total:.3g} %", "")
         raise ReductionError(
-            f"Keeping {kept:.3%} of {total} weights removes {what} of the {live(alive)} that are left.",
-            remedy="Ask for another share.",
+            f"Keeping {kept:.3%} of {total} weights removes no weight of the {live(alive)} that are left.",
+            where="--keep",
+            remedy=f"Keep less than {live(alive) / total:.4g}, or go there in fewer rounds.",
         )
     return count
 
