@@ -143,10 +143,11 @@ class Analyse(Verb):
 
     def _disturb(self, run_folder: Path, found: dict[str, Any], sounds: Parts, out: Path, tell: Tell) -> None:
         """What takes training, kept network by network and training by training."""
-        from pochette.lab.analyse import keep, rounds_of
+        from pochette.lab.analyse import keep
         from pochette.lab.runs import last_phase
         from pochette.lab.stability.early_of_run import EarlyPhase
         from pochette.lab.stability.of_run import BRANCH_STEPS, Stabilities
+        from pochette.lab.stages import rounds_of
 
         if self.stability:
             rounds = [*rounds_of(run_folder), last_phase(run_folder)]
@@ -163,9 +164,15 @@ class Analyse(Verb):
                 keep(found, out)
 
 
+SHOWN = 5
+"""Rounds that a terminal has room for."""
+
+
 def _answer(found: dict[str, Any], html: Path, data: Path, following: str) -> Answer:
-    """What was found, in tables with a column for each round."""
-    rounds = found["rounds"]
+    """What was found, in tables with a column for each round, or for some of many, from the first to the last."""
+    every = list(found["rounds"].items())
+    few = min(len(every), SHOWN)
+    rounds = dict(every[place * (len(every) - 1) // max(few - 1, 1)] for place in range(few))
     rows = [
         (key, name, *(number(every[key].get("numbers", {}).get(name)) for every in rounds.values()))
         for key in next(iter(rounds.values()))
