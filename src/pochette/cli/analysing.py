@@ -221,6 +221,7 @@ def study(
     from pochette.lab.properties import studied
     from pochette.lab.relations import relations
     from pochette.lab.relations_report import page, to_data
+    from pochette.lab.report.property_names import called, outcome_called
     from pochette.lab.store import Store
     from pochette.shells.bundle import write_file
 
@@ -248,7 +249,8 @@ def study(
     data = to_data(seen, told, notes)
     write_file(out / DATA, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
     rows = [
-        (r.name, r.outcome, r.experiments, f"{r.correlation:+.2f}", f"{r.agreeing} of {r.groups}", number(r.corrected),
+        (called(r.name), outcome_called(r.outcome), r.experiments,
+         f"{r.correlation:+.2f}", f"{r.agreeing} of {r.groups}", number(r.corrected),
          *(("–", "") if math.isnan(r.partial) else (f"{r.partial:+.2f}", number(r.partial_corrected))))
         for r in told[:20]
     ]  # fmt: skip
