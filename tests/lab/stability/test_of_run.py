@@ -91,6 +91,8 @@ def test_barriers_are_said_by_both_definitions() -> None:
     ("way", "why"),
     [
         (Way(travelled=0.1, norm=10.0, apart=0.01, start_error=4.0, end_error=3.0), "moved the weights by 0.01 of"),
+        # Measured: four steps on a network of thirty, which look like one valley.
+        (Way(travelled=0.48, norm=13.8, apart=0.38, start_error=12.22, end_error=11.84), "moved the weights by 0.035"),
         (Way(travelled=1.2, norm=10.0, apart=0.3, start_error=4.0, end_error=3.99), "hardly fell, from 4 to 3.99"),
         (Way(travelled=1.2, norm=10.0, apart=0.3, start_error=4.0, end_error=4.8), "hardly fell, from 4 to 4.8"),
         (Way(travelled=1.2, norm=10.0, apart=0.3, start_error=4.0, end_error=3.9), ""),
