@@ -91,7 +91,7 @@ def _barrier(title: str, curve: Line, short: bool) -> str:
         "(Entezari et al. 2022)"
     )
     if curve.over_line == 0.0:
-        valley = "which so short a training had to be" if short else "so both lie in one valley"
+        valley = "which says nothing after so short a training" if short else "so both lie in one valley"
         return f"{said}: nowhere on the way is it worse than a mixture of the ends' errors, {valley}."
     share = curve.over_line / max((first + last) / 2.0, 1e-300)
     return f"{said}: {words.percent(share)} of the ends' mean error."

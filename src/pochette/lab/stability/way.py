@@ -16,8 +16,8 @@ from pochette.lab.stability.apart import apart, as_vector
 from pochette.reduce.sparse.weights import Masks
 
 MOVED = 0.1
-"""Of the weights' own norm: who went less far hardly moved. A small DDSP network is there after some 15 steps (0.03 after
-4, 0.27 after 50), and by then its branches still share most of their way."""
+"""Of the weights' own norm: who went less far hardly moved. A small DDSP network is there after some 15 steps (0.03
+after 4, 0.27 after 50)."""
 BETTER = 0.01
 """Of the error at the fork: what fell by less hardly fell."""
 _LONGER = "Ask again with more --stability-steps."
