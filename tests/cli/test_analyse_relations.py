@@ -31,7 +31,7 @@ def test_a_study_of_a_comparison(verbs: Verbs, tmp_path: Path) -> None:
     assert told["networks"] == 12 and told["relations"][0]["name"] == "a: x"
     assert (tmp_path / "out" / "relations.html").is_file() and "pochette compare" in told["next"][0]
     people = verbs("analyse", "--relations", tmp_path / "out")
-    assert people.code == 0 and "a: x" in people.out and "relations.html" in people.out
+    assert people.code == 0 and "x (a)" in people.out and "relations.html" in people.out
     assert "rate of 5.0 %" in " ".join(people.out.split()) and "\\u" not in people.out
 
 

@@ -21,6 +21,7 @@ from pochette.lab.properties import reference_of, studied
 from pochette.lab.relations import SAME_SIZE, relations
 from pochette.lab.relations_report import meaning, page, sentences
 from pochette.lab.relations_report import to_data as as_data
+from pochette.lab.report.property_names import outcome_called
 from pochette.lab.store import Store
 from pochette.lab.walk import perform
 from pochette.models.ddsp import Ddsp
@@ -163,12 +164,14 @@ def test_the_page_says_what_is_found_and_nothing_more(tmp_path: Path) -> None:
     html = page(found.observations, told, "S <b>", ["one note"])
     assert "S &lt;b&gt;" in html and "one note" in html and not re.search(r'(src|href)="(?!data:|#)', html)
     assert html.count("<svg") == 2 and "<script" not in html
-    assert any("a: x" in line for line in sentences(told))
-    assert [line for line in sentences(told) if "a: y" in line] == [
-        "Not told from chance: 1 relations, of a: y with anything."
+    assert any("high x (a) with high test error" in line for line in sentences(told))
+    assert [line for line in sentences(told) if "y (a)" in line] == [
+        "Not told from chance: 1 relation, among them all of y (a)."
     ]
+    assert "a: x" not in " ".join(sentences(told)) and "<small>a: x</small>" in html, "identifiers are for the table"
     data = json.loads(json.dumps(as_data(found.observations, told, []), allow_nan=False))
     assert data["networks"] == 12 and len(data["relations"]) == 2
+    assert (data["relations"][0]["name"], data["relations"][0]["called"]) == ("a: x", "x (a)")
     assert "too few" in sentences([])[0]
 
 
@@ -208,7 +211,7 @@ def test_where_size_cannot_be_held_fixed_the_page_and_the_data_say_why() -> None
     assert told.outcome == REACH and math.isnan(told.partial) and told.unheld == SAME_SIZE
     html, data = page(seen, [told], "study", []), as_data(seen, [told], [])
     assert f"–<small>{SAME_SIZE}</small>" in html
-    said = f"With {REACH} no property has a figure with size held fixed: {SAME_SIZE}."
+    said = f"With {outcome_called(REACH)} no property has a figure with size held fixed: {SAME_SIZE}."
     assert said in html and said in data["sentences"]
     assert data["relations"][0]["unheld"] == SAME_SIZE and data["relations"][0]["partial"] is None
 

@@ -143,10 +143,11 @@ class Analyse(Verb):
 
     def _disturb(self, run_folder: Path, found: dict[str, Any], sounds: Parts, out: Path, tell: Tell) -> None:
         """What takes training, kept network by network and training by training."""
-        from pochette.lab.analyse import keep, rounds_of
+        from pochette.lab.analyse import keep
         from pochette.lab.runs import last_phase
         from pochette.lab.stability.early_of_run import EarlyPhase
         from pochette.lab.stability.of_run import BRANCH_STEPS, Stabilities
+        from pochette.lab.stages import rounds_of
 
         if self.stability:
             rounds = [*rounds_of(run_folder), last_phase(run_folder)]
@@ -163,9 +164,15 @@ class Analyse(Verb):
                 keep(found, out)
 
 
+SHOWN = 5
+"""Rounds that a terminal has room for."""
+
+
 def _answer(found: dict[str, Any], html: Path, data: Path, following: str) -> Answer:
-    """What was found, in tables with a column for each round."""
-    rounds = found["rounds"]
+    """What was found, in tables with a column for each round, or for some of many, from the first to the last."""
+    every = list(found["rounds"].items())
+    few = min(len(every), SHOWN)
+    rounds = dict(every[place * (len(every) - 1) // max(few - 1, 1)] for place in range(few))
     rows = [
         (key, name, *(number(every[key].get("numbers", {}).get(name)) for every in rounds.values()))
         for key in next(iter(rounds.values()))
@@ -214,6 +221,7 @@ def study(
     from pochette.lab.properties import studied
     from pochette.lab.relations import relations
     from pochette.lab.relations_report import page, to_data
+    from pochette.lab.report.property_names import called, outcome_called
     from pochette.lab.store import Store
     from pochette.shells.bundle import write_file
 
@@ -241,7 +249,8 @@ def study(
     data = to_data(seen, told, notes)
     write_file(out / DATA, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
     rows = [
-        (r.name, r.outcome, r.experiments, f"{r.correlation:+.2f}", f"{r.agreeing} of {r.groups}", number(r.corrected),
+        (called(r.name), outcome_called(r.outcome), r.experiments,
+         f"{r.correlation:+.2f}", f"{r.agreeing} of {r.groups}", number(r.corrected),
          *(("–", "") if math.isnan(r.partial) else (f"{r.partial:+.2f}", number(r.partial_corrected))))
         for r in told[:20]
     ]  # fmt: skip

@@ -176,6 +176,7 @@ def reduced(
     from pochette.reduce.technique import DENSE_SHARE
     from pochette.train.checkpoint import load
     from pochette.train.loop import Training
+    from pochette.train.session import MOMENTS
 
     budgeted(minutes, steps)
     check_run(source)
@@ -201,6 +202,7 @@ def reduced(
         corpus = corpus_of(run, dense, counting(tell, "listen"))
         session = session_in(folder, corpus, dense, training, minutes, steps, tell, 1.0 - DENSE_SHARE)
         announce(session, tuple(path.stem for path in sorted(folder.glob("round-*.safetensors"))), screen)
+        session.moments = MOMENTS if method.axes.in_training else ()
         if holding:
             session.throughout = Zeros
         rounds = method.apply(dense, session)

@@ -15,7 +15,8 @@ import torch
 from pochette.errors import PochetteError, ReductionError, RunError, SoundError
 from pochette.families import analyses, models
 from pochette.lab.heard import held_out_part
-from pochette.lab.runs import TRAINED_ON, Run, last_phase, read_run
+from pochette.lab.runs import Run, read_run
+from pochette.lab.stages import Stage, notes_on, stages_of
 from pochette.measure.subject import Limit, Subject
 from pochette.measure.wiring import wiring_of
 from pochette.models.model import Excerpt, Model
@@ -34,7 +35,7 @@ Told = Callable[[str, float, str], None]
 
 
 def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None) -> dict[str, Any]:
-    """Read every round of a run by every analysis.
+    """Read every network that a run kept, before, during and after its reduction, by every analysis.
 
     Args:
         folder: of the run.
@@ -42,6 +43,7 @@ def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None)
         told: hears of the progress: what, the share done, and what of it.
 
     Returns:
+        "course": of each round in order its `Stage`, and "properties", its numbers by "ANALYSIS: NUMBER";
         "rounds": name of a round to name of an analysis to its finding, or to "left_out", why it does not apply;
         "layers": name of a round to its layers and their sizes; "wiring": to who hears whom, see `measure.wiring`;
         "notes": what holds for all.
@@ -51,16 +53,17 @@ def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None)
         UnknownNameError: the run is of no known model, or of one that has no such options.
         RecipeError: the run's recipe is impossible.
     """
-    run, last = read_run(folder), last_phase(folder)
+    run, stages = read_run(folder), stages_of(folder)
     from_json(models[run.model], run.recipe)  # what it says of itself must be possible
-    names = [name for name in rounds_of(folder) if name] or [last]
     found: dict[str, Any] = {"run": str(folder), "model": run.model}
-    found |= {"rounds": {}, "layers": {}, "wiring": {}, "notes": []}
-    progress = _Progress(told, len(names))
-    for number, name in enumerate(names):
+    found |= {"course": [], "rounds": {}, "layers": {}, "wiring": {}, "notes": notes_on(folder, stages)}
+    progress, first = _Progress(told, len(stages)), None
+    for number, (name, path) in enumerate(stages.items()):
         progress.begin(number, name)
-        model = load_model(folder / f"{name}.safetensors")[0]
-        _check_numbers(model, folder / f"{name}.safetensors")
+        model, facts = load_model(path)
+        _check_numbers(model, path)
+        stage = Stage.of(name, model, facts, first)
+        first = first or stage
         subject, why = _subject(run, model, limit or Limit(), progress)
         if why and why not in found["notes"]:
             found["notes"].append(why)
@@ -73,9 +76,17 @@ def analysed(folder: Path, limit: Limit | None = None, told: Told | None = None)
                 found["rounds"][name][key] = asdict(analysis().find(watched))
             except PochetteError as error:
                 found["rounds"][name][key] = {"left_out": f"{error.what} {error.remedy}"}
+        found["course"].append({**asdict(stage), "properties": _properties(found["rounds"][name])})
     if told is not None:
-        told("analysing", 1.0, f"{len(names)} rounds")
+        told("analysing", 1.0, f"{len(stages)} rounds")
     return found
+
+
+def _properties(findings: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """All numbers of a network by "ANALYSIS: NUMBER", as studies name them."""
+    return {
+        f"{key}: {name}": value for key, found in findings.items() for name, value in found.get("numbers", {}).items()
+    }
 
 
 class _Progress:
@@ -130,13 +141,6 @@ def kept(out: Path) -> dict[str, Any]:
     known, early = found.get("stability", {}), found.get("early_phase", {})
     told = isinstance(known, dict) and all(isinstance(each, dict) for each in known.values())
     return found if told and isinstance(early, dict) else {}
-
-
-def rounds_of(folder: Path) -> list[str]:
-    """Names of the rounds of which a run holds a checkpoint, the dense one first."""
-    numbers = [path.stem.removeprefix("round-") for path in folder.glob("round-*.safetensors")]
-    later = [f"round-{number}" for number in sorted(int(number) for number in numbers if number.isdecimal())]
-    return [name for name in ("dense", *later, TRAINED_ON) if (folder / f"{name}.safetensors").is_file()]
 
 
 def check_place(out: Path) -> None:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from pochette.families import analyses
-from pochette.lab import early_report
+from pochette.lab import course_report, early_report
 from pochette.lab.layer_graph import layer_graph
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, SOFT, WINE, _canvas, _svg
@@ -44,6 +44,8 @@ def page(found: dict[str, Any], title: str) -> str:
         graphs=_graphs(found),
         stability=section(found),
         early=early_report.section(found),
+        course=course_report.rows(found),
+        error=course_report.error_panel(found),
         parts=[_part(name, found) for name in analyses.names()],
     )
 
@@ -61,6 +63,7 @@ def _part(name: str, found: dict[str, Any]) -> dict[str, Any]:
     there = {round_name: finding for round_name, finding in own.items() if "left_out" not in finding}
     last = list(there)[-1] if there else ""
     layers = there[last]["layers"] if there else {}
+    panels, still = course_report.panels(found, name)
     return {
         "name": name,
         "help": analyses.help(name),
@@ -69,6 +72,8 @@ def _part(name: str, found: dict[str, Any]) -> dict[str, Any]:
         "left_out": [f"{key}: {finding['left_out']}" for key, finding in own.items() if "left_out" in finding],
         "numbers": list(dict.fromkeys(number for finding in there.values() for number in finding["numbers"])),
         "rounds": [(key, finding["numbers"]) for key, finding in there.items()],
+        "panels": panels,
+        "still": still,
         "last": last,
         "layers": list(layers.items()),
         "layer_numbers": list(dict.fromkeys(number for row in layers.values() for number in row)),

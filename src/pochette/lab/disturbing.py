@@ -36,6 +36,8 @@ WORDS = {
     "ends_apart": "how much the losses of two branches differ",
     "branches_distance": "how far two branches' weights lie apart",
     "branches_angle_degrees": "angle between two branches' weights, seen from zero",
+    "branches_travelled": "how far a branch's weights went from where both began",
+    "branches_apart_per_travelled": "how far two branches lie apart, over how far each went",
 }
 """Figures of `summary.Stability` that are a network's properties. What they cost is none; nor is the branches' own
 error, which is what one would like to foretell, nor the doubt of an estimate."""

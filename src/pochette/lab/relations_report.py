@@ -18,9 +18,12 @@ from pochette.lab.outcomes import ERROR
 from pochette.lab.relations import LEVEL, Observation, Relation, held_ranks, ranks
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg
+from pochette.lab.report.property_names import called, outcome_called
 
 DRAWN = 6
 """Relations that are drawn."""
+LISTED = 5
+"""Relations, or properties, that a sentence names at most."""
 COLOURS = (BRASS, WINE, INK, SOFT)
 MARKERS = "osD^vPX"
 
@@ -41,7 +44,8 @@ def page(observations: Sequence[Observation], found: Sequence[Relation], title: 
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {name: getattr(words, name) for name in ("number", "percent")}
-    style = _text("report.css")
+    environment.filters |= {"called": called, "outcome": outcome_called}
+    style = _text("report.css") + _text("relations.css")
     return environment.from_string(_text("relations.html.j2")).render(
         policy=_policy(style, ""),
         style=Markup(style),
@@ -51,7 +55,7 @@ def page(observations: Sequence[Observation], found: Sequence[Relation], title: 
         sentences=sentences(found),
         figures=[(item, figure(observations, item)) for item in _drawn(found)],
         relations=found,
-        meanings={item.name: meaning(item.name) for item in found},
+        meanings={name: meaning(name) for name in sorted({item.name for item in found}, key=called)},
         level=LEVEL,
     )
 
@@ -108,26 +112,38 @@ def sentences(found: Sequence[Relation]) -> list[str]:
     ]
     if beyond:
         listed = "; ".join(
-            f"{_named(item)} ({_signed(item.partial)}, the same sign in {item.partly_agreeing} of {item.groups} groups"
-            f"{_hardly(item)})"
-            for item in beyond[:5]
+            f"{_named(item, item.partial)} ({_signed(item.partial)}, the same sign in {item.partly_agreeing} of "
+            f"{item.groups} groups{_hardly(item)})"
+            for item in beyond[:LISTED]
         )
         told.append(f"Strongest with size held fixed: {listed}.")
     if alone:
-        listed = "; ".join(f"{_named(item)} ({_signed(item.correlation)})" for item in alone[:5])
+        listed = "; ".join(f"{_named(item, item.correlation)} ({_signed(item.correlation)})" for item in alone[:LISTED])
         told.append(f"There, but no longer told from chance once size is held fixed: {listed}.")
     for reason in sorted({item.unheld for item in unheld}):
         those = [item for item in unheld if item.unheld == reason]
-        listed = "; ".join(f"{_named(item)} ({_signed(item.correlation)}, {_models(item)})" for item in those[:5])
+        listed = "; ".join(
+            f"{_named(item, item.correlation)} ({_signed(item.correlation)}, {_models(item)})"
+            for item in those[:LISTED]
+        )
         told.append(f"There, where size cannot be held fixed, since {reason}: {listed}.")
     told += _never_held(found)
     lost = [item for item in found if not item.found and not item.beyond_size]
     if there and lost:
-        listed = "; ".join(sorted({item.name for item in lost} - {item.name for item in there}))
-        told.append(f"Not told from chance: {len(lost)} relations{f', of {listed} with anything' if listed else ''}.")
+        told.append(f"Not told from chance: {len(lost)} relation{'s' if len(lost) != 1 else ''}{_of_nothing(found)}.")
     if not there:
         told.append("None is told from chance: with these networks no property is shown to predict anything.")
     return told
+
+
+def _of_nothing(found: Sequence[Relation]) -> str:
+    """Which properties go with nothing at all, or how many, where a sentence would not end."""
+    names = {item.name for item in found} - {item.name for item in found if item.found or item.beyond_size}
+    if not names:
+        return ""
+    if len(names) > LISTED:
+        return f", among them all of {len(names)} properties"
+    return f", among them all of {'; '.join(sorted(map(called, names)))}"
 
 
 def _never_held(found: Sequence[Relation]) -> list[str]:
@@ -137,7 +153,8 @@ def _never_held(found: Sequence[Relation]) -> list[str]:
         reasons = {item.unheld for item in found if item.outcome == outcome}
         if "" not in reasons:
             told.append(
-                f"With {outcome} no property has a figure with size held fixed: {', or '.join(sorted(reasons))}."
+                f"With {outcome_called(outcome)} no property has a figure with size held fixed: "
+                f"{', or '.join(sorted(reasons))}."
             )
     return told
 
@@ -155,8 +172,9 @@ def _hardly(item: Relation) -> str:
     return f"; the same in most networks of {item.hardly_varying} of them" if item.hardly_varying else ""
 
 
-def _named(item: Relation) -> str:
-    return f"{item.name} with {item.outcome}"
+def _named(item: Relation, value: float) -> str:
+    """A relation as one would say it, by its sign."""
+    return f"high {called(item.name)} with {'high' if value > 0 else 'low'} {outcome_called(item.outcome)}"
 
 
 def figure(observations: Sequence[Observation], relation: Relation) -> Markup:
@@ -170,7 +188,7 @@ def figure(observations: Sequence[Observation], relation: Relation) -> Markup:
         SVG.
     """
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": f"relation-{relation.name}-{relation.outcome}"}):
-        picture, axes = _canvas(2.9)
+        picture, axes = _canvas(3.1)
         for number, group in enumerate(_groups(observations)):
             pairs = [
                 (item.properties[relation.name], item.outcomes[relation.outcome], item.size)
@@ -183,12 +201,13 @@ def figure(observations: Sequence[Observation], relation: Relation) -> Markup:
                 spread = [max(float(np.abs(v).max()), 1e-300) for v in (left, right)]
                 axes.plot(left / spread[0], right / spread[1], ls="none", marker=MARKERS[number % len(MARKERS)], ms=3.5,
                           color=COLOURS[number % len(COLOURS)], alpha=0.8, label=group)  # fmt: skip
-        axes.set_xlabel(f"rank of {relation.name}")
-        axes.set_ylabel("\n".join(wrap(f"rank of {relation.outcome}", 30)))
+        axes.set_xlabel(f"rank of {called(relation.name)}")
+        axes.set_ylabel("\n".join(wrap(f"rank of {outcome_called(relation.outcome)}", 30)))
         axes.set_xticks([-1, 0, 1], ["least", "", "most"])
         axes.set_yticks([-1, 0, 1], ["least", "", "most"])
-        picture.legend(frameon=False, loc="outside lower center", ncols=4, fontsize=8, labelcolor=SOFT)
-        return _svg(picture, f"{_named(relation)}, ranked within groups")
+        picture.legend(frameon=False, loc="outside lower center", ncols=3, fontsize=7, labelcolor=SOFT,
+                       columnspacing=0.8, handletextpad=0.1, borderaxespad=0.1)  # fmt: skip
+        return _svg(picture, f"{called(relation.name)} and {outcome_called(relation.outcome)}, ranked within groups")
 
 
 def to_data(observations: Sequence[Observation], found: Sequence[Relation], notes: Sequence[str]) -> dict[str, Any]:
@@ -203,7 +222,11 @@ def to_data(observations: Sequence[Observation], found: Sequence[Relation], note
         "notes": list(notes),
         "sentences": sentences(found),
         "relations": [
-            {key: plain(value) if isinstance(value, float) else value for key, value in vars(item).items()}
+            {
+                "called": called(item.name),
+                "outcome_called": outcome_called(item.outcome),
+                **{key: plain(value) if isinstance(value, float) else value for key, value in vars(item).items()},
+            }
             for item in found
         ],
     }

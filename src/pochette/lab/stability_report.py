@@ -34,7 +34,7 @@ def section(found: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "left_out": [f"{name}: {told['left_out']}" for name, told in disturbed.items() if "left_out" in told],
         "rounds": [
-            {"name": name, "lines": lines_figures(name, told), "said": barriers_in_words(told), "ends": told["line"]}
+            {"name": name, "lines": lines_figures(name, told), "said": barriers_in_words(told), "short": _short(told)}
             for name, told in there.items()
         ],
         "noise": changes_figure(there, "noise", "noise on the weights, per root mean square of each tensor"),
@@ -62,18 +62,25 @@ def lines_of(told: dict[str, Any]) -> list[tuple[str, Line]]:
 
 
 def barriers_in_words(told: dict[str, Any]) -> list[str]:
-    """The barrier between two branches by both definitions, a sentence for each error.
+    """How far two branches went, whether that is enough to tell anything, and the barrier by both definitions.
 
     Args:
-        told: see `lines_of`.
+        told: see `lines_of`; of an older finding the way is not known, and nothing is said of it.
 
     Returns:
-        sentences.
+        sentences, first why the rest tells nothing, if so.
     """
-    return [_barrier(title, curve) for title, curve in lines_of(told)]
+    short, way = _short(told), told.get("way", {}).get("said")
+    barriers = [_barrier(title, curve, bool(short)) for title, curve in lines_of(told)]
+    return [*filter(None, (short, way)), *barriers]
 
 
-def _barrier(title: str, curve: Line) -> str:
+def _short(told: dict[str, Any]) -> str:
+    """Why the branches tell nothing; empty where they do."""
+    return str(told.get("way", {}).get("too_short", ""))
+
+
+def _barrier(title: str, curve: Line, short: bool) -> str:
     first, middle, last = curve.errors[0], curve.errors[curve.shares.index(0.5)], curve.errors[-1]
     highest = curve.shares[curve.errors.index(max(curve.errors))]
     where = "at an end" if highest in (0.0, 1.0) else f"at {highest:g} of the way"
@@ -84,7 +91,8 @@ def _barrier(title: str, curve: Line) -> str:
         "(Entezari et al. 2022)"
     )
     if curve.over_line == 0.0:
-        return f"{said}: nowhere on the way is it worse than a mixture of the ends' errors, so both lie in one valley."
+        valley = "which says nothing after so short a training" if short else "so both lie in one valley"
+        return f"{said}: nowhere on the way is it worse than a mixture of the ends' errors, {valley}."
     share = curve.over_line / max((first + last) / 2.0, 1e-300)
     return f"{said}: {words.percent(share)} of the ends' mean error."
 

@@ -40,6 +40,11 @@ class Axes:
     rest: str
     """What becomes of what stays: "trained on", "rewound to its first weights", "drawn anew"."""
 
+    @property
+    def in_training(self) -> bool:
+        """Whether it works while a network trains, so that only moments of that training show how."""
+        return "while training" in self.when
+
 
 @dataclass(frozen=True)
 class Round:

@@ -31,6 +31,8 @@ from pochette.train.loop import Budget, Companion, Progress, Trainer, Training, 
 LOCK = ".training.lock"
 SAVE_SECONDS = 10.0
 """Wall time between checkpoints: what a power cut may cost."""
+MOMENTS = (0.25, 0.5, 0.75)
+"""Shares of a phase that show how it went: see `Session.moments`."""
 Report = Callable[[str, Trainer], None]
 
 
@@ -89,6 +91,25 @@ def training_excerpt(
     frames = model.excerpt_frames or max(1, round(training.excerpt_seconds * rate))
     rng = np.random.default_rng([training.seed, 8765, draw])
     return tensors_of(corpus.excerpt_batch(rng, sounds, frames, model.heard_from))
+
+
+def moment_path(folder: Path, phase: str, share: float) -> Path:
+    """Where the weights of a phase after a share of its budget are kept; see `Session.moments`."""
+    return folder / f"at-{round(100 * share):02d}-of-{phase}.safetensors"
+
+
+def moments_of(folder: Path, phase: str) -> list[tuple[int, Path]]:
+    """The moments that were kept of a phase.
+
+    Args:
+        folder: of the session.
+        phase: its name.
+
+    Returns:
+        percent of its budget and file, in order.
+    """
+    found = [(path.stem.split("-")[1], path) for path in folder.glob(f"at-*-of-{phase}.safetensors")]
+    return sorted((int(percent), path) for percent, path in found if percent.isdecimal())
 
 
 @contextmanager
@@ -151,6 +172,9 @@ class Session:
     """What was found finished or begun, for the person to know."""
     throughout: Callable[[Model], Companion] | None = None
     """Who goes along with every phase, of the model that is about to be trained: holds what was decided before."""
+    moments: tuple[float, ...] = ()
+    """Shares of every phase's budget after which its weights are kept apart too, for who asks how a network came about;
+    without the optimisers' state, a third of a checkpoint each."""
 
     def __post_init__(self) -> None:
         if not self.seconds > 0 or (self.steps is not None and self.steps < 1):
@@ -220,6 +244,9 @@ class Session:
         def snapshot(trainer: Trainer) -> None:
             if snapshot_at is not None and trainer.spent >= snapshot_at and not early.exists():
                 save(early, {f"model/{k}": v for k, v in model.state_dict().items()}, facts)
+            # Of steps that take longer than from one moment to the next, the last counts.
+            for moment in [moment for moment in self.moments if trainer.used < moment <= trainer.spent < 1.0][-1:]:
+                self._keep_moment(name, moment, trainer, facts)
 
         def keep(trainer: Trainer) -> None:
             nonlocal last_saved
@@ -237,6 +264,14 @@ class Session:
             raise
         model.eval()
         return trainer.progress
+
+    def _keep_moment(self, name: str, share: float, trainer: Trainer, facts: dict[str, Any]) -> None:
+        """Keep the weights apart, and what they make of held-out sound; training goes on as if nobody had looked."""
+        stands = trainer.progress
+        look = (stands.steps, trainer.loss, trainer.held_out_loss())
+        seen = {**asdict(stands), "history": [*stands.history, look]}
+        weights = {f"model/{path}": tensor for path, tensor in trainer.model.state_dict().items()}
+        save(moment_path(self.folder, name, share), weights, {**facts, "progress": seen})
 
     def watched_excerpt(self, model: Model, frames: int = 250, sounds: int = 8) -> Excerpt:
         """Held-out sound for whoever wants to see how a model behaves, the same at every call.

@@ -6,10 +6,12 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pochette.cli import main
 from pochette.lab import analyse
@@ -21,6 +23,7 @@ from pochette.lab.stability.interpolation import Line
 from pochette.lab.stability.of_run import Stabilities, masks_of, moved, sounds_of
 from pochette.lab.stability.sensitivity import Curve
 from pochette.lab.stability.summary import Effort, Stability
+from pochette.lab.stability.way import Way
 from pochette.lab.stability_report import barriers_in_words, section
 from pochette.measure.subject import Limit
 from pochette.reduce.sparse.weights import weights_of
@@ -37,6 +40,7 @@ FOUND = Stability(
     loss_unit="",
     line_db=Line((0.0, 0.5, 1.0), (8.0, 7.0, 8.0)),
     apart=Apart(1.5, 20.0),
+    way=Way(travelled=1.2, norm=10.0, apart=1.5, start_error=4.0, end_error=3.0),
     steps=3,
     seconds=1.0,
 )
@@ -74,12 +78,50 @@ def test_figures_follow_from_the_curves() -> None:
 
 
 def test_barriers_are_said_by_both_definitions() -> None:
-    loss, distance = barriers_in_words(FOUND.to_json())
+    way, loss, distance = barriers_in_words(FOUND.to_json())
+    assert "travelled 1.2" in way and "1.5 apart: 1.2 times" in way and "from 4 to 3" in way
     assert "end at 2 and 4, halfway it is 3.500, and it is highest at an end" in loss
     assert "1 over the mean of the ends (Frankle et al. 2020)" in loss and "0.500 over the line between them" in loss
     assert loss.endswith("16.7\u202f% of the ends' mean error.")
     assert "in dB" in distance and distance.endswith("so both lie in one valley.")
     assert barriers_in_words({"left_out": "no sound"}) == []
+
+
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [
+        (Way(travelled=0.1, norm=10.0, apart=0.01, start_error=4.0, end_error=3.0), "moved the weights by 0.01 of"),
+        # Measured: four steps on a network of thirty, which look like one valley.
+        (Way(travelled=0.48, norm=13.8, apart=0.38, start_error=12.22, end_error=11.84), "moved the weights by 0.035"),
+        (Way(travelled=1.2, norm=10.0, apart=0.3, start_error=4.0, end_error=3.99), "hardly fell, from 4 to 3.99"),
+        (Way(travelled=1.2, norm=10.0, apart=0.3, start_error=4.0, end_error=4.8), "hardly fell, from 4 to 4.8"),
+        (Way(travelled=1.2, norm=10.0, apart=0.3, start_error=4.0, end_error=3.9), ""),
+        (Way(travelled=1.2, norm=10.0, apart=0.3, start_error=-4.0, end_error=-4.8), ""),
+    ],
+)
+def test_branches_that_hardly_trained_are_said_to_tell_nothing(way: Way, why: str) -> None:
+    told = {**replace(FOUND, way=way).to_json(), "moved": [], "of": {}}
+    said, page = barriers_in_words(told), section({"stability": {"dense": told}})
+    assert page is not None and page["rounds"][0]["short"] == told["way"]["too_short"]
+    valley = "both lie in one valley" in said[-1]
+    if why:
+        assert said[0] == told["way"]["too_short"] and why in said[0] and said[0].startswith("Too short to tell")
+        assert not valley, "what hardly trained is no good news"
+    else:
+        assert told["way"]["too_short"] == "" and valley and "Too short" not in " ".join(said)
+
+
+def test_an_older_finding_without_its_way_is_shown_on() -> None:
+    told = {name: value for name, value in FOUND.to_json().items() if name != "way"}
+    assert len(barriers_in_words(told)) == 2
+
+
+def test_the_way_of_two_branches_is_measured_where_weights_live() -> None:
+    fork, one, other = ({"a": torch.tensor([3.0, 4.0, x])} for x in (0.0, 9.0, 9.0))
+    one["a"][0], other["a"][1] = 6.0, 8.0
+    way = Way.of(fork, (one, other), (2.0, 1.0, 0.5), {"a": torch.tensor([True, True, False])})
+    assert (way.norm, way.travelled, way.apart) == (5.0, 3.5, 5.0)
+    assert way.apart_per_travelled == pytest.approx(10 / 7) and way.improvement == pytest.approx(0.625)
 
 
 def test_the_page_shows_both_ends_the_middle_and_every_round() -> None:

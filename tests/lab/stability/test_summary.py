@@ -52,7 +52,7 @@ def test_curves_and_progress_are_told(parts: Parts, model: Model) -> None:
     shares = [share for share, _ in heard]
     assert shares == sorted(shares) and shares[0] > 0.0 and 0.9 < shares[-1] <= 1.0
     assert {what.split(":")[0] for _, what in heard} == {
-        "curvature", "noise and bits", "branch 1 of 2", "branch 2 of 2", "the line between"
+        "curvature", "noise and bits", "branch 1 of 2", "branch 2 of 2", "the line between", "where the branches began"
     }  # fmt: skip
     data = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert data["line"]["shares"] == data["line_db"]["shares"] == [0.0, 0.5, 1.0]

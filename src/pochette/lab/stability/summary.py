@@ -18,6 +18,7 @@ from pochette.lab.stability.branches import Course
 from pochette.lab.stability.flatness import TOLERANCE, Flatness, flatness_of
 from pochette.lab.stability.interpolation import ErrorOf, Line, line
 from pochette.lab.stability.sensitivity import Curve, heard, loss_on, to_bits, to_noise
+from pochette.lab.stability.way import Way
 from pochette.models.model import Excerpt, Model
 from pochette.models.unpaired import Unpaired
 from pochette.recipe import check_ranges
@@ -88,6 +89,8 @@ class Stability:
     """Log-spectral distance to the recordings on that way, in dB; None of models that do not resynthesise."""
     apart: Apart
     """The branches' weights."""
+    way: Way
+    """Of the branches, beside which all that is said of them is read."""
     steps: int
     """Of each branch."""
     seconds: float = field(compare=False)
@@ -103,6 +106,7 @@ class Stability:
         the branches' own errors and how these differ, what to read the barrier by;
         `barrier_db_over_mean`, `_over_line`: the same in dB, where there is `line_db`;
         `branches_distance`, `branches_angle_degrees`: of their weights;
+        `branches_travelled`, `branches_apart_per_travelled`, `branches_improvement`: see `way.Way`;
         `cost_steps`, `cost_products`, `cost_seconds`: of training, with the Hessian (each about two gradients), of CPU.
         """
         first, last = self.line.errors[0], self.line.errors[-1]
@@ -119,6 +123,9 @@ class Stability:
             "ends_apart": abs(first - last),
             "branches_distance": self.apart.distance,
             "branches_angle_degrees": self.apart.angle_degrees,
+            "branches_travelled": self.way.travelled,
+            "branches_apart_per_travelled": self.way.apart_per_travelled,
+            "branches_improvement": self.way.improvement,
             "cost_steps": 2.0 * self.steps,
             "cost_products": float(self.curvature.products),
             "cost_seconds": self.seconds,
@@ -132,7 +139,7 @@ class Stability:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain data: every curve, and the figures."""
-        return {**asdict(self), "figures": self.figures}
+        return {**asdict(self), "way": self.way.to_json(), "figures": self.figures}
 
 
 def stability_of(
@@ -178,7 +185,8 @@ def stability_of(
         course = Course(parts.training, parts.looks, training, steps, again)
         one, other = _branches(course, model, masks, tally)
         along, in_db = _lines(one, other, test, effort.points, tally)
-        ends = [effective(weights_of(end)) for end in (one, other)]
+        fork, *ends = (effective(weights_of(network)) for network in (model, one, other))
+        begun = tally.counting(loss_on(test), "where the branches began")(model)
     loss_unit = str(getattr(model, "loss_unit", ""))
     return Stability(
         curvature=curved,
@@ -189,6 +197,7 @@ def stability_of(
         loss_unit=loss_unit,
         line_db=in_db,
         apart=apart(ends[0], ends[1], masks),
+        way=Way.of(fork, (ends[0], ends[1]), (begun, along.errors[0], along.errors[-1]), masks),
         steps=steps,
         seconds=time.process_time() - began,
     )
@@ -231,7 +240,7 @@ class _Tally:
         self.told, self.steps, self.done = told, steps, 0.0
         part = effort.excerpts / training.batch
         self.product, self.pass_ = 2.0 * part, part / 3.0
-        passes = len(effort.noise) * effort.noise_draws + len(effort.bits) + 2 * effort.points
+        passes = len(effort.noise) * effort.noise_draws + len(effort.bits) + 2 * effort.points + 1
         self.whole = PRODUCTS * self.product + passes * self.pass_ + 2.0 * steps
 
     def tell(self, done: float, what: str) -> None:
