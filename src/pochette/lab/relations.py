@@ -25,6 +25,8 @@ FEWEST = 4
 SAME_SIZE = "size does not vary among what is compared"
 SIZE_ALONE = "size says all of the property or of the outcome"
 _ROUNDING = 1e-12
+WIDE = 3
+"""Groups in which size can be held fixed, for a relation to be told first."""
 LEVEL = 0.05
 """False discovery rate below which a relation counts as found."""
 
@@ -82,6 +84,16 @@ class Relation:
         return sum(value * self.partial > 0 for value in self.partial_by_group.values())
 
     @property
+    def partly_known(self) -> int:
+        """In how many groups size can be held fixed."""
+        return sum(math.isfinite(value) for value in self.partial_by_group.values())
+
+    @property
+    def wide(self) -> bool:
+        """Whether size can be held fixed in so many groups that the relation may be more than one model's."""
+        return self.partly_known >= WIDE
+
+    @property
     def found(self) -> bool:
         """Whether it is there at all."""
         return self.corrected < LEVEL
@@ -93,7 +105,7 @@ class Relation:
 
 
 def relations(observations: Sequence[Observation], seed: int = 0) -> list[Relation]:
-    """Every property with every outcome, strongest with size held fixed first.
+    """Every property with every outcome, strongest with size held fixed first, those of few groups behind the others.
 
     Args:
         observations: experiments; one that lacks a property or an outcome is left out of that relation alone.
@@ -116,7 +128,9 @@ def relations(observations: Sequence[Observation], seed: int = 0) -> list[Relati
         replace(item, corrected=own, partial_corrected=partial)
         for item, own, partial in zip(found, corrected, partly, strict=True)
     ]
-    return sorted(found, key=lambda item: (-_strength(item), -abs(item.correlation), item.name, item.outcome))
+    return sorted(
+        found, key=lambda item: (not item.wide, -_strength(item), -abs(item.correlation), item.name, item.outcome)
+    )
 
 
 def _strength(item: Relation) -> float:

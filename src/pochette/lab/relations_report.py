@@ -62,7 +62,7 @@ def page(observations: Sequence[Observation], found: Sequence[Relation], title: 
 
 def _drawn(found: Sequence[Relation]) -> list[Relation]:
     """The strongest of those that size does not explain; where there are too few, the strongest of all."""
-    beyond = sorted((item for item in found if item.beyond_size), key=lambda item: -abs(item.partial))
+    beyond = sorted((item for item in found if item.beyond_size), key=lambda item: (not item.wide, -abs(item.partial)))
     return [*beyond, *(item for item in found if not item.beyond_size)][:DRAWN]
 
 
@@ -110,13 +110,14 @@ def sentences(found: Sequence[Relation]) -> list[str]:
         f"Of {len(found)} relations {len(there)} are found at a false discovery rate of {words.percent(LEVEL)}, "
         f"{len(beyond)} with the size of the network held fixed."
     ]
-    if beyond:
-        listed = "; ".join(
-            f"{_named(item, item.partial)} ({_signed(item.partial)}, the same sign in {item.partly_agreeing} of "
-            f"{item.groups} groups{_hardly(item)})"
-            for item in beyond[:LISTED]
+    wide = [item for item in beyond if item.wide]
+    narrow = [item for item in beyond if not item.wide]
+    if wide:
+        told.append(f"Strongest with size held fixed: {_held(wide)}.")
+    if narrow:
+        told.append(
+            f"With size held fixed, but known in one or two groups only, which is weak evidence: {_held(narrow)}."
         )
-        told.append(f"Strongest with size held fixed: {listed}.")
     if alone:
         listed = "; ".join(f"{_named(item, item.correlation)} ({_signed(item.correlation)})" for item in alone[:LISTED])
         told.append(f"There, but no longer told from chance once size is held fixed: {listed}.")
@@ -134,6 +135,15 @@ def sentences(found: Sequence[Relation]) -> list[str]:
     if not there:
         told.append("None is told from chance: with these networks no property is shown to predict anything.")
     return told
+
+
+def _held(those: Sequence[Relation]) -> str:
+    """The first of some relations, with size held fixed, and in how many groups they go the same way."""
+    return "; ".join(
+        f"{_named(item, item.partial)} ({_signed(item.partial)}, the same sign in {item.partly_agreeing} of "
+        f"{item.partly_known} group{'s' if item.partly_known != 1 else ''}{_hardly(item)})"
+        for item in those[:LISTED]
+    )
 
 
 def _of_nothing(found: Sequence[Relation]) -> str:
