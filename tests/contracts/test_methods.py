@@ -21,6 +21,7 @@ from pochette.reduce.technique import Axes, Round, Technique
 from pochette.train.loop import Trainer, Training
 from pochette.train.session import Session, load_model
 from tests.corpora import notes_corpus
+from tests.stand_in import stand_in
 
 RECIPE = Ddsp(hidden=24, stack_width=20, stack_layers=1, partials=12, noise_bands=9)
 TRAINING = Training(batch=2, excerpt_seconds=0.1, evaluate_steps=2)
@@ -96,6 +97,23 @@ def _check_size(last: Round, whole: Model, keep: float) -> None:
         return
     sizes = [sum(p.numel() for p in model.parameters() if p.dim() >= 2) for model in (last.model, whole)]
     assert sizes[0] <= keep * sizes[1]
+
+
+@pytest.mark.slow
+@every_method
+def test_leaves_elsewhere_what_it_leaves_here(name: str, corpora: Corpora, tmp_path: Path) -> None:
+    """What goes along with a training goes where it computes, and comes back."""
+    here = walked(name, tmp_path / "here", corpora)
+    with stand_in() as device:
+        away = session(tmp_path / "there", corpora)
+        away.device = device
+        there = technique(name).apply(fresh(), away)
+    assert [item.name for item in there] == [item.name for item in here]
+    assert there[-1].progress.devices == ["meta"]
+    for path, tensor in here[-1].model.state_dict().items():
+        assert torch.allclose(there[-1].model.state_dict()[path], tensor, atol=1e-4), path
+    for path, mask in here[-1].masks.items():
+        assert torch.equal(there[-1].masks[path], mask), path
 
 
 @every_method
