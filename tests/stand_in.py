@@ -8,8 +8,9 @@ rounding, or of operators that some device lacks.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pochette.train.device import COUNTS
+from pochette.train import loop
+from pochette.train.device import COUNTS, away
 
 STAND_IN = "meta"
 _MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
@@ -98,8 +100,12 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def stand_in() -> Iterator[torch.device]:
+def stand_in(*, training_only: bool = False) -> Iterator[torch.device]:
     """While it is there, modules moved to it keep their parameters' identity, as on a real device.
+
+    Args:
+        training_only: whether tensors are made on it and brought there only by a `Trainer` that fits; elsewhere torch
+            is then left alone, as some of its own machinery does not bear to be watched.
 
     Yields:
         the device.
@@ -109,21 +115,32 @@ def stand_in() -> Iterator[torch.device]:
     def with_hooks(left: Tensor, right: Tensor) -> None:
         hooks = [*(left._backward_hooks or {}).values()]
         swap(left, right)
+        left._backward_hooks = None  # what is told of them stays where it was, what calls them went with the numbers
         for hook in hooks:
             left.register_hook(hook)  # type: ignore[no-untyped-call]
 
     def applied(module: nn.Module, *arguments: Any, **named: Any) -> nn.Module:
+        before = torch.__future__.get_swap_module_params_on_conversion()
         torch.__future__.set_swap_module_params_on_conversion(True)
         try:
             return apply(module, *arguments, **named)
         finally:
-            torch.__future__.set_swap_module_params_on_conversion(False)
+            torch.__future__.set_swap_module_params_on_conversion(before)
+
+    @contextmanager
+    def watched(trainer: loop.Trainer) -> Iterator[None]:
+        gc.collect()  # a graph that was captured refers to parameters, weakly, which may then not be swapped
+        with _Here(), away(trainer):
+            yield
 
     torch.utils.swap_tensors, nn.Module._apply = with_hooks, applied  # type: ignore[assignment]
     COUNTS[STAND_IN] = lambda: 1
     try:
-        with _Here():
+        if training_only:
+            loop.away = watched
+        with nullcontext() if training_only else _Here():
             yield torch.device(STAND_IN)
     finally:
         del COUNTS[STAND_IN]
+        loop.away = away
         torch.utils.swap_tensors, nn.Module._apply = swap, apply  # type: ignore[method-assign]

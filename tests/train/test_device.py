@@ -141,7 +141,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 # -- with a graphics processor -----------------------------------------------------------------------------------------
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device on this machine")
+needs_cuda = pytest.mark.skipif(not COUNTS["cuda"](), reason="torch finds no CUDA device on this machine")
 
 
 @needs_cuda
