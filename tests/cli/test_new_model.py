@@ -59,8 +59,8 @@ class SmallReedModel(Model):
 
     def initial_state(self, batch, generator=None):
         sizes = {"hidden": (batch, self.network.hidden_size), "f0": (batch,), "amplitudes": (batch, 8)}
-        phase = torch.zeros(batch, dtype=torch.int64)
-        return {name: torch.zeros(size) for name, size in sizes.items()} | {"phase": phase}
+        phase = torch.zeros(batch, dtype=torch.int64, device=self.device)
+        return {name: torch.zeros(size, device=self.device) for name, size in sizes.items()} | {"phase": phase}
 
     def advance(self, controls, state):
         f0, loudness = controls[..., 0], controls[..., 1:]

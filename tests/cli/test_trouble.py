@@ -322,3 +322,15 @@ def test_errors_are_three_lines(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert main(["doctor"]) == 1
     said = capsys.readouterr()
     assert said.err == "error: It broke.\n    Twice.\n  where: [bold]here\n  remedy: Mend it.\n" and said.out == ""
+
+
+@pytest.mark.parametrize(
+    "verb", ["train ddsp SOUNDS", "make SOUNDS", "reduce RUN", "compare SOUNDS", "fit RUN --board pi-4"]
+)
+@pytest.mark.parametrize(("device", "known"), [("cudda", "cuda"), ("cuda:9999", "cpu")])
+def test_a_device_that_is_not_there_is_refused_before_anything_else(
+    verb: str, device: str, known: str, verbs: Verbs, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    told = verbs(*(tmp_path / part if part.isupper() else part for part in verb.split()), "--device", device)
+    assert refused(told, known, "--device") and not any(tmp_path.iterdir())

@@ -15,6 +15,8 @@ from pochette.engine.runner import FloatArray, Runner, run_frames
 from pochette.models.autoregressive import Autoregressive
 from pochette.models.clocked import Clocked, heard_at_rest
 from pochette.models.model import Model, Step, TorchRunner
+from pochette.train.device import moved
+from tests.stand_in import stand_in
 
 BLOCKS = (1, 7, 64, 1000)
 NOTE_HZ = 220.0
@@ -356,6 +358,33 @@ def check_turns_reach_what_they_move(recipe: Any) -> None:
             assert parameter.grad.abs().max() > 0 or (path.startswith(model.aids) and parameter.dim() == 1), path
         moved |= {paths[id(parameter)] for parameter in turn.parameters}
     assert moved == set(paths.values())
+
+
+def check_trains_elsewhere(recipe: Any) -> None:
+    """Losses on another device are those here: nothing a model makes or draws stays behind (see `tests.stand_in`)."""
+
+    def losses(device: torch.device) -> list[float]:
+        model = built(recipe).train().to(device)
+        one = note_with_noise(model, heard_for(model, 16))
+        # Two notes, as some turns compare a batch's sounds.
+        excerpt = {name: torch.cat([x, x.flip(0) * (1.5 if name == "f0_hz" else 0.7)]) for name, x in one.items()}
+        found, excerpt = [], moved(excerpt, device)
+        for turn in model.turns():
+            model.begin_step(turn.span[0])
+            given = turn.losses(excerpt, torch.Generator().manual_seed(0))
+            for loss in [given] if isinstance(given, Tensor) else given:
+                loss.backward()  # type: ignore[no-untyped-call]
+                found.append(loss.item())
+            found += [
+                parameter.grad.square().sum().item() for parameter in turn.parameters if parameter.grad is not None
+            ]
+        with torch.no_grad():
+            return [*found, model.eval().loss(excerpt, torch.Generator().manual_seed(0)).item()]
+
+    here = losses(torch.device("cpu"))
+    with stand_in() as device:
+        there = losses(device)
+    assert len(here) > 1 and np.allclose(there, here, rtol=1e-3, atol=1e-6)
 
 
 def check_file_round_trip(recipe: Any, folder: Path) -> None:

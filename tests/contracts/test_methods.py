@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,11 +17,12 @@ from pochette.families import methods
 from pochette.models.ddsp import Ddsp, DdspModel
 from pochette.models.model import Model
 from pochette.reduce.sparse import curvature
-from pochette.reduce.sparse.weights import density, effective, weights_of
+from pochette.reduce.sparse.weights import density, effective, live, weights_of
 from pochette.reduce.technique import Axes, Round, Technique
 from pochette.train.loop import Trainer, Training
 from pochette.train.session import Session, load_model
 from tests.corpora import notes_corpus
+from tests.stand_in import stand_in
 
 RECIPE = Ddsp(hidden=24, stack_width=20, stack_layers=1, partials=12, noise_bands=9)
 TRAINING = Training(batch=2, excerpt_seconds=0.1, evaluate_steps=2)
@@ -96,6 +98,31 @@ def _check_size(last: Round, whole: Model, keep: float) -> None:
         return
     sizes = [sum(p.numel() for p in model.parameters() if p.dim() >= 2) for model in (last.model, whole)]
     assert sizes[0] <= keep * sizes[1]
+
+
+@pytest.mark.slow
+@every_method
+def test_leaves_elsewhere_what_it_leaves_here(name: str, corpora: Corpora, tmp_path: Path) -> None:
+    """What goes along with a training goes where it computes, and comes back."""
+    here = walked(name, tmp_path / "here", corpora)
+    with stand_in(training_only=True) as device:
+        away = session(tmp_path / "there", corpora)
+        away.device = device
+        there = technique(name).apply(fresh(), away)
+    assert [item.name for item in there] == [item.name for item in here]
+    assert there[-1].progress.devices == ["meta"]
+    assert all(
+        tensor.device.type == "cpu"
+        for item in there
+        for tensor in (*item.model.state_dict().values(), *item.masks.values())
+    )
+    # Where a gradient is next to nothing, Adam makes a whole step of a rounding: losses agree, single weights need not.
+    # Curvatures that are drawn once make other choices of as little.
+    tolerance = 0.1 if name == "obd" else 0.02
+    for one, other in zip(here, there, strict=True):
+        losses = [row[1:] for row in one.progress.history]
+        assert np.allclose([row[1:] for row in other.progress.history], losses, rtol=tolerance)
+        assert live(other.masks) == live(one.masks)
 
 
 @every_method

@@ -79,6 +79,11 @@ def test_emulated_processors_say_what_torch_says(recipe: Any) -> None:
 
 
 @every_model_at_one_rate
+def test_trains_on_a_device_that_is_not_the_cpu(recipe: Any) -> None:
+    checks.check_trains_elsewhere(recipe)
+
+
+@every_model_at_one_rate
 @pytest.mark.slow
 def test_a_minute_of_silence(recipe: Any) -> None:
     checks.check_silence(recipe)
@@ -125,10 +130,10 @@ class ReedModel(Model):
 
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         return {
-            "hidden": torch.zeros(batch, self.network.hidden_size),
-            "f0": torch.zeros(batch),
-            "amplitudes": torch.zeros(batch, 8),
-            "phase": torch.zeros(batch, dtype=torch.int64),
+            "hidden": torch.zeros(batch, self.network.hidden_size, device=self.device),
+            "f0": torch.zeros(batch, device=self.device),
+            "amplitudes": torch.zeros(batch, 8, device=self.device),
+            "phase": torch.zeros(batch, dtype=torch.int64, device=self.device),
         }
 
     def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
@@ -155,6 +160,7 @@ def test_one_short_file_adds_a_model(tmp_path: Path) -> None:
         for check in QUICK:
             check(recipe)
         checks.check_file_round_trip(recipe, tmp_path)
+        checks.check_trains_elsewhere(recipe)
         engine_checks.check_engines(recipe, tmp_path, seconds=0.3)
         step = Step(recipe.build())
         units = units_of(capture(step, step.example_inputs()))

@@ -23,7 +23,7 @@ from pochette.lab.spectral_anchors import (
 )
 from pochette.sound.log_spectral import LogSpectral
 from pochette.sound.losses import LogPowerSpectral
-from pochette.train.loop import tensors_of
+from pochette.train.device import tensors_of
 from tests.corpora import RATE, write_notes
 
 HOP = 256

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import FlagCreatePairsOff
 
 from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, part, table, words
-from pochette.cli.verb import Sounds, UsageError, Verb, building, check_folder, command, within
+from pochette.cli.verb import Sounds, Trains, UsageError, Verb, building, check_folder, command, within
 from pochette.errors import ReductionError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PAGE, CSV, STORE = "comparison.html", "results.csv", "store"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(Verb):
+class Compare(Trains, Verb):
     """Cross models with criteria along a path, or with whole techniques; one page with intervals, and a CSV.
 
     Every experiment is computed once and kept; stopped at any time, the same command goes on where it was, and a larger
@@ -86,7 +86,10 @@ class Compare(Verb):
         from pochette.lab.store import Store
         from pochette.lab.workers import workers_of
         from pochette.shells.bundle import write_file
+        from pochette.train.device import device_of
 
+        # Where workers of a cluster train, they know what is there.
+        device_of(self.device, here="://" not in self.workers)
         if self.methods:
             return self._contest(screen)
         folder = self.out or Path("runs") / f"compare-{self.sounds.resolve().name}"
@@ -105,7 +108,14 @@ class Compare(Verb):
             def sounds_of(experiment: Experiment) -> FolderCorpus:
                 return corpora[root_of(experiment).model]
 
-            ran = run(wanted, store, sounds_of, crew, report=lambda share, line: tell("compare", share, line))
+            ran = run(
+                wanted,
+                store,
+                sounds_of,
+                crew,
+                report=lambda share, line: tell("compare", share, line),
+                device=self.device,
+            )
         results = store.results(wanted)
         rows = rows_of(results)
         points = points_of(rows)
@@ -133,7 +143,7 @@ class Compare(Verb):
             corpora = self._listen(recipes, screen, tell)
             asked = Asked(
                 self.sounds, recipes, corpora, names, self.keep, self.seeds, self.steps, self._training(), folder,
-                not self.no_anchor, tuple(again),
+                not self.no_anchor, tuple(again), self.device,
             )  # fmt: skip
             return contest(asked, crew, screen, tell)
 
@@ -144,6 +154,7 @@ class Compare(Verb):
             given += ["--sample-rate-hz", self.sample_rate_hz]
         for option in ("batch", "excerpt_seconds", "learning_rate"):
             given += [f"--{option.replace('_', '-')}", getattr(self, option)]
+        given += ["--device", self.device] if self.device != "cpu" else []
         return given if self.out is None else [*given, "--out", self.out]
 
     def _recipes(self) -> dict[str, Any]:

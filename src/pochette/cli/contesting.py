@@ -40,6 +40,8 @@ class Asked:
     """Whether to measure what tells how much skill was kept."""
     again: tuple[object, ...]
     """The command line that asks for the same again, but for its seeds."""
+    device: str = "cpu"
+    """What networks are trained on."""
 
 
 def names_of(methods_asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,7 +121,7 @@ def contest(asked: Asked, crew: Any, screen: Screen, tell: Tell) -> Answer:
     def computed(wanted: list[Experiment], told: Tell) -> Ran:
         return run(
             wanted, store, lambda e: asked.corpora[root_of(e).model], crew,
-            report=lambda share, line: told("compare", share, line),
+            report=lambda share, line: told("compare", share, line), device=asked.device,
         )  # fmt: skip
 
     # Which engines there will be is known only when the networks are; what they take is guessed, so that one share

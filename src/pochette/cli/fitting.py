@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pochette.cli.console import Answer, Screen, folder_of, number, table, words
 from pochette.cli.reducing import reduced
-from pochette.cli.verb import RunPath, Verb, budgeted, check_run, command, heard, within
+from pochette.cli.verb import RunPath, Trains, Verb, budgeted, check_run, command, heard, within
 from pochette.engine.precision import Precision
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit(Verb):
+class Fit(Trains, Verb):
     """Make a trained run small enough for a board and no smaller: count, trim, train on, prove it in the emulator.
 
     Where the whole network does not fit in floats, it is tried in fewer bits too: the largest that fits in each is
@@ -70,9 +70,11 @@ class Fit(Verb):
         from pochette.lab.fit import prove
         from pochette.lab.runs import read_run
         from pochette.lab.trials import best_of
+        from pochette.train.device import device_of
 
         budgeted(self.minutes, self.steps)
         within("--rounds", self.rounds, 1, 100)
+        device_of(self.device)
         board: Board = boards[self.board]
         check_run(self.source)
         dense, loss = _dense(self.source)
@@ -134,11 +136,14 @@ class Fit(Verb):
     def _trimmed(self, keep: float, share: float, screen: Screen) -> tuple[Model, float, Path]:
         """The model trimmed and trained on, its held-out loss, and where it is kept."""
         from pochette.reduce.methods.lottery import Lottery
+        from pochette.train.device import device_of
 
         method = Lottery(keep=float(f"{keep:.3g}"), rounds=self.rounds)
         steps = None if self.steps is None else max(1, round(self.steps * share))
         minutes = self.minutes * share
-        rounds, folder, _ = reduced(self.source, "lottery", method, minutes, steps, screen, whole=True)
+        rounds, folder, _ = reduced(
+            self.source, "lottery", method, minutes, steps, screen, whole=True, device=device_of(self.device)
+        )
         return rounds[-1].model, rounds[-1].progress.history[-1][2], folder
 
     def _saved(self, best: Made, board: Board) -> Path:

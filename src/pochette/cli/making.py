@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pochette.cli.console import Answer, Screen, counting, folder_of, number, span, table, words
-from pochette.cli.verb import Sounds, Stored, Verb, building, check_folder, command, heard, within
+from pochette.cli.verb import Sounds, Stored, Trains, Verb, building, check_folder, command, heard, within
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Make(Stored, Verb):
+class Make(Stored, Trains, Verb):
     """The whole job: a folder of sounds in; a light, verified instrument with its web page and its report out.
 
     The network is trimmed in rounds, down to a twentieth; the smallest that sounds as well as the whole one is kept.
@@ -57,8 +57,10 @@ def _make(verb: Make, screen: Screen) -> Made:
     from pochette.families import boards, models
     from pochette.lab import make as lab
     from pochette.lab.runs import sized
+    from pochette.train.device import device_of
 
     check_folder(verb.out)
+    device_of(verb.device)
     recipe, board = models[verb.model], boards[verb.board]
     request = lab.Make(
         sounds=verb.sounds,
@@ -71,6 +73,7 @@ def _make(verb: Make, screen: Screen) -> Made:
         steps=verb.steps,
         sample_rate_hz=verb.sample_rate_hz,
         precision=verb.precision,
+        device=verb.device,
     )
     rate = verb.sample_rate_hz or board.sample_rate_hz
     with building(verb.model, {} if verb.sample_rate_hz is None else {"--sample-rate-hz": rate}):

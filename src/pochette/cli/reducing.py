@@ -13,10 +13,12 @@ from tyro.conf import OmitArgPrefixes
 
 from pochette.cli.console import Answer, Screen, counting, folder_of, table, words
 from pochette.cli.training import announce, session_in
-from pochette.cli.verb import RunPath, Verb, budgeted, check_run, command
+from pochette.cli.verb import RunPath, Trains, Verb, budgeted, check_run, command
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
+    import torch
+
     from pochette.models.model import Model
     from pochette.reduce.technique import Round
     from pochette.train.session import Session
@@ -38,7 +40,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reduce(Verb, Generic[R]):
+class Reduce(Trains, Verb, Generic[R]):
     """Make a trained model smaller: units, or single weights, go and the rest is trained again, round by round.
 
     Stopped at any time, the same command goes on where it was. `pochette reduce --method METHOD --help` explains the
@@ -65,8 +67,10 @@ class Reduce(Verb, Generic[R]):
         from pochette.families import methods
         from pochette.lab.runs import reductions_of
         from pochette.reduce.following import check_order
+        from pochette.train.device import device_of
         from pochette.train.session import load_model
 
+        device = device_of(self.device)
         chain: list[tuple[str, Any]] = [(self.method, self.reduction)]
         chain += [(name, methods[name]()) for name in self.then]
         check_run(self.source)
@@ -74,7 +78,7 @@ class Reduce(Verb, Generic[R]):
         folder, minutes, rounds, resumed = self.source, self.minutes / len(chain), list[tuple[str, Any]](), list[str]()
         began, said = None, list[str]()
         for name, method in chain:
-            own, folder, session = reduced(folder, name, method, minutes, self.steps, screen)
+            own, folder, session = reduced(folder, name, method, minutes, self.steps, screen, device=device)
             # Of a later method the first round is what the one before left.
             mark = f"{name} " if len(chain) > 1 else ""
             said += _otherwise(name, method, own)
@@ -96,7 +100,7 @@ class Reduce(Verb, Generic[R]):
         stored = any(item.masks or item.stored_bytes for _, item in rounds)
         # Masks and shared values leave parameters and operations as they are; of both there is no room for the rest.
         aside = ("steps", "stopped") if stored and lighter else _LIGHTER if stored else _STORED
-        headings = [heading for heading in rows[0] if heading not in aside]
+        headings = [heading for heading in rows[0] if heading not in (*aside, "devices")]
         lines: list[Any] = [table(headings, [[row[heading] for heading in headings] for row in rows])]
         lines.append(words(f"kept in {folder_of(folder)}"))
         lines += [words(text) for text in said]
@@ -122,6 +126,7 @@ def _rows(rounds: list[tuple[str, Any]], dense: Model) -> list[dict[str, Any]]:
             "bytes, stored": item.weight_bytes,
             "held-out loss": item.progress.history[-1][2],
             "steps": item.progress.steps,
+            "devices": " ".join(item.progress.devices),
             "stopped": item.progress.stopped,
         }
         for (name, item), cost in zip(rounds, counted, strict=True)
@@ -145,7 +150,15 @@ def _otherwise(name: str, method: Any, own: list[Any]) -> list[str]:
 
 
 def reduced(
-    source: Path, name: str, method: Any, minutes: float, steps: int | None, screen: Screen, *, whole: bool = False
+    source: Path,
+    name: str,
+    method: Any,
+    minutes: float,
+    steps: int | None,
+    screen: Screen,
+    *,
+    whole: bool = False,
+    device: torch.device | None = None,
 ) -> tuple[list[Any], Path, Session]:
     """Reduce a run's model in a folder of its own inside the run, or go on where that was stopped.
 
@@ -157,6 +170,7 @@ def reduced(
         steps: bound them by steps instead.
         screen: where to tell.
         whole: begin with the network as it was trained, also where the run was reduced since.
+        device: what training computes on; the CPU by default.
 
     Returns:
         the rounds, the folder and the session.
@@ -200,7 +214,7 @@ def reduced(
     dataclasses.replace(run, reduction=named, kept=None, weights_alive=alive).write(folder)
     with screen.progress() as tell:
         corpus = corpus_of(run, dense, counting(tell, "listen"))
-        session = session_in(folder, corpus, dense, training, minutes, steps, tell, 1.0 - DENSE_SHARE)
+        session = session_in(folder, corpus, dense, training, minutes, steps, tell, 1.0 - DENSE_SHARE, device=device)
         announce(session, tuple(path.stem for path in sorted(folder.glob("round-*.safetensors"))), screen)
         session.moments = MOMENTS if method.axes.in_training else ()
         if holding:

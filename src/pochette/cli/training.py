@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from pochette.cli.console import Answer, Screen, Tell, counting, folder_of, words
-from pochette.cli.verb import Sounds, Verb, budgeted, building, check_folder, command
+from pochette.cli.verb import Sounds, Trains, Verb, budgeted, building, check_folder, command
 from pochette.errors import RunError
 
 if TYPE_CHECKING:
+    import torch
+
     from pochette.lab.runs import Run
     from pochette.models.model import Model
     from pochette.train.loop import Progress, Trainer
@@ -30,7 +32,7 @@ class Nothing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Verb, Generic[R, T]):
+class Train(Trains, Verb, Generic[R, T]):
     """Train a model on a folder of sounds; stops when the held-out loss has settled or the budget is spent.
 
     Stopped at any time, the same command goes on where it was. `pochette train MODEL --help` explains the model's own
@@ -66,11 +68,13 @@ class Train(Verb, Generic[R, T]):
         from pochette.lab.runs import Run, reductions_of, reopen, sized
         from pochette.reduce.following import check_trained_on
         from pochette.reduce.technique import EARLY
+        from pochette.train.device import device_of
         from pochette.train.loop import Budget
 
         recipe: Any = models[self.model]() if isinstance(self.recipe, Nothing) else self.recipe
         training: Any = self.training
         budgeted(self.minutes, self.steps)
+        device = device_of(self.device)
         folder = self.out or Path("runs") / f"{self.model}-{self.size}-{self.sounds.resolve().name}"
         torch.manual_seed(training.seed)
         check_folder(folder)
@@ -85,7 +89,7 @@ class Train(Verb, Generic[R, T]):
                 screen.say(f"left out: {problem.name}: {problem.what} {problem.remedy}")
             run = Run.of(self.model, recipe, self.sounds, corpus, training)
             before = _same_run(folder, run)
-            session = session_in(folder, corpus, model, training, self.minutes, self.steps, tell)
+            session = session_in(folder, corpus, model, training, self.minutes, self.steps, tell, device=device)
             if before is not None and done:
                 return _trained_on(before, done, session, screen)
             (run if before is None else dataclasses.replace(run, kept=before.kept)).write(folder)
@@ -147,6 +151,7 @@ def _trained(folder: Path, session: Session, progress: Progress) -> Answer:
         "resumed": session.resumed,
         "steps": progress.steps,
         "seconds": progress.seconds,
+        "devices": progress.devices,
         "loss": loss,
         "held_out_loss": held_out,
         "best_held_out_loss": best,
@@ -188,10 +193,11 @@ def _same_run(folder: Path, run: Any) -> Run | None:
 
 def session_in(
     folder: Path, corpus: Any, model: Model, training: Any, minutes: float, steps: int | None, tell: Tell,
-    share: float = 1.0,
+    share: float = 1.0, *, device: torch.device | None = None,
 ) -> Session:  # fmt: skip
     """A session whose phases after the first `1 - share` of it get the time or steps that were asked for."""
     from pochette.lab.judge import hold_out
+    from pochette.train.device import CPU
     from pochette.train.session import Session
 
     train, held_out = hold_out(corpus, model, training.seed)
@@ -203,7 +209,7 @@ def session_in(
 
     seconds = math.inf if steps is not None else minutes * 60.0 / share
     bound = None if steps is None else round(steps / share)
-    return Session(folder, train, held_out, training, seconds=seconds, steps=bound, report=report)
+    return Session(folder, train, held_out, training, seconds=seconds, steps=bound, report=report, device=device or CPU)
 
 
 def announce(session: Session, phases: tuple[str, ...], screen: Screen) -> None:

@@ -58,6 +58,15 @@ class Verb(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trains:
+    """The option of verbs that train."""
+
+    device: str = "cpu"
+    """What training computes on: cpu, cuda (cuda:1 for the second of several) or mps. A run may change it on the way;
+    only on the cpu do the same seed and steps give the same weights everywhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stored:
     """The option of verbs that build engines."""
 

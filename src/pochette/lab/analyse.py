@@ -21,7 +21,7 @@ from pochette.measure.subject import Limit, Subject
 from pochette.measure.wiring import wiring_of
 from pochette.models.model import Excerpt, Model
 from pochette.recipe import from_json
-from pochette.train.loop import tensors_of
+from pochette.train.device import tensors_of
 from pochette.train.session import load_model
 
 PAGE, DATA = "analysis.html", "analysis.json"

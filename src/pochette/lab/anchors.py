@@ -18,7 +18,8 @@ from torch import Tensor
 from pochette.corpus.folder import FolderCorpus
 from pochette.models.model import Excerpt, Model, State
 from pochette.sound.losses import MultiScaleSpectral
-from pochette.train.loop import annealed, tensors_of
+from pochette.train.device import tensors_of
+from pochette.train.loop import annealed
 
 Report = Callable[[float], None]
 REFERENCE_DB = 25.0

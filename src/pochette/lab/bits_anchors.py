@@ -22,7 +22,7 @@ from pochette.errors import MeasureError
 from pochette.models.model import Excerpt
 from pochette.sound import mulaw
 from pochette.sound.mulaw import Codes, Doubles
-from pochette.train.loop import tensors_of
+from pochette.train.device import tensors_of
 
 WINDOW_SAMPLES = 32
 """Latest errors that say how wide the next one's distribution is."""

@@ -27,7 +27,7 @@ from pochette.models.model import Excerpt, Model
 from pochette.models.unpaired import Unpaired
 from pochette.sound.anchors import silence, white_noise
 from pochette.sound.losses import MultiScaleSpectral
-from pochette.train.loop import tensors_of
+from pochette.train.device import tensors_of
 
 SECONDS = 1.5
 """Length of a held-out excerpt, from the sound's beginning: attacks count."""

@@ -105,6 +105,7 @@ def run(
     *,
     report: Report | None = None,
     perform: Perform = perform,
+    device: str = "cpu",
 ) -> Ran:
     """Compute what is missing in a store, and keep every result as it comes.
 
@@ -115,6 +116,7 @@ def run(
         workers: who computes.
         report: told of progress.
         perform: what is done with a task.
+        device: what workers train on.
 
     Returns:
         what became of them.
@@ -126,7 +128,7 @@ def run(
     wanted = list(dict.fromkeys(experiments))
     work = plan(wanted, store)
     workers.check({tag_of(experiment) for experiment in work} - {""})
-    crew = _Crew(store, corpus_of, workers, perform, work, report or (lambda *_: None))
+    crew = _Crew(store, corpus_of, workers, perform, work, report or (lambda *_: None), device)
     crew.ran.reused = [experiment for experiment in wanted if experiment not in crew.left]
     try:
         while crew.left:
@@ -148,8 +150,10 @@ class _Crew:
         perform: Perform,
         work: list[Experiment],
         report: Report,
+        device: str,
     ) -> None:
         self.store, self.corpus_of, self.workers, self.perform, self.report = store, corpus_of, workers, perform, report
+        self.device = device
         self.left: dict[Experiment, None] = dict.fromkeys(work)
         self.again = {experiment for experiment in work if store.has(experiment)}
         self.flying: dict[Future[Outcome], tuple[Experiment, BaseFileLock]] = {}
@@ -203,6 +207,7 @@ class _Crew:
             {ancestor: self.store.result(ancestor) for ancestor in ancestors_of(experiment)},
             b"" if parent is None else self.store.weights(parent),
             str(self.store.work_folder(experiment)) if self.workers.share_disk else "",
+            self.device,
         )
 
     def collect(self) -> None:

@@ -16,7 +16,7 @@ from pochette.corpus.labels import check_classes
 from pochette.errors import RunError
 from pochette.families import boards
 from pochette.models.model import Excerpt, Model
-from pochette.train.loop import tensors_of
+from pochette.train.device import tensors_of
 
 TEST_SPLIT, LOOKS_SPLIT = 0, 1
 """Seeds of the two divisions of a corpus; the same for all experiments, so that all are judged by the same sound."""
@@ -160,9 +160,13 @@ def inference_seconds(model: Model) -> float:
     return min(timed(frames) for _ in range(TIMED_RUNS))
 
 
-def machine() -> str:
-    """What this process runs on, as its maker calls it."""
-    return boards["host"].cpu
+def machine(device: str = "cpu") -> str:
+    """What this process runs on, as its maker calls it, and what it trained on if that was something else."""
+    cpu = boards["host"].cpu
+    if device == "cpu":
+        return cpu
+    model = f" ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else ""
+    return f"{cpu}; trained on {device}{model}"
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -40,6 +40,7 @@ from pochette.models.model import Model
 from pochette.recipe import check_ranges, signature
 from pochette.reduce.methods.lottery import Lottery
 from pochette.reduce.technique import DENSE_SHARE, Round
+from pochette.train.device import device_of
 from pochette.train.loop import Trainer, Training
 from pochette.train.session import Session
 
@@ -71,6 +72,8 @@ class Make:
     """Rate of the instrument; the board's own by default."""
     precision: Precision = "float32"
     """In which the engine's large matrices are stored."""
+    device: str = "cpu"
+    """What training computes on."""
 
     def __post_init__(self) -> None:
         day = 24.0 * 60.0
@@ -272,6 +275,7 @@ def _session(job: _Job, method: Lottery) -> Session:
         Training(seed=request.seed),
         seconds=max(10.0, seconds - job.clock.elapsed - reserve) if request.steps is None else float("inf"),
         steps=request.steps,
+        device=device_of(request.device),
         report=lambda phase, trainer: job.tell("train", _share(phase, trainer, method), _line(phase, trainer)),
     )
 
@@ -372,6 +376,7 @@ def _provenance(request: Make, corpus: FolderCorpus, rounds: list[Round], evalua
         "seconds": round(corpus.seconds, 1),
         "seed": request.seed,
         "steps": {item.name: item.progress.steps for item in rounds},
+        "devices": {item.name: item.progress.devices for item in rounds},
         "reduction": rounds[-1].report.to_json() if rounds[-1].report else {},
         "distance": evaluation.distance,
     }

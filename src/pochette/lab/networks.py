@@ -22,6 +22,7 @@ from pochette.recipe import to_json
 from pochette.reduce.sparse.held import Held
 from pochette.reduce.sparse.weights import Masks, Weight
 from pochette.train.checkpoint import load, save
+from pochette.train.device import device_of
 from pochette.train.loop import Budget, Progress, Trainer, Training
 from pochette.train.session import rebuild
 
@@ -42,6 +43,8 @@ class Task:
     """What the parent left."""
     folder: str = ""
     """Where checkpoints may be kept; empty for nowhere."""
+    device: str = "cpu"
+    """What it trains on, of the machine that does it."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def train(
     Returns:
         where it ended, and the weights at the share `early` of the steps.
     """
-    trainer = Trainer(model, parts.training, parts.looks, training, Budget(steps=steps), again=again)
+    budget, device = Budget(steps=steps), device_of(task.device)
+    trainer = Trainer(model, parts.training, parts.looks, training, budget, again=again, device=device)
     if masked is not None:
         named = dict(model.named_parameters())
         trainer.accompany(Held({path: Weight(named[path]) for path in masked}, masked))
@@ -121,7 +125,7 @@ def train(
 
         def snapshot(trainer: Trainer) -> None:
             if not kept_early and trainer.spent >= early:
-                kept_early.update({path: tensor.detach().clone() for path, tensor in model.state_dict().items()})
+                kept_early.update({path: tensor.detach().cpu().clone() for path, tensor in model.state_dict().items()})
 
         trainer.after_step.append(snapshot)
     checkpoint = Path(task.folder) / CHECKPOINT if task.folder else None
@@ -148,12 +152,13 @@ def begun(task: Task) -> bool:
     return bool(task.folder) and (Path(task.folder) / CHECKPOINT).is_file()
 
 
-def judged(trained: Trained, parts: Parts) -> Outcome:
+def judged(trained: Trained, parts: Parts, device: str = "cpu") -> Outcome:
     """What a trained network is found to be, and what its descendants start from.
 
     Args:
         trained: the network.
         parts: its test part is what it is judged by.
+        device: that it was trained on.
 
     Returns:
         result and weights.
@@ -173,7 +178,7 @@ def judged(trained: Trained, parts: Parts) -> Outcome:
         digest=digest(weights),
         training_seconds=trained.seconds,
         inference_seconds=inference_seconds(model),
-        machine=machine(),
+        machine=machine(device),
         version=pochette.__version__,
         figures={STATE: float(counted.state_bytes), **trained.figures},
     )

@@ -26,7 +26,7 @@ from pochette.lab.relations import Observation
 from pochette.lab.store import Result, Store
 from pochette.measure.subject import Limit, Subject
 from pochette.models.model import Model
-from pochette.train.loop import tensors_of
+from pochette.train.device import tensors_of
 
 FRAMES, SOUNDS = 60, 4
 """Of held-out sound, which a network is watched on; of one-shot models whole sounds."""

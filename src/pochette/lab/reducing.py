@@ -31,6 +31,7 @@ from pochette.measure import profile_model
 from pochette.models.model import Model
 from pochette.reduce.technique import Round
 from pochette.train.checkpoint import save
+from pochette.train.device import device_of
 from pochette.train.loop import Progress
 from pochette.train.session import Session, describe
 
@@ -61,6 +62,7 @@ def reduced(task: Task, experiment: Reduced, parts: Parts) -> Outcome:
     steps = max(1, round(experiment.steps / technique.trains_for))
     with _folder(task) as folder:
         session = Session(folder, parts.training, parts.looks, dense.training, float("inf"), steps)
+        session.device = device_of(task.device)
         _put_dense(session, task, dense)
         began = time.process_time()
         rounds = technique.apply(fresh(dense), session)
@@ -78,7 +80,7 @@ def reduced(task: Task, experiment: Reduced, parts: Parts) -> Outcome:
         digest=digest(weights),
         training_seconds=sum(progress.seconds for progress in own),
         inference_seconds=inference_seconds(last.model),
-        machine=machine(),
+        machine=machine(task.device),
         version=pochette.__version__,
         figures={
             STORED: float(last.weight_bytes),

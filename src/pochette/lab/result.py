@@ -65,6 +65,8 @@ class TrimPoint:
     """Of training after the cut."""
     seconds: float | None = None
     """That this took."""
+    devices: tuple[str, ...] = ()
+    """That it was trained on."""
 
 
 @dataclass(frozen=True)

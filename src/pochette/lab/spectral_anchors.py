@@ -15,7 +15,7 @@ from torch import Tensor
 from pochette.corpus.folder import FolderCorpus
 from pochette.models.model import Excerpt
 from pochette.sound.log_spectral import FFT_HOP_SAMPLES, FFT_SAMPLES, log_power
-from pochette.train.loop import tensors_of
+from pochette.train.device import tensors_of
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(f0 in Hz, loudness in dB) of some frames, both (frame,), to their log power spectra (frame, bin)."""

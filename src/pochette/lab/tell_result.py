@@ -195,6 +195,7 @@ def _points(found: Findings, profiles: list[Profile]) -> tuple[TrimPoint, ...]:
                 held_out_loss=item.progress.history[-1][2],
                 distance=found.evaluation.distance.get(name),
                 steps=item.progress.steps,
+                devices=tuple(item.progress.devices),
                 seconds=item.progress.seconds,
             )
         )

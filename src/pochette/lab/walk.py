@@ -114,7 +114,7 @@ def perform(task: Task, corpus: FolderCorpus) -> Outcome:
             trained = _cut(task, experiment, parts)
         else:
             trained = _control(task, experiment, parts)
-        return judged(trained, parts)
+        return judged(trained, parts, task.device)
 
 
 # -- the kinds of experiment -------------------------------------------------------------------------------------------

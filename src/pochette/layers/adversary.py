@@ -62,7 +62,7 @@ def gradient_penalty(
     Returns:
         mean over examples of (|gradient| - 1)^2, the norm of each over all its axes; it can be differentiated again.
     """
-    between = torch.rand(len(real), *[1] * (real.dim() - 1), generator=generator)
+    between = torch.rand(len(real), *[1] * (real.dim() - 1), generator=generator).to(real.device)
     mixed = (real + between * (made - real)).detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(score(mixed).sum(), mixed, create_graph=True)
     norms: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)

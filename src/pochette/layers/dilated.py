@@ -225,7 +225,7 @@ class DilatedNetwork(nn.Module):
         """
         weight = self.first.weight
         channels = weight.shape[1] if isinstance(self.first, nn.Embedding) else weight.shape[0]
-        return [torch.zeros(batch, layer.reach, channels, dtype=weight.dtype) for layer in self._layers()]
+        return [weight.new_zeros(batch, layer.reach, channels) for layer in self._layers()]
 
     def lines(self, queues: list[Tensor]) -> list[DelayLine]:
         """The layers' queues, ready for a stretch of samples."""

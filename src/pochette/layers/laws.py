@@ -75,7 +75,7 @@ def mixture_divergence(mean: Tensor, log_scale: Tensor, told: Tensor, generator:
         mean over samples, in nats.
     """
     log_scale = log_scale.clamp(min=LOG_SCALE_FLOOR)
-    uniform = torch.rand((DRAWS, *mean.shape), generator=generator).clamp(1e-6, 1.0 - 1e-6)
+    uniform = torch.rand((DRAWS, *mean.shape), generator=generator).to(mean.device).clamp(1e-6, 1.0 - 1e-6)
     draws = mean + torch.exp(log_scale) * (torch.log(uniform) - torch.log1p(-uniform))
     crossed = -mixture_log_density(draws, told.expand(DRAWS, *told.shape)).mean(dim=0)
     # A logistic law of scale s has the entropy log s + 2.

@@ -113,7 +113,7 @@ class Lstm(nn.Module):
     def initial_state(self, batch: int) -> dict[str, Tensor]:
         """Zeros: `hidden_0`, `cell_0`, `hidden_1`... each (batch, unit)."""
         return {
-            f"{part}_{number}": torch.zeros(batch, layer.units)
+            f"{part}_{number}": next(layer.parameters()).new_zeros(batch, layer.units)
             for number, layer in enumerate(self._layers())
             for part in ("hidden", "cell")
         }

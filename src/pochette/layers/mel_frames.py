@@ -45,7 +45,7 @@ class MelFrames(nn.Module):
 
     def empty(self, batch: int) -> Tensor:
         """Silence before the first hop, (batch, window - hop)."""
-        return torch.zeros(batch, self.window_samples - self.hop_samples)
+        return self.window.new_zeros(batch, self.window_samples - self.hop_samples)
 
     def forward(self, audio: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Bands of some hops.

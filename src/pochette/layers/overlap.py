@@ -176,7 +176,7 @@ class FrameDecoder(nn.Module):
 
     def initial_tail(self, batch: int) -> Tensor:
         """Silence: nothing left to say, (batch, WINDOW_SAMPLES - HOP_SAMPLES)."""
-        return torch.zeros(batch, WINDOW_SAMPLES - HOP_SAMPLES)
+        return self.window.new_zeros(batch, WINDOW_SAMPLES - HOP_SAMPLES)
 
     def columns(self, codes: Tensor) -> Tensor:
         """Windows of sound before they are added.

@@ -24,7 +24,7 @@ def mismatch(codes: Tensor, targets: Tensor) -> Tensor:
     Returns:
         scalar; turning, mirroring or moving all codes changes nothing.
     """
-    first, second = torch.triu_indices(len(codes), len(codes), 1)
+    first, second = torch.triu_indices(len(codes), len(codes), 1, device=codes.device)
     distances = torch.linalg.vector_norm(codes[first] - codes[second], dim=1)
     missing = (distances - targets[first, second]).square().sum()
     # A root has no slope at zero, where codes are to end up.
@@ -60,7 +60,7 @@ def described(log_power: Tensor) -> Tensor:
     """
     power, bands = torch.exp(log_power), log_power.shape[-1]
     share = power / power.sum(dim=-1, keepdim=True).clamp(min=1e-30)
-    place = torch.linspace(0.0, 1.0, bands, dtype=log_power.dtype)
+    place = torch.linspace(0.0, 1.0, bands, dtype=log_power.dtype, device=log_power.device)
     height = (share * place).sum(dim=-1)
     width = torch.sqrt((share * (place - height[..., None]).square()).sum(dim=-1))
     flatness = torch.exp(log_power.mean(dim=-1)) / power.mean(dim=-1).clamp(min=1e-30)

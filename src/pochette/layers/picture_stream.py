@@ -54,7 +54,7 @@ class PictureStream:
             if resolution == self.begins:
                 del layers["heard"]
             for name, layer in layers.items():
-                state[f"{name}_{resolution}"] = torch.zeros(batch, layer.weight.shape[1], 1, bins)
+                state[f"{name}_{resolution}"] = layer.weight.new_zeros(batch, layer.weight.shape[1], 1, bins)
         return state
 
     def advance(self, told: Tensor, step: Tensor, state: State) -> tuple[Tensor, State]:
@@ -87,12 +87,13 @@ class PictureStream:
 
     def _picked(self, whole: Tensor, first: Tensor, count: int) -> Tensor:
         """Frames of a whole picture enlarged twice: the one before `first` and `count` from there, zero outside."""
-        away = first[..., None] + torch.arange(-1, count)[:, None] - 2 * torch.arange(whole.shape[2])
+        wanted, there = (torch.arange(*span, device=whole.device) for span in ((-1, count), (0, whole.shape[2])))
+        away = first[..., None] + wanted[:, None] - 2 * there
         chosen = torch.where(away > -0.5, torch.where(away < 1.5, 1.0, 0.0), 0.0)
         return torch.matmul(chosen[:, None], whole).repeat_interleave(2, dim=3)
 
     def _within(self, x: Tensor, first: Tensor, resolution: int) -> Tensor:
         """Zero behind the picture's end: (batch, channel, frame, bin), beginning at frame `first`."""
         frames = self.generator.start[0] << resolution
-        inside = first + torch.arange(x.shape[2]) < frames - 0.5
+        inside = first + torch.arange(x.shape[2], device=x.device) < frames - 0.5
         return torch.where(inside[:, None, :, None], x, 0.0)

@@ -47,7 +47,7 @@ class Pitches(nn.Module):
 
     def chosen(self, hertz: Tensor) -> Tensor:
         """1 at the pitch nearest to a frequency, the lower one half-way, 0 elsewhere: (batch,) to (batch, count)."""
-        away = self.semitones(hertz)[:, None] - torch.arange(self.count)
+        away = self.semitones(hertz)[:, None] - torch.arange(self.count, device=hertz.device)
         return torch.where(away > -0.5, torch.where(away <= 0.5, 1.0, 0.0), 0.0)
 
     def rows(self, hertz: Tensor) -> Tensor:

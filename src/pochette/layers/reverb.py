@@ -22,7 +22,7 @@ class Reverb(nn.Module):
 
     def initial_state(self, batch: int) -> Tensor:
         """Silence: the last `taps - 1` dry samples, (batch, taps - 1)."""
-        return torch.zeros(batch, len(self.response))
+        return self.response.new_zeros(batch, len(self.response))
 
     def forward(self, audio: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Wet plus dry.

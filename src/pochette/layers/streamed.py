@@ -62,8 +62,7 @@ class Convolution(nn.Module):
 
     def empty(self, batch: int) -> list[Tensor]:
         """The inputs before the first, (batch, channel, step)."""
-        dtype = next(self.parameters()).dtype
-        return [torch.zeros(batch, self.conv.in_channels, self.behind, dtype=dtype)] * self.carried
+        return [next(self.parameters()).new_zeros(batch, self.conv.in_channels, self.behind)] * self.carried
 
     def forward(self, x: Tensor, pasts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Filter some steps."""

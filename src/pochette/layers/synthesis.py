@@ -283,4 +283,4 @@ def _white_noise_op(counter: Tensor, samples: int) -> tuple[Tensor, Tensor]:
 
 @_white_noise_op.register_fake
 def _(counter, samples):  # type: ignore[no-untyped-def]
-    return torch.empty(len(counter), samples), torch.empty_like(counter)
+    return torch.empty(len(counter), samples, device=counter.device), torch.empty_like(counter)

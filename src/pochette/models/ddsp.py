@@ -192,16 +192,17 @@ class DdspSynthesiser(nn.Module):
         Returns:
             state tensors.
         """
+        device = self.partial_numbers.device
         state = {
-            "previous_f0_hz": torch.zeros(batch),
-            "previous_amplitudes": torch.zeros(batch, self.partials),
-            "phase": torch.zeros(batch, dtype=torch.int64),
-            "noise_counter": torch.zeros(batch, dtype=torch.int64),
-            "noise_tail": torch.zeros(batch, 2 * (self.bands - 1) - 1),
+            "previous_f0_hz": torch.zeros(batch, device=device),
+            "previous_amplitudes": torch.zeros(batch, self.partials, device=device),
+            "phase": torch.zeros(batch, dtype=torch.int64, device=device),
+            "noise_counter": torch.zeros(batch, dtype=torch.int64, device=device),
+            "noise_tail": torch.zeros(batch, 2 * (self.bands - 1) - 1, device=device),
         }
         if generator is not None:
             for name in ("phase", "noise_counter"):
-                state[name] = torch.randint(CYCLE, (batch,), generator=generator)
+                state[name] = torch.randint(CYCLE, (batch,), generator=generator).to(device)
         if self.reverb is not None:
             state["reverb_history"] = self.reverb.initial_state(batch)
         return state
@@ -294,7 +295,7 @@ class DdspModel(Model):
 
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """State before the first frame; see `Model.initial_state`."""
-        hidden = torch.zeros(batch, self.network.gru.hidden_size)
+        hidden = torch.zeros(batch, self.network.gru.hidden_size, device=self.device)
         return {"hidden": hidden, **self.synthesiser.initial_state(batch, generator)}
 
     def raw_controls(self, controls: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -229,8 +229,8 @@ class GansynthModel(Unpaired):
         """State before a note; see `Model.initial_state`."""
         phase, tail = self.pictures.initial_state(batch)
         return {
-            "step": torch.zeros(batch, 1),
-            "note": torch.zeros(batch, len(self.controls)),
+            "step": torch.zeros(batch, 1, device=self.device),
+            "note": torch.zeros(batch, len(self.controls), device=self.device),
             "turned": phase,
             "tail": tail,
             **PictureStream(self.network, self.recipe.step_frames, FRONT_HOPS).initial_state(batch),
@@ -244,7 +244,8 @@ class GansynthModel(Unpaired):
             step = state["step"]
             note = torch.where(step < 0.5, controls_now, state["note"])
             picture, after = stream.advance(self.told(note), step, state)
-            inside = step * frames + torch.arange(picture.shape[2]) < self.recipe.frames - 0.5
+            places = torch.arange(picture.shape[2], device=step.device)
+            inside = step * frames + places < self.recipe.frames - 0.5
             # The lowest level is below what was added before the logarithm: nothing.
             picture = torch.where(inside[:, None, :, None], picture, -1.0)
             own, phase, tail = self.pictures.advance(picture[:, :, :frames], state["turned"], state["tail"])
@@ -332,12 +333,13 @@ class GansynthModel(Unpaired):
             (batch, control).
         """
         often = self.learnt_of if bool(self.learnt_of.any()) else torch.ones_like(self.learnt_of)
-        return self._drawn(torch.multinomial(often, batch, replacement=True, generator=generator), generator)
+        rows = torch.multinomial(often.cpu(), batch, replacement=True, generator=generator)
+        return self._drawn(rows.to(self.device), generator)
 
     def _drawn(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """Notes of given pitches and drawn latents: (batch,) to (batch, control)."""
         latents = torch.randn(len(rows), self.recipe.latent, generator=generator).clamp(-FARTHEST, FARTHEST)
-        return torch.cat([self.pitches.hertz(rows)[:, None], latents], dim=1)
+        return torch.cat([self.pitches.hertz(rows)[:, None], latents.to(rows.device)], dim=1)
 
     def notes_like(self, excerpt: Excerpt, generator: torch.Generator | None, times: int = 1) -> Tensor:
         """Of the excerpts' pitches; see `Unpaired.notes_like`."""

@@ -239,7 +239,7 @@ class McnnModel(Listener):
 
     def initial_history(self, batch: int) -> State:
         """Silence before the first window's last hop."""
-        return {"heard": torch.zeros(batch, self.recipe.window_samples - self.hop_samples)}
+        return {"heard": self.window.new_zeros(batch, self.recipe.window_samples - self.hop_samples)}
 
     def encode(self, audio: Tensor, history: State) -> tuple[Tensor, State]:
         """Magnitudes of a sound as it is heard: each frame's window ends with its hop.

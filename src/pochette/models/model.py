@@ -102,6 +102,11 @@ class Model(nn.Module, ABC):
         """
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights lie: what it makes, it makes there; what is drawn is drawn on the CPU and brought there."""
+        return next((held.device for held in self.parameters()), torch.device("cpu"))
+
+    @property
     def classes(self) -> int:
         """How many classes of sound its controls tell apart; 0 if it knows none. Excerpts must name theirs."""
         return 0
@@ -152,7 +157,7 @@ class Model(nn.Module, ABC):
         """An excerpt and as much silence behind it as its resynthesis comes late; features stay as they were last."""
         hops = -(-self.delay_samples // self.hop_samples)
         after = {name: values[:, -1:].expand(-1, hops) for name, values in excerpt.items()}
-        after["audio"] = torch.zeros(len(excerpt["audio"]), hops * self.hop_samples)
+        after["audio"] = excerpt["audio"].new_zeros(len(excerpt["audio"]), hops * self.hop_samples)
         return {name: torch.cat([values, after[name]], dim=1) for name, values in excerpt.items()}
 
     def resynthesised(self, excerpt: Excerpt) -> Tensor:

@@ -181,26 +181,26 @@ class NsfModel(Model):
 
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """State before the first frame; see `Model.initial_state`."""
-        network = self.network
+        network, device = self.network, self.device
         channels = network.steer.weight.shape[0]
-        low, high = self.sinc(torch.full((batch, 1, 1), 0.5)).unbind(2)
+        low, high = self.sinc(torch.full((batch, 1, 1), 0.5, device=device)).unbind(2)
         state = {
-            "hidden": torch.zeros(batch, network.gru.hidden_size),
-            "condition": torch.zeros(batch, 2, channels),
-            "previous_f0_hz": torch.zeros(batch),
-            "previous_amplitudes": torch.zeros(batch, network.weigh.weight.shape[1]),
-            "phase": torch.zeros(batch, dtype=torch.int64),
-            "counter": torch.zeros(batch, dtype=torch.int64),
-            "hiss": torch.zeros(batch),
-            "level": torch.zeros(batch),
+            "hidden": torch.zeros(batch, network.gru.hidden_size, device=device),
+            "condition": torch.zeros(batch, 2, channels, device=device),
+            "previous_f0_hz": torch.zeros(batch, device=device),
+            "previous_amplitudes": torch.zeros(batch, network.weigh.weight.shape[1], device=device),
+            "phase": torch.zeros(batch, dtype=torch.int64, device=device),
+            "counter": torch.zeros(batch, dtype=torch.int64, device=device),
+            "hiss": torch.zeros(batch, device=device),
+            "level": torch.zeros(batch, device=device),
             "low_taps": low[:, 0].clone(),
             "high_taps": high[:, 0].clone(),
-            "low_past": torch.zeros(batch, FIR_TAPS - 1),
-            "high_past": torch.zeros(batch, FIR_TAPS - 1),
+            "low_past": torch.zeros(batch, FIR_TAPS - 1, device=device),
+            "high_past": torch.zeros(batch, FIR_TAPS - 1, device=device),
         }
         if generator is not None:
             for name in ("phase", "counter"):
-                state[name] = torch.randint(CYCLE, (batch,), generator=generator)
+                state[name] = torch.randint(CYCLE, (batch,), generator=generator).to(device)
         for number, block in enumerate(network.all_blocks().values()):
             state |= {f"past_{number}_{layer}": past for layer, past in enumerate(block.empty_pasts(batch))}
         return state

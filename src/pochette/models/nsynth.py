@@ -226,11 +226,11 @@ class NsynthModel(Autoregressive):
         Returns:
             fresh tensors.
         """
-        counter = torch.zeros(batch, dtype=torch.int64)
+        counter = torch.zeros(batch, dtype=torch.int64, device=self.device)
         if generator is not None:
-            counter = torch.randint(CYCLE, (batch,), generator=generator)
+            counter = torch.randint(CYCLE, (batch,), generator=generator).to(self.device)
         queues = {f"queue_{i}": queue for i, queue in enumerate(self.network.decoder.empty_queues(batch))}
-        return {"counter": counter, "latest": torch.zeros(batch, TAPS, dtype=self.levels.dtype), **queues}
+        return {"counter": counter, "latest": self.levels.new_zeros(batch, TAPS), **queues}
 
     def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
         """Sound of some frames, drawn sample by sample; see `Model.advance`."""
@@ -279,7 +279,7 @@ class NsynthModel(Autoregressive):
     def initial_history(self, batch: int) -> Tensor:
         """Silence before the first sample that is encoded: all that its code hears, in whole hops."""
         hops = -(-self.network.encoder.behind_samples // self.hop_samples)
-        return torch.zeros(batch, hops * self.hop_samples + self.delay_samples)
+        return torch.zeros(batch, hops * self.hop_samples + self.delay_samples, device=self.device)
 
     def encode(self, audio: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Codes of a sound as it is heard: each is of the hop that ended `delay_samples` ago.

@@ -239,11 +239,11 @@ class ParallelWavenetModel(Model):
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """Silence before the first sample of every flow; see `Model.initial_state`."""
         clocks = ["counter", "phase"] if self.recipe.hears_a_buzz else ["counter"]
-        state: State = {name: torch.zeros(batch, dtype=torch.int64) for name in clocks}
+        state: State = {name: torch.zeros(batch, dtype=torch.int64, device=self.device) for name in clocks}
         if generator is not None:
-            state = {name: torch.randint(CYCLE, (batch,), generator=generator) for name in clocks}
+            state = {name: torch.randint(CYCLE, (batch,), generator=generator).to(self.device) for name in clocks}
         if self.recipe.hears_a_buzz:
-            state["previous_f0_hz"] = torch.zeros(batch)
+            state["previous_f0_hz"] = torch.zeros(batch, device=self.device)
         return {**state, **_named([flow.empty(batch) for flow in self.network.all_flows()])}
 
     def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
@@ -267,7 +267,7 @@ class ParallelWavenetModel(Model):
         """Control curves of an excerpt, see `Model.controls_of`; a model without conditioning reads none of it."""
         if self.features:
             return super().controls_of(excerpt)
-        return torch.ones(len(excerpt["audio"]), excerpt["audio"].shape[1] // self.hop_samples, 1)
+        return excerpt["audio"].new_ones(len(excerpt["audio"]), excerpt["audio"].shape[1] // self.hop_samples, 1)
 
     def _noise(self, counter: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         return (normal_noise if self.recipe.law == "gaussian" else logistic_noise)(counter, samples)
@@ -277,7 +277,7 @@ class ParallelWavenetModel(Model):
         if not self.recipe.hears_a_buzz:
             return None, {}
         f0_hz = controls[..., 0]
-        even = torch.full((*f0_hz.shape, self.recipe.sines), SINE)
+        even = torch.full((*f0_hz.shape, self.recipe.sines), SINE, device=f0_hz.device)
         made, phase = harmonics(
             f0_hz,
             even,

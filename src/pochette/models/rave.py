@@ -352,7 +352,7 @@ class RaveModel(Listener):
         audio, delay = excerpt["audio"], self.delay_samples
         mean, spread, bands, _ = self._listen(audio, self.initial_history(len(audio)))
         deviation = nn.functional.softplus(spread) + 1e-4
-        noise = torch.randn(mean.shape, generator=generator)
+        noise = torch.randn(mean.shape, generator=generator).to(mean.device)
         made_bands, _ = self.network.decoder(mean + noise * deviation, self.network.decoder.empty(len(audio)))
         made, _ = self.bank.unite(made_bands, self.bank.empty_tail(len(audio)))
         made, real = made[:, 0, delay:], audio[:, : audio.shape[1] - delay]

@@ -188,16 +188,16 @@ class SampleRnnModel(Clocked):
         Returns:
             fresh tensors, but for the learnt states, through which gradients go.
         """
-        counter = torch.zeros(batch, dtype=torch.int64)
+        counter = torch.zeros(batch, dtype=torch.int64, device=self.device)
         if generator is not None:
-            counter = torch.randint(CYCLE, (batch,), generator=generator)
+            counter = torch.randint(CYCLE, (batch,), generator=generator).to(self.device)
         codes, heard = self._silence(batch)
         hidden = {f"hidden_{tier}": state for tier, state in enumerate(self.network.at_rest(batch))}
         return {"counter": counter, "codes": codes[:, -self.recipe.frame_samples :], HEARD: heard, **hidden}
 
     def _silence(self, batch: int) -> tuple[Tensor, Tensor]:
         """Codes of silence and what they sound like, as long as the slowest tier's frame."""
-        codes = torch.full((batch, self.periods[0]), mulaw.SILENCE, dtype=torch.int64)
+        codes = torch.full((batch, self.periods[0]), mulaw.SILENCE, dtype=torch.int64, device=self.device)
         return codes, look_up(self.levels, codes)[..., 0]
 
     def memory(self, tier: int) -> tuple[str, ...]:
@@ -307,7 +307,7 @@ class SampleRnnModel(Clocked):
         if self.features:
             return super().controls_of(excerpt)
         frames = excerpt["audio"].shape[1] // self.hop_samples
-        return torch.ones(len(excerpt["audio"]), frames, 1)
+        return excerpt["audio"].new_ones(len(excerpt["audio"]), frames, 1)
 
     def trim_form(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
         """The teacher-forced network on whole frames, 64 samples or more: what trimming reads instead of the step.

@@ -210,9 +210,9 @@ class SingModel(Model):
         network = self.network
         code = len(network.head.weight)
         return {
-            "step": torch.zeros(batch, 1),
-            "note": torch.zeros(batch, len(self.controls)),
-            "codes": torch.zeros(batch, network.decoder.context - 1, code),
+            "step": torch.zeros(batch, 1, device=self.device),
+            "note": torch.zeros(batch, len(self.controls), device=self.device),
+            "codes": torch.zeros(batch, network.decoder.context - 1, code, device=self.device),
             "tail": network.decoder.initial_tail(batch),
             **network.lstm.initial_state(batch),
         }
@@ -224,7 +224,7 @@ class SingModel(Model):
         note = torch.where(state["step"] < 0.5, first, state["note"])
         steps = state["step"]
         if frames > 1:
-            steps = steps + torch.arange(frames)
+            steps = steps + torch.arange(frames, device=steps.device)
         made, recurrent = network.codes(note, steps, state)
         # After the last whole samples there is silence, and engines compute nothing; before the first ones too, but for
         # codes: a window is heard through OVERLAP hops, so of those in the silence only the last are.
@@ -332,7 +332,8 @@ class SingModel(Model):
         state = self.initial_state(len(note))
         for start in range(0, wanted.shape[1], STRETCH_STEPS):
             stretch = wanted[:, start : start + STRETCH_STEPS]
-            steps = (start + torch.arange(stretch.shape[1], dtype=torch.float32)).expand(len(note), -1)
+            numbers = torch.arange(stretch.shape[1], dtype=torch.float32, device=note.device)
+            steps = (start + numbers).expand(len(note), -1)
             made, after = self.network.codes(note, steps, state)
             yield (made - stretch).square().mean()
             state = {name: value.detach() for name, value in after.items()}

@@ -136,7 +136,7 @@ class SingAeModel(Listener):
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """Silence: it was encoded until now, and no window still sounds; see `Model.initial_state`."""
         decoder = self.network.decoder
-        silence = self.network.encode(torch.zeros(1, WINDOW_SAMPLES))
+        silence = self.network.encode(torch.zeros(1, WINDOW_SAMPLES, device=self.device))
         return {
             "codes": silence.repeat(batch, decoder.context - 1, 1),
             "tail": decoder.initial_tail(batch),
@@ -151,7 +151,7 @@ class SingAeModel(Listener):
 
     def initial_history(self, batch: int) -> State:
         """The samples of a window before the first hop; see `Listener.initial_history`."""
-        return {"heard": torch.zeros(batch, WINDOW_SAMPLES - HOP_SAMPLES)}
+        return {"heard": torch.zeros(batch, WINDOW_SAMPLES - HOP_SAMPLES, device=self.device)}
 
     def encode(self, audio: Tensor, history: State) -> tuple[Tensor, State]:
         """Codes of a sound as it is heard: each is of the window that ends with its hop; see `Listener.encode`."""

@@ -287,7 +287,7 @@ class TimbreVaeModel(Model):
         """`loss`, the codes' means, and the bands that were heard."""
         heard = self.heard(excerpt["audio"])
         mean, spread = self.network.encode(heard)
-        code = mean + torch.exp(spread) * torch.randn(mean.shape, generator=generator)
+        code = mean + torch.exp(spread) * torch.randn(mean.shape, generator=generator).to(mean.device)
         told = torch.stack([excerpt[name] for name in self.features], dim=-1)
         made, _ = self.advance(torch.cat([told, code], dim=-1), self.initial_state(len(mean), generator))
         distance = 0.5 * (self.heard(made) - heard).square().mean()

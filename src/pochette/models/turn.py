@@ -6,7 +6,8 @@ own before the generator's; a teacher is a turn that ends before its student's b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -44,3 +45,16 @@ class Turn:
     def within(self, used: float) -> float:
         """Share of its own span that is used."""
         return (min(used, self.span[1]) - self.span[0]) / (self.span[1] - self.span[0])
+
+
+@contextmanager
+def still(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """While a turn is taken that does not move these parameters, they ask for no gradient."""
+    moved = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in moved:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in moved:
+            parameter.requires_grad_(True)

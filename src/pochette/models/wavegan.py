@@ -198,16 +198,16 @@ class WaveganModel(Unpaired):
 
     def chosen(self, class_number: Tensor) -> Tensor:
         """1 at the class nearest to a number, 0 elsewhere: (batch,) to (batch, class)."""
-        away = class_number[:, None] - torch.arange(self.classes)
+        away = class_number[:, None] - torch.arange(self.classes, device=class_number.device)
         return torch.where(away > -0.5, torch.where(away <= 0.5, 1.0, 0.0), 0.0)
 
     def initial_state(self, batch: int, generator: torch.Generator | None = None) -> State:
         """State before a sound; see `Model.initial_state`."""
         return {
-            "hop": torch.zeros(batch, 1),
-            "note": torch.zeros(batch, len(self.controls)),
+            "hop": torch.zeros(batch, 1, device=self.device),
+            "note": torch.zeros(batch, len(self.controls), device=self.device),
             **{
-                f"heard_{number}": torch.zeros(batch, len(layer.weight), layer.reach)
+                f"heard_{number}": layer.weight.new_zeros(batch, len(layer.weight), layer.reach)
                 for number, layer in enumerate(self.network.upsamplings())
             },
         }
@@ -247,7 +247,7 @@ class WaveganModel(Unpaired):
 
     def _within(self, x: Tensor, hop: Tensor, each: int) -> Tensor:
         """Zero behind the sound's end: (batch, channel, sample), of which `each` are a hop long."""
-        ahead = torch.arange(x.shape[-1]) / each
+        ahead = torch.arange(x.shape[-1], device=x.device) / each
         return torch.where((hop + ahead < PLACES)[:, None], x, 0.0)
 
     # -- learning ------------------------------------------------------------------------------------------------------
@@ -311,12 +311,12 @@ class WaveganModel(Unpaired):
         Returns:
             (batch, control).
         """
-        latents = 2.0 * torch.rand(batch, self.recipe.latent, generator=generator) - 1.0
+        latents = (2.0 * torch.rand(batch, self.recipe.latent, generator=generator) - 1.0).to(self.device)
         if not self.classes:
             return latents
         if class_number is None:
             class_number = torch.randint(self.classes, (batch, 1), generator=generator).float()
-        return torch.cat([latents, class_number[:, :1]], dim=1)
+        return torch.cat([latents, class_number[:, :1].to(self.device)], dim=1)
 
     def _shifts(self, batch: int, generator: torch.Generator) -> Tensor:
         """Draws of phase shuffle: (shuffled layer, 1 or batch)."""

@@ -204,14 +204,14 @@ class WavenetModel(Autoregressive):
         Returns:
             fresh tensors.
         """
-        counter = torch.zeros(batch, dtype=torch.int64)
+        counter = torch.zeros(batch, dtype=torch.int64, device=self.device)
         if generator is not None:
-            counter = torch.randint(CYCLE, (batch,), generator=generator)
+            counter = torch.randint(CYCLE, (batch,), generator=generator).to(self.device)
         queues = {f"queue_{i}": queue for i, queue in enumerate(self.network.empty_queues(batch))}
         if self.by_code:
-            previous = torch.full((batch,), mulaw.SILENCE, dtype=torch.int64)
+            previous = torch.full((batch,), mulaw.SILENCE, dtype=torch.int64, device=self.device)
         else:
-            previous = torch.zeros(batch, dtype=self.network.head.weight.dtype)
+            previous = self.network.head.weight.new_zeros(batch)
         return {"counter": counter, "previous": previous, **queues}
 
     def advance(self, controls: Tensor, state: State) -> tuple[Tensor, State]:
@@ -333,7 +333,7 @@ class WavenetModel(Autoregressive):
         if self.features:
             return super().controls_of(excerpt)
         frames = excerpt["audio"].shape[1] // self.hop_samples
-        return torch.ones(len(excerpt["audio"]), frames, 1)
+        return excerpt["audio"].new_ones(len(excerpt["audio"]), frames, 1)
 
     def trim_form(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
         """The teacher-forced network on whole frames, 64 samples or more: what trimming reads instead of the step.

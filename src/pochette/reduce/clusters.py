@@ -114,7 +114,7 @@ class Shared:
     def _summed(self, path: str, gradient: Tensor) -> Tensor:
         chosen = self.chosen[path]
         sums = gradient.new_zeros(self.counts[path]).index_add(0, chosen.flatten(), gradient.flatten())
-        return (sums * self._moves[path])[chosen]
+        return (sums * self._moves[path].to(sums.device))[chosen]
 
     def stored_bytes(self) -> int:
         """All layers together; where many have gone, of the others alone which value they take."""

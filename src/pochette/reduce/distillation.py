@@ -7,6 +7,7 @@ both play of the same excerpt.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -66,7 +67,8 @@ class Lesson:
                 where=type(teacher).__name__,
                 remedy="Train it with mu-law outputs, or reduce it by the lottery.",
             )
-        self.teacher, self.student = teacher.eval(), student
+        # A copy: it goes where the student trains, and the teacher itself is not to be missed at home.
+        self.teacher, self.student = copy.deepcopy(teacher).eval(), student
         self.weight, self.temperature = weight, temperature
         self._spectral = MultiScaleSpectral(teacher.sample_rate_hz)
 
@@ -79,12 +81,13 @@ class Lesson:
         Returns:
             scalar, 0 if it says what the teacher says.
         """
+        device = excerpt["audio"].device
         with torch.no_grad():
-            wanted = said_of(self.teacher, excerpt)
+            wanted = said_of(self.teacher.to(device), excerpt)
         said = said_of(self.student, excerpt)
         if self.teacher.feeds_back:
             return softened_divergence(said, wanted, self.temperature)
-        distance: Tensor = self._spectral(said, wanted)
+        distance: Tensor = self._spectral.to(device)(said, wanted)
         return distance
 
     def join(self, trainer: Trainer) -> None:

@@ -38,8 +38,8 @@ def rounded(weight: Tensor, bits: int = FULL_BITS, axis: int = 0) -> Tensor:
     rows = weight.detach().movedim(axis, 0)
     matrix = rows.reshape(len(rows), -1)
     if bits == FULL_BITS:
-        whole, scales = quantise_rows(matrix.float().numpy())
-        held = torch.from_numpy(whole).float() * torch.from_numpy(scales)[:, None]
+        whole, scales = quantise_rows(matrix.float().cpu().numpy())
+        held = (torch.from_numpy(whole).float() * torch.from_numpy(scales)[:, None]).to(weight.device)
     else:
         levels = 2 ** (bits - 1) - 1
         steps = matrix.abs().amax(dim=1, keepdim=True) / levels

@@ -10,6 +10,7 @@ at p = 0.95 nothing could ever be further apart than 0.1. A relative epsilon cou
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -92,7 +93,8 @@ class Search:
 
     def look(self) -> Tensor:
         """The units that would stay now, all families one behind the other."""
-        form, _ = self.model.trim_form()
+        # A copy, since evidence is gathered on the CPU, wherever the model trains.
+        form, _ = copy.deepcopy(self.model).cpu().trim_form()
         evidence = Observed(form, self.structure.graph, seed=self.choice.seed)
         tensors = {path: tensor.detach() for path, tensor in form.named_parameters(remove_duplicate=False)}
         now = WeightsOnly({**self.structure.graph.tensors, **tensors}, seed=self.choice.seed)

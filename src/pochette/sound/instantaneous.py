@@ -159,7 +159,9 @@ class InstantaneousFrequency(nn.Module):
 
     def initial_state(self, batch: int) -> tuple[Tensor, Tensor]:
         """Before the first frame: phases (batch, bin), half turns, and the tail (batch, fft_samples - hop_samples)."""
-        return torch.zeros(batch, self.bins), torch.zeros(batch, self.fft_samples - self.hop_samples)
+        return self.window.new_zeros(batch, self.bins), self.window.new_zeros(
+            batch, self.fft_samples - self.hop_samples
+        )
 
     def advance(self, picture: Tensor, phase: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The next hops of sound: one a frame, that in which the frame's window begins.

@@ -91,7 +91,7 @@ def bandwidth_of(points: Tensor) -> float:
     Returns:
         above zero; `LONE_SPREAD_DB` of a single point, or of points that are all the same.
     """
-    upper = torch.triu_indices(len(points), len(points), 1)
+    upper = torch.triu_indices(len(points), len(points), 1, device=points.device)
     apart = distances(points, points)[upper[0], upper[1]]
     middle = float(apart.median()) if len(apart) else 0.0
     return middle if middle > 0.0 else LONE_SPREAD_DB

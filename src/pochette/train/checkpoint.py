@@ -33,7 +33,7 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     text = json.dumps({"format_version": FORMAT_VERSION, **facts})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, temporary, {"pochette": text})
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, {"pochette": text})
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         with contextlib.suppress(OSError):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,9 +20,10 @@ from pochette.corpus.labels import check_classes
 from pochette.corpus.vary import varied_batch
 from pochette.errors import RunError
 from pochette.models.model import Excerpt, Model
-from pochette.models.turn import Turn
+from pochette.models.turn import Turn, still
 from pochette.recipe import check_ranges
 from pochette.train.checkpoint import pack_optimiser, unpack_optimiser
+from pochette.train.device import CPU, away, moved, tensors_of
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ class Progress:
     looks_without_gain: int = 0
     stopped: str = ""
     """Why it ended: "settled", "budget spent", or what a companion says; empty while it runs."""
+    devices: list[str] = field(default_factory=list)
+    """Where it was trained, each device once."""
 
 
 Callback = Callable[["Trainer"], None]
@@ -131,6 +133,7 @@ class Trainer:
         training: how.
         budget: how long.
         again: the model was trained before, and trimmed since.
+        device: where `fit` computes; before and after, all is on the CPU.
 
     Raises:
         SoundError: the model tells classes apart that the corpus does not name.
@@ -145,8 +148,9 @@ class Trainer:
         budget: Budget,
         *,
         again: bool = False,
+        device: torch.device = CPU,
     ) -> None:
-        self.model, self.corpus, self.training, self.budget = model, corpus, training, budget
+        self.model, self.corpus, self.training, self.budget, self.device = model, corpus, training, budget, device
         if model.classes:
             check_classes(corpus.labels(), model.classes, str(corpus.folder))
         self.progress = Progress()
@@ -199,29 +203,33 @@ class Trainer:
             RunError: the loss is no longer finite.
         """
         progress, training = self.progress, self.training
+        if progress.stopped:
+            return progress
         recent: list[float] = []
+        progress.devices = [*dict.fromkeys((*progress.devices, str(self.device)))]
         began = time.monotonic() - progress.seconds
-        while not progress.stopped:
-            self.used = used = self.spent
-            for callback in self.before_step:
-                callback(self)
-            self.loss = self.step(used)
-            recent.append(self.loss)
-            progress.steps += 1
-            progress.seconds = time.monotonic() - began
-            for callback in self.after_step:
-                callback(self)
-            spent = self.spent >= 1.0
-            last = spent or bool(progress.stopped)  # a companion may have found what it trained for
-            if last or progress.steps % training.evaluate_steps == 0:
-                self._look(float(np.mean(recent)))
-                recent.clear()
-                if last:
-                    progress.stopped = progress.stopped or "budget spent"
-                elif progress.looks_without_gain >= training.patience and not self._turns_to_come(used):
-                    progress.stopped = "settled"
-                for callback in callbacks:
+        with away(self):
+            while not progress.stopped:
+                self.used = used = self.spent
+                for callback in self.before_step:
                     callback(self)
+                self.loss = self.step(used)
+                recent.append(self.loss)
+                progress.steps += 1
+                progress.seconds = time.monotonic() - began
+                for callback in self.after_step:
+                    callback(self)
+                spent = self.spent >= 1.0
+                last = spent or bool(progress.stopped)  # a companion may have found what it trained for
+                if last or progress.steps % training.evaluate_steps == 0:
+                    self._look(float(np.mean(recent)))
+                    recent.clear()
+                    if last:
+                        progress.stopped = progress.stopped or "budget spent"
+                    elif progress.looks_without_gain >= training.patience and not self._turns_to_come(used):
+                        progress.stopped = "settled"
+                    for callback in callbacks:
+                        callback(self)
         return progress
 
     def step(self, used: float) -> float:
@@ -244,7 +252,7 @@ class Trainer:
                 # Each draws from its own number, so a resumed training sees the excerpts it would have seen.
                 again = [number, repeat] if number or repeat else []
                 draw = [self.training.seed, self.progress.steps, *again]
-                excerpt = tensors_of(self._excerpts(np.random.default_rng(draw)))
+                excerpt = tensors_of(self._excerpts(np.random.default_rng(draw)), self.model.device)
                 seed = self.training.seed * 1_000_003 + self.progress.steps + 7_368_787 * (97 * number + repeat)
                 generator = torch.Generator().manual_seed(seed)
                 loss = driver.take(excerpt, generator, used, self.progress.steps)
@@ -280,17 +288,18 @@ class Trainer:
     def held_out_loss(self) -> float:
         """Loss on a fixed batch of held-out excerpts, always with the same phases and noise."""
         self.model.eval()
-        return self.model.loss(self._held, torch.Generator().manual_seed(0)).item()
+        held = moved(self._held, self.model.device)
+        return self.model.loss(held, torch.Generator().manual_seed(0)).item()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Weights and the optimisers' state, by name."""
+        """Weights and the optimisers' state, by name, on the CPU."""
         tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
         for driver in self.drivers:
             packed = pack_optimiser(driver.optimiser, driver.names)
             tensors |= {f"optimiser/{driver.turn.name}/{k}": v for k, v in packed.items()}
         for companion in self.companions:
             tensors |= {f"companion/{companion.name}/{k}": v for k, v in companion.state().items()}
-        return tensors
+        return moved(tensors, CPU)
 
     def restore(self, tensors: dict[str, torch.Tensor], progress: Progress) -> None:
         """Go on where another session stopped.
@@ -348,7 +357,7 @@ class _Driver:
         for group in self.optimiser.param_groups:
             falls = annealed(self.turn.within(used), self.training.anneal_from)
             group["lr"] = self.training.learning_rate * self.turn.rate * falls
-        with _still(self.others):
+        with still(self.others):
             given = self.turn.losses(excerpt, generator)
             losses = [given] if isinstance(given, torch.Tensor) else given
             return float(np.mean([self._descend(loss, step) for loss in losses]))
@@ -375,26 +384,8 @@ class _Driver:
         )
 
 
-@contextmanager
-def _still(parameters: list[torch.nn.Parameter]) -> Iterator[None]:
-    """Parameters that meanwhile ask for no gradient."""
-    moved = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in moved:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in moved:
-            parameter.requires_grad_(True)
-
-
 def annealed(used: float, start: float) -> float:
     """Factor on the learning rate: 1 up to `start`, then half a cosine down to 1/50 at the end of the budget."""
     if used <= start:
         return 1.0
     return 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * (used - start) / (1.0 - start)))
-
-
-def tensors_of(arrays: dict[str, np.ndarray]) -> Excerpt:
-    """Arrays as tensors, without copying."""
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}

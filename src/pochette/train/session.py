@@ -26,7 +26,8 @@ from pochette.graph.trim import resize
 from pochette.models.model import Excerpt, Model
 from pochette.recipe import from_json, to_json
 from pochette.train.checkpoint import load, save
-from pochette.train.loop import Budget, Companion, Progress, Trainer, Training, tensors_of
+from pochette.train.device import CPU, tensors_of
+from pochette.train.loop import Budget, Companion, Progress, Trainer, Training
 
 LOCK = ".training.lock"
 SAVE_SECONDS = 10.0
@@ -159,6 +160,7 @@ class Session:
         seconds: wall time of all phases together; infinite if steps bound them.
         steps: optimiser steps of all phases together; None if time bounds them.
         report: told the phase and the trainer at every look.
+        device: where every phase computes.
     """
 
     folder: Path
@@ -168,6 +170,7 @@ class Session:
     seconds: float
     steps: int | None = None
     report: Report | None = None
+    device: torch.device = CPU
     resumed: list[str] = field(default_factory=list)
     """What was found finished or begun, for the person to know."""
     throughout: Callable[[Model], Companion] | None = None
@@ -227,7 +230,7 @@ class Session:
         companions: Sequence[Companion],
     ) -> Progress:
         budget = Budget(self.seconds * share, None if self.steps is None else max(1, round(self.steps * share)))
-        trainer = Trainer(model, self.corpus, self.held_out, self.training, budget, again=again)
+        trainer = Trainer(model, self.corpus, self.held_out, self.training, budget, again=again, device=self.device)
         standing = () if self.throughout is None else (self.throughout(model),)
         # First, so that whoever remembers weights after a step remembers them as they are held.
         own = {companion.name for companion in companions}

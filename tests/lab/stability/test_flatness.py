@@ -13,7 +13,7 @@ from pochette.lab.stability.flatness import Hessian, flatness, flatness_of
 from pochette.models.model import Model
 from pochette.reduce.sparse.subject import Subject
 from pochette.reduce.sparse.weights import weights_of
-from pochette.train.loop import tensors_of
+from pochette.train.device import tensors_of
 
 
 def bowl(spectrum: list[float]) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from pochette.models.wavenet import Wavenet
 from pochette.recipe import to_json
 from pochette.reduce.sparse.weights import all_alive, effective, weights_of
 from pochette.sound.metrics.log_spectral_db import log_spectral_db
-from pochette.train.loop import tensors_of
+from pochette.train.device import tensors_of
 from tests.corpora import write_notes
 
 

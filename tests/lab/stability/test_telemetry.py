@@ -14,7 +14,8 @@ from pochette.lab.stability.telemetry import Moment, Telemetry
 from pochette.models.model import Model
 from pochette.recipe import to_json
 from pochette.reduce.sparse.weights import all_alive, effective, weights_of
-from pochette.train.loop import Budget, Trainer, tensors_of
+from pochette.train.device import tensors_of
+from pochette.train.loop import Budget, Trainer
 from tests.lab.stability.conftest import TRAINING
 
 

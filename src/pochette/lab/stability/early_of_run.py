@@ -37,7 +37,8 @@ from pochette.recipe import check_ranges, from_json
 from pochette.reduce.rounded import output_axes
 from pochette.reduce.sparse.selection import kept_in_each
 from pochette.reduce.sparse.weights import all_alive, effective, weights_of
-from pochette.train.loop import Trainer, Training, tensors_of
+from pochette.train.device import tensors_of
+from pochette.train.loop import Trainer, Training
 
 STEPS, KEEP, REWOUND = 100, 0.2, 0.1
 CHANCES = 2

@@ -89,12 +89,12 @@ class _Read:
         """Factors of the weight, broadcast."""
         shape = [1] * dims
         shape[self.axis] = len(self.unit)
-        return torch.cat([gates, gates.new_ones(1)])[self.unit].view(shape)
+        return torch.cat([gates, gates.new_ones(1)])[self.unit.to(gates.device)].view(shape)
 
     def summed(self, products: Tensor, units: int) -> Tensor:
         """What a tensor of the weight's shape sums to over each unit's columns."""
         along = products.movedim(self.axis, 0).flatten(1).sum(1)
-        return along.new_zeros(units + 1).index_add_(0, self.unit, along)[:units]
+        return along.new_zeros(units + 1).index_add_(0, self.unit.to(along.device), along)[:units]
 
 
 class Folded:

@@ -66,9 +66,9 @@ class Moving:
             count = min(int(share * living), alive.numel() - living)
             stays = kept_in_each({path: weights[path].effective().abs()}, {path: alive}, {path: living - count})[path]
             if self.growth == "random":
-                worth = torch.rand(alive.shape, generator=generator)
+                worth = torch.rand(alive.shape, generator=generator).to(alive.device)
             else:
-                worth = self._gradients.get(path, torch.zeros(alive.shape)).abs()
+                worth = self._gradients.get(path, torch.zeros(alive.shape, device=alive.device)).abs()
             # Just dropped places may be grown again, as published: then nothing changed there but the moments.
             moved[path] = stays | kept_in_each({path: worth}, {path: ~stays}, {path: count})[path]
         return moved

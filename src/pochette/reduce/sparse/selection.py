@@ -67,6 +67,6 @@ def _best(where: str, scores: Tensor, alive: Tensor, count: int) -> Tensor:
             remedy="Lower the learning rate, or score on other sound: a derivative has no value here.",
         )
     order = torch.argsort(ranked.double(), descending=True, stable=True)
-    mask = torch.zeros(alive.numel(), dtype=torch.bool)
+    mask = torch.zeros(alive.numel(), dtype=torch.bool, device=alive.device)
     mask[living[order[:count]]] = True
     return mask.view(alive.shape)

@@ -93,7 +93,7 @@ class Noise:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         self._weight = min(1.0, used / self.warm_up) / self.examples
         for path, parameter in self.parameters.items():
-            self._draws[path] = torch.randn(parameter.shape, generator=generator)
+            self._draws[path] = torch.randn(parameter.shape, generator=generator).to(parameter.device)
         self._add()
 
     @torch.no_grad()
@@ -157,6 +157,7 @@ class Noise:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` gave; see `pochette.train.loop.Companion`."""
+        nn.ParameterList(self.log_variances.values()).to(next(iter(self.parameters.values())).device)
         with torch.no_grad():
             for path, variance in self.log_variances.items():
                 variance.copy_(state[f"variance/{path}"])
