@@ -101,6 +101,9 @@ WORKS: dict[str, Work] = {
         "alto-sax",
         looked_at(learning_rate=1e-3, gain_db=6.0, shift_semitones=2.0),
         6000,
+        "A first training, its sounds unmoved, knew nothing of a pitch whose two takes are both held out, and was no "
+        "better than silence on the sounds looked at meanwhile. Those chose this one; the test sounds had been judged "
+        "before.",
     ),
     "sing-ae": Work(SingAe.sized("small", **RATE), "alto-sax", varied(batch=32, excerpt_seconds=0.25), 3000),
     "wavenet": Work(
