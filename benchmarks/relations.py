@@ -91,7 +91,9 @@ def text(stores: list[Store]) -> str:
     notes = ["Made by benchmarks/relations.py from the networks that benchmarks/techniques.py and criterion.py stored."]
     notes.insert(0, found.origin)
     if found.missing:
-        notes.append(f"Of {len(found.missing)} networks nobody has read the properties.")
+        notes.append(
+            f"Of {len(found.missing)} more reduced networks, which count nowhere here, nobody has read the properties."
+        )
     if found.of_stability:
         notes.append(found.of_stability)
     for why, count in sorted(Counter(left_out().values()).items()):

@@ -35,6 +35,19 @@ def test_a_study_of_a_comparison(verbs: Verbs, tmp_path: Path) -> None:
     assert "rate of 5.0 %" in " ".join(people.out.split()) and "\\u" not in people.out
 
 
+@pytest.mark.slow
+def test_the_published_study_can_be_made_by_anyone(verbs: Verbs, tmp_path: Path) -> None:
+    """The stores that docs/relations.html is made of, whose sounds and weights are not at hand."""
+    published = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+    stores = [published / name for name in ("techniques", "criterion")]
+    said = verbs("analyse", "--relations", *stores, "--out", tmp_path, "--json")
+    assert said.code == 0, said.all
+    told = json.loads(said.out)
+    assert told["networks"] >= 200
+    page = (published.parents[1] / "docs" / "relations.html").read_text(encoding="utf-8")
+    assert told["sentences"][0] in page
+
+
 def test_a_study_of_several(verbs: Verbs, tmp_path: Path) -> None:
     filled(tmp_path / "one", 12)
     filled(tmp_path / "two", 15)  # the first 12 are the same networks
@@ -95,7 +108,7 @@ def test_networks_are_disturbed_when_that_is_asked(
         "a: x": 6, "stability: noise_area": 5,
     }  # fmt: skip
     notes = " ".join(told["notes"])
-    assert "Stability is known of 5 of 6 networks" in notes
+    assert "Stability is known of 5 of 6 networks, made from " in notes
     assert "Networks that could not be disturbed: 1. The change by 2 bits is nan. Ask for less disturbance." in notes
     assert "networks were not disturbed" not in notes, "that it was not tried would not be true"
     page = (tmp_path / "relations.html").read_text()

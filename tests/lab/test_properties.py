@@ -166,13 +166,17 @@ def test_the_page_says_what_is_found_and_nothing_more(tmp_path: Path) -> None:
     assert html.count("<svg") == 2 and "<script" not in html
     assert any("high x (a) with high test error" in line for line in sentences(told))
     assert [line for line in sentences(told) if "y (a)" in line] == [
-        "Not told from chance: 1 relation, among them all of y (a)."
+        "Not told from chance: 1 relation. With no outcome goes this property: y (a)."
     ]
     assert "a: x" not in " ".join(sentences(told)) and "<small>a: x</small>" in html, "identifiers are for the table"
     data = json.loads(json.dumps(as_data(found.observations, told, []), allow_nan=False))
     assert data["networks"] == 12 and len(data["relations"]) == 2
     assert (data["relations"][0]["name"], data["relations"][0]["called"]) == ("a: x", "x (a)")
     assert "too few" in sentences([])[0]
+    # Where size cannot be held in a group, there is no number of it, and JSON holds none.
+    unheld = replace(told[0], partial_by_group={"one": math.nan, "two": 0.5})
+    data = json.loads(json.dumps(as_data(found.observations, [unheld], []), allow_nan=False))
+    assert data["relations"][0]["partial_by_group"] == {"one": None, "two": 0.5}
 
 
 def network(experiment: Reduced | Cut, weights: int, multiplier: float, x: float) -> Network:

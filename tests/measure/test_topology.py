@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from pochette.graph.capture import capture
 from pochette.measure.analyses.connectivity import Connectivity, joined
-from pochette.measure.analyses.degrees import degrees_of
+from pochette.measure.analyses.degrees import EffectiveDegrees, degrees_of
 from pochette.measure.analyses.homology import diagrams, landmarks
 from pochette.measure.analyses.persistence import neural_persistence
 from pochette.measure.analyses.spectrum import spectrum_of
 from pochette.measure.paths import paths_log10, reach_of_weights
-from pochette.measure.subject import Subject
+from pochette.measure.subject import Limit, Subject
 from pochette.measure.weighted import layers_of
 
 # -- persistence -------------------------------------------------------------------------------------------------------
@@ -163,6 +163,22 @@ def test_effective_degrees_by_hand() -> None:
     found = degrees_of(np.array([[1.0, 1, 1, 1], [9, 0, 0, 0], [3, 1, 0, 0], [0, 0, 0, 0]]))
     assert found.plain.tolist() == [4, 1, 2, 0]
     assert found.effective == pytest.approx([4.0, 1.0, 16 / 10, 0.0])
+
+
+def test_degrees_of_a_drawn_part_are_estimates_for_the_whole() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(60, 40)
+    with torch.no_grad():
+        layer.weight[torch.rand(40, 60) < 0.5] = 0.0
+    whole, part = (
+        EffectiveDegrees().find(Subject.of(layer, (torch.zeros(1, 60),), limit=Limit(units=units)))
+        for units in (60, 30)
+    )
+    (true,), (guessed,) = whole.layers.values(), part.layers.values()
+    assert true["in"] == pytest.approx(true["out"] * 60 / 40) != guessed["in"]
+    for name in ("in", "out", "effective_in", "effective_out"):
+        assert guessed[name] == pytest.approx(true[name], rel=0.15), name
+    assert "estimates" in part.notes[0] and not whole.notes
 
 
 # -- what survives -----------------------------------------------------------------------------------------------------

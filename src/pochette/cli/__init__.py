@@ -210,7 +210,7 @@ def _quiet() -> Iterator[None]:
 def _interruption(verb: Verb | None, arguments: list[str]) -> dict[str, str]:
     again = " ".join(map(quoted, ["pochette", *arguments]))
     if verb is not None and verb.resumes:
-        what, remedy = "Stopped; the work done so far is kept.", f"Go on with the same command: {again}"
+        what, remedy = f"Stopped; {verb.keeps}.", f"Go on with the same command: {again}"
     else:
         what, remedy = "Stopped; nothing was left half written.", f"Begin again with: {again}"
     return {"kind": "Interrupted", "what": what, "where": "", "remedy": remedy}

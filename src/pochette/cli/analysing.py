@@ -67,6 +67,13 @@ class Analyse(Verb):
         """Disturbed networks, trainings of the early phase and properties read for a study are kept."""
         return self.stability or self.early_phase or bool(self.relations)
 
+    @property
+    def keeps(self) -> str:
+        """What is kept is whole networks and trainings: where one takes minutes, a person should know."""
+        if self.relations:
+            return super().keeps
+        return "what was disturbed or trained to its end is kept, and what was under way begins again"
+
     def run(self, screen: Screen) -> Answer:
         """Analyse."""
         check_folder(self.out)

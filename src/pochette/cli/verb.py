@@ -42,6 +42,11 @@ class Verb(ABC):
         """Whether the same command, given again, goes on where it was stopped."""
         return False
 
+    @property
+    def keeps(self) -> str:
+        """What is kept of it where it resumes, for who stops it."""
+        return "the work done so far is kept"
+
     @abstractmethod
     def run(self, screen: Screen) -> Answer:
         """Do it.

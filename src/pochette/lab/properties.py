@@ -110,14 +110,16 @@ class Studied:
     @property
     def of_stability(self) -> str:
         """Of how many networks it is known, and what it is; empty where it is of none."""
-        known = sum(any(name.startswith(PREFIX) for name in network.properties) for network in self.networks)
+        known = [each for each in self.networks if any(name.startswith(PREFIX) for name in each.properties)]
         if not known:
             return ""
+        dense, models = {reference_of(each.experiment) for each in known}, {each.model for each in known}
         return (
-            f"Stability is known of {known} of {len(self.networks)} networks. Each was disturbed after its training: "
-            "curvature is that of the loss on training sound, all else is heard on the sound that training looked at "
-            "to see how it fared, not on test sound. Barriers and distances are those of two trainings that went on "
-            f"for {self.branch_steps} steps each; longer ones end further apart."
+            f"Stability is known of {len(known)} of {len(self.networks)} networks, made from {len(dense)} dense "
+            f"one{'s' if len(dense) != 1 else ''} of {', '.join(sorted(models))}. Each was disturbed after its "
+            "training: curvature is that of the loss on training sound, all else is heard on the sound that training "
+            "looked at to see how it fared, not on test sound. Barriers and distances are those of two trainings that "
+            f"went on for {self.branch_steps} steps each; longer ones end further apart."
         )
 
 

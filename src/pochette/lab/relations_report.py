@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -105,6 +105,7 @@ def sentences(found: Sequence[Relation]) -> list[str]:
     there = [item for item in found if item.found]
     beyond = sorted((item for item in found if item.beyond_size), key=lambda item: -abs(item.partial))
     alone = [item for item in there if not item.beyond_size and math.isfinite(item.partial)]
+    alone.sort(key=lambda item: -abs(item.correlation))
     unheld = [item for item in there if not math.isfinite(item.partial)]
     told = [
         f"Of {len(found)} relations {len(there)} are found at a false discovery rate of {words.percent(LEVEL)}, "
@@ -119,19 +120,16 @@ def sentences(found: Sequence[Relation]) -> list[str]:
             f"With size held fixed, but known in one or two groups only, which is weak evidence: {_held(narrow)}."
         )
     if alone:
-        listed = "; ".join(f"{_named(item, item.correlation)} ({_signed(item.correlation)})" for item in alone[:LISTED])
-        told.append(f"There, but no longer told from chance once size is held fixed: {listed}.")
+        listed = [f"{_named(item, item.correlation)} ({_signed(item.correlation)})" for item in alone]
+        told.append(f"There, but no longer told from chance once size is held fixed: {_listed(listed)}.")
     for reason in sorted({item.unheld for item in unheld}):
         those = [item for item in unheld if item.unheld == reason]
-        listed = "; ".join(
-            f"{_named(item, item.correlation)} ({_signed(item.correlation)}, {_models(item)})"
-            for item in those[:LISTED]
-        )
-        told.append(f"There, where size cannot be held fixed, since {reason}: {listed}.")
+        listed = [f"{_named(item, item.correlation)} ({_signed(item.correlation)}, {_models(item)})" for item in those]
+        told.append(f"There, where size cannot be held fixed, since {reason}: {_listed(listed)}.")
     told += _never_held(found)
     lost = [item for item in found if not item.found and not item.beyond_size]
     if there and lost:
-        told.append(f"Not told from chance: {len(lost)} relation{'s' if len(lost) != 1 else ''}{_of_nothing(found)}.")
+        told.append(f"Not told from chance: {len(lost)} relation{'s' if len(lost) != 1 else ''}.{_of_nothing(found)}")
     if not there:
         told.append("None is told from chance: with these networks no property is shown to predict anything.")
     return told
@@ -139,21 +137,29 @@ def sentences(found: Sequence[Relation]) -> list[str]:
 
 def _held(those: Sequence[Relation]) -> str:
     """The first of some relations, with size held fixed, and in how many groups they go the same way."""
-    return "; ".join(
-        f"{_named(item, item.partial)} ({_signed(item.partial)}, the same sign in {item.partly_agreeing} of "
-        f"{item.partly_known} group{'s' if item.partly_known != 1 else ''}{_hardly(item)})"
-        for item in those[:LISTED]
+    return _listed(
+        [
+            f"{_named(item, item.partial)} ({_signed(item.partial)}, the same sign in {item.partly_agreeing} of "
+            f"{item.partly_known} group{'s' if item.partly_known != 1 else ''}{_hardly(item)})"
+            for item in those
+        ]
     )
 
 
+def _listed(those: Sequence[str]) -> str:
+    """The first of some, and how many more there are."""
+    more = f"; and {len(those) - LISTED} more, in the table" if len(those) > LISTED else ""
+    return "; ".join(those[:LISTED]) + more
+
+
 def _of_nothing(found: Sequence[Relation]) -> str:
-    """Which properties go with nothing at all, or how many, where a sentence would not end."""
+    """Which properties go with nothing at all."""
     names = {item.name for item in found} - {item.name for item in found if item.found or item.beyond_size}
     if not names:
         return ""
-    if len(names) > LISTED:
-        return f", among them all of {len(names)} properties"
-    return f", among them all of {'; '.join(sorted(map(called, names)))}"
+    those = "this property" if len(names) == 1 else f"these {len(names)} properties"
+    listed = "; ".join(sorted(map(called, names)))
+    return f" With no outcome {'goes' if len(names) == 1 else 'go'} {those}: {listed}."
 
 
 def _never_held(found: Sequence[Relation]) -> list[str]:
@@ -220,12 +226,15 @@ def figure(observations: Sequence[Observation], relation: Relation) -> Markup:
         return _svg(picture, f"{called(relation.name)} and {outcome_called(relation.outcome)}, ranked within groups")
 
 
+def _plain(value: Any) -> Any:
+    """What JSON can hold: numbers that are none, also of a single group, as None."""
+    if isinstance(value, Mapping):
+        return {key: _plain(held) for key, held in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def to_data(observations: Sequence[Observation], found: Sequence[Relation], notes: Sequence[str]) -> dict[str, Any]:
     """The study as plain data; what is not a number is None."""
-
-    def plain(value: float) -> float | None:
-        return value if value == value else None  # noqa: PLR0124
-
     return {
         "networks": sum(_networks(observations).values()),
         "models": _groups(observations),
@@ -235,7 +244,7 @@ def to_data(observations: Sequence[Observation], found: Sequence[Relation], note
             {
                 "called": called(item.name),
                 "outcome_called": outcome_called(item.outcome),
-                **{key: plain(value) if isinstance(value, float) else value for key, value in vars(item).items()},
+                **{key: _plain(value) for key, value in vars(item).items()},
             }
             for item in found
         ],

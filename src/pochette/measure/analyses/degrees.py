@@ -24,6 +24,10 @@ class Degrees:
     effective: FloatArray = field(repr=False)
     """(unit,) edges that would weigh as much if all weighed alike."""
 
+    def times(self, factor: float) -> Degrees:
+        """So many times as many neighbours, who weigh as these do."""
+        return Degrees(factor * self.plain, factor * self.effective)
+
     @property
     def spread(self) -> float:
         """Standard deviation over mean of the effective degrees; 0 for equal ones."""
@@ -72,7 +76,11 @@ class EffectiveDegrees(Analysis):
         layers, points, notes = {}, {}, []
         for layer in subject.each_layer():
             edges, note = subject.edges(layer)
-            rows, columns = degrees_of(edges), degrees_of(edges.T)
+            # Of a part that was drawn a unit has so many fewer neighbours: a share of them is drawn like any other.
+            heard_of, hears = (
+                whole / max(drawn, 1) for whole, drawn in zip(layer.edges.shape, edges.shape, strict=True)
+            )
+            rows, columns = degrees_of(edges).times(hears), degrees_of(edges.T).times(heard_of)
             heard = float(rows.plain.mean())
             layers[layer.name] = {
                 "in": heard,
@@ -84,6 +92,6 @@ class EffectiveDegrees(Analysis):
                 "spread_out": columns.spread,
             }
             points[layer.name] = [(float(degree),) for degree in rows.effective]
-            notes += [note] if note else []
+            notes += [f"{note} Degrees are estimates from them."] if note else []
         numbers = {name: mean_of(layers, name) for name in ("effective_share", "spread_in", "spread_out")}
         return Finding(numbers, layers, points, tuple(notes))
