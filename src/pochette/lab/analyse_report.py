@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jinja2
@@ -83,7 +84,8 @@ def _part(name: str, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _figure(name: str, last: str, points: dict[str, list[tuple[float, ...]]]) -> Markup | None:
-    drawing = {"diagram": _diagram, "spectrum": _spectrum, "histogram": _histogram, "plane": _plane}
+    histogram = partial(_histogram, counted=analyses[name].counted)
+    drawing = {"diagram": _diagram, "spectrum": _spectrum, "histogram": histogram, "plane": _plane}
     kind = analyses[name].figure
     drawn = {layer: np.array(rows) for layer, rows in points.items() if len(rows)}
     if kind == "" or not drawn:
@@ -120,10 +122,10 @@ def _spectrum(axes: Axes, points: dict[str, np.ndarray]) -> None:
     axes.set_ylabel("over the largest")
 
 
-def _histogram(axes: Axes, points: dict[str, np.ndarray]) -> None:
+def _histogram(axes: Axes, points: dict[str, np.ndarray], counted: str) -> None:
     values = np.concatenate([rows[:, 0] for rows in points.values()])
     axes.hist(values, bins=24, color=BRASS)
-    axes.set_xlabel("value of a unit")
+    axes.set_xlabel(counted)
     axes.set_ylabel("units")
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from pochette.families import analyses
 from pochette.lab import disturbing
 from pochette.lab.outcomes import ERROR
-from pochette.lab.relations import LEVEL, Observation, Relation, held_ranks, ranks
+from pochette.lab.relations import LEVEL, PERMUTATIONS, Observation, Relation, held_ranks, ranks
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg
 from pochette.lab.report.property_names import called, outcome_called
@@ -57,6 +57,7 @@ def page(observations: Sequence[Observation], found: Sequence[Relation], title: 
         relations=found,
         meanings={name: meaning(name) for name in sorted({item.name for item in found}, key=called)},
         level=LEVEL,
+        permutations=PERMUTATIONS,
     )
 
 

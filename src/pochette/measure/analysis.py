@@ -42,6 +42,8 @@ class Analysis(ABC):
     words: ClassVar[dict[str, str]]
     """Each number's name to what it means."""
     figure: ClassVar[Figure] = ""
+    counted: ClassVar[str] = "value of a unit"
+    """What a histogram counts, where that is the figure."""
     effort: ClassVar[float] = 1.0
     """How long it takes beside other analyses, about, measured on small models: what progress is weighed by."""
 

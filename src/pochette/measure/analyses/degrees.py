@@ -61,6 +61,7 @@ class EffectiveDegrees(Analysis):
     source: ClassVar[str] = "ours; participation ratio"
     reads: ClassVar[Literal["weights", "activations"]] = "weights"
     figure: ClassVar[Figure] = "histogram"
+    counted: ClassVar[str] = "effective degree: how many neighbours carry most of what a unit hears"
     words: ClassVar[dict[str, str]] = {
         "in": "mean degree of rows: what a unit hears",
         "out": "mean degree of columns: by how many a unit is heard",

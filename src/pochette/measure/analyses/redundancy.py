@@ -75,6 +75,7 @@ class UnitRedundancy(Analysis):
     source: ClassVar[str] = "coefficient of determination; participation ratio: Gao & Ganguli 2015"
     reads: ClassVar[Literal["weights", "activations"]] = "activations"
     figure: ClassVar[Figure] = "histogram"
+    counted: ClassVar[str] = "share of a unit's variance that the others explain"
     words: ClassVar[dict[str, str]] = {
         "explained": "mean share of a unit's variance that a linear function of the others explains",
         "participation": "participation ratio of the covariance: directions",
