@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, SOFT, WINE, _canvas, _svg
 from pochette.lab.stability_report import section
 
+_Draws = Callable[[Axes, dict[str, np.ndarray]], None]
 SHOWN = 8
 """Layers whose points one figure shows at most, spread over the network."""
 
@@ -85,7 +87,9 @@ def _part(name: str, found: dict[str, Any]) -> dict[str, Any]:
 
 def _figure(name: str, last: str, points: dict[str, list[tuple[float, ...]]]) -> Markup | None:
     histogram = partial(_histogram, counted=analyses[name].counted)
-    drawing = {"diagram": _diagram, "spectrum": _spectrum, "histogram": histogram, "plane": _plane}
+    drawing: dict[str, _Draws] = {
+        "diagram": _diagram, "spectrum": _spectrum, "histogram": histogram, "plane": _plane
+    }  # fmt: skip
     kind = analyses[name].figure
     drawn = {layer: np.array(rows) for layer, rows in points.items() if len(rows)}
     if kind == "" or not drawn:
