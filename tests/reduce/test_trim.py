@@ -87,7 +87,7 @@ def refused(module: nn.Module, match: str, kind: type[PochetteError] = Reduction
     ids=str,
 )
 def test_impossible_requests(asked: dict[str, Any], match: str) -> None:
-    refused(network(), match, **asked)
+    assert refused(network(), match, **asked).remedy
 
 
 def test_an_unknown_criterion_names_those_there_are() -> None:
@@ -159,7 +159,7 @@ def test_a_scripted_module(made: Callable[[nn.Module], Any]) -> None:
     ids=["one layer", "no weights", "one hidden unit"],
 )
 def test_nothing_to_remove(module: nn.Module) -> None:
-    refused(module, "No unit of this model can be removed")
+    assert refused(module, "No unit of this model can be removed").remedy
 
 
 def test_what_was_refused_can_be_asked_for_better() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pochette.lab.experiment import Experiment
     from pochette.lab.judge import Parts
     from pochette.lab.properties import Studied
+    from pochette.lab.relations import Relation
     from pochette.lab.store import Store
 
 
@@ -228,20 +229,11 @@ def study(
     from pochette.lab.properties import studied
     from pochette.lab.relations import relations
     from pochette.lab.relations_report import page, to_data
-    from pochette.lab.report.property_names import called, outcome_called
-    from pochette.lab.store import Store
     from pochette.shells.bundle import write_file
 
     if sounds is not None:
         find_sounds(sounds)  # also where nothing is left to be read with them
-    stores = [Store(folder / "store" if (folder / "store").is_dir() else folder) for folder in folders]
-    for folder, store in zip(folders, stores, strict=True):
-        if not store.experiments():
-            raise RunError(
-                "There is no comparison here.",
-                where=str(folder),
-                remedy="Make one: pochette compare SOUNDS --methods all.",
-            )
+    stores = [_store_of(folder) for folder in folders]
     failed: Mapping[Experiment, str] = {}
     with screen.progress() as tell:
         if sounds is not None:
@@ -255,13 +247,7 @@ def study(
     write_file(out / PAGE, page(seen, told, name, notes).encode(errors="replace"))
     data = to_data(seen, told, notes)
     write_file(out / DATA, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode())
-    rows = [
-        (called(r.name), outcome_called(r.outcome), r.experiments,
-         f"{r.correlation:+.2f}", f"{r.agreeing} of {r.groups}", number(r.corrected),
-         *(("–", "") if math.isnan(r.partial) else (f"{r.partial:+.2f}", number(r.partial_corrected))))
-        for r in told[:20]
-    ]  # fmt: skip
-    parts: list[Any] = [table(_RELATION, rows), *map(words, data["sentences"]), *map(words, notes)]
+    parts: list[Any] = [table(_RELATION, map(_row, told[:20])), *map(words, data["sentences"]), *map(words, notes)]
     parts.append(words(f"{folder_of(out / PAGE)}: all {len(told)}"))
     following = command("compare", sounds or "SOUNDS", "--methods", "all")
     if found.missing and sounds is None:
@@ -272,6 +258,38 @@ def study(
 _RELATION = (
     "property", "outcome", "rows", "correlation", "same sign in", "corrected p", "with size fixed", "corrected p ",
 )  # fmt: skip
+
+
+def _row(relation: Relation) -> tuple[object, ...]:
+    """A relation in a terminal's table."""
+    from pochette.lab.report.property_names import called, outcome_called
+
+    partly = ("–", "") if math.isnan(relation.partial) else (
+        f"{relation.partial:+.2f}", number(relation.partial_corrected)
+    )  # fmt: skip
+    return (
+        called(relation.name),
+        outcome_called(relation.outcome),
+        relation.experiments,
+        f"{relation.correlation:+.2f}",
+        f"{relation.agreeing} of {relation.groups}",
+        number(relation.corrected),
+        *partly,
+    )
+
+
+def _store_of(folder: Path) -> Store:
+    """The results that a folder of a comparison holds."""
+    from pochette.lab.store import Store
+
+    store = Store(folder / "store" if (folder / "store").is_dir() else folder)
+    if not store.experiments():
+        raise RunError(
+            "There is no comparison here.",
+            where=str(folder),
+            remedy="Make one: pochette compare SOUNDS --methods all.",
+        )
+    return store
 
 
 def _notes(found: Studied, failed: Mapping[Experiment, str]) -> list[str]:

@@ -19,6 +19,7 @@ from pochette.errors import RunError
 if TYPE_CHECKING:
     import torch
 
+    from pochette.lab.runs import Run
     from pochette.models.model import Model
     from pochette.reduce.technique import Round
     from pochette.train.session import Session
@@ -180,32 +181,21 @@ def reduced(
         RunError: there is no such run, or nothing trained in it.
         ReductionError: the model cannot be cut so far.
     """
-    import torch
-
-    from pochette.families import models
-    from pochette.lab.runs import FILE, corpus_of, last_phase, read_run, reductions_of, trained_model
-    from pochette.recipe import from_json, signature, to_json
+    from pochette.lab.runs import FILE, corpus_of, read_run, reductions_of
+    from pochette.recipe import signature, to_json
     from pochette.reduce.following import check_order
-    from pochette.reduce.sparse.held import Zeros, holds_zeros
+    from pochette.reduce.sparse.held import Zeros
     from pochette.reduce.technique import DENSE_SHARE
-    from pochette.train.checkpoint import load
     from pochette.train.loop import Training
     from pochette.train.session import MOMENTS
 
     budgeted(minutes, steps)
     check_run(source)
     run = read_run(source)
-    training = Training(**run.training)
-    # The first weights that training began with: some methods rewind to them.
-    torch.manual_seed(training.seed)
-    dense: Model = from_json(models[run.model], run.recipe).build()
     further = run.reduction is not None and not whole
-    phase = last_phase(source) if further else "dense"
-    holding = False
     if further:
         check_order(reductions_of(source), [(name, method)], str(source))
-        dense = trained_model(source)[0]
-        holding = holds_zeros(load(source / f"{phase}.safetensors")[0])
+    dense, phase, holding = _given(source, run, further=further)
     named = {"method": name, **to_json(method)}
     apart = {"whole": True} if whole and run.reduction is not None else {}
     folder = source / f"{name}-{signature({**named, **apart})}"
@@ -214,13 +204,34 @@ def reduced(
     dataclasses.replace(run, reduction=named, kept=None, weights_alive=alive).write(folder)
     with screen.progress() as tell:
         corpus = corpus_of(run, dense, counting(tell, "listen"))
-        session = session_in(folder, corpus, dense, training, minutes, steps, tell, 1.0 - DENSE_SHARE, device=device)
+        training, share = Training(**run.training), 1.0 - DENSE_SHARE
+        session = session_in(folder, corpus, dense, training, minutes, steps, tell, share, device=device)
         announce(session, tuple(path.stem for path in sorted(folder.glob("round-*.safetensors"))), screen)
         session.moments = MOMENTS if method.axes.in_training else ()
         if holding:
             session.throughout = Zeros
         rounds = method.apply(dense, session)
     return [_counted(item) for item in rounds] if holding else rounds, folder, session
+
+
+def _given(source: Path, run: Run, *, further: bool) -> tuple[Model, str, bool]:
+    """The network that a reduction begins with, the phase it comes from, and whether its zeros are to be held."""
+    import torch
+
+    from pochette.families import models
+    from pochette.lab.runs import trained_model
+    from pochette.recipe import from_json
+    from pochette.reduce.sparse.held import holds_zeros
+    from pochette.train.checkpoint import load
+    from pochette.train.loop import Training
+
+    # The first weights that training began with, also of a network that comes later: some methods rewind to them.
+    torch.manual_seed(Training(**run.training).seed)
+    first: Model = from_json(models[run.model], run.recipe).build()
+    if not further:
+        return first, "dense", False
+    reduced, phase = trained_model(source)
+    return reduced, phase, holds_zeros(load(source / f"{phase}.safetensors")[0])
 
 
 def _counted(item: Round) -> Round:
