@@ -54,17 +54,18 @@ def losses(trainer: Trainer) -> list[float]:
     return [loss for row in trainer.fit().history for loss in row[1:]]
 
 
-def check_same_course(corpora: Corpora, device: torch.device, steps: int = STEPS) -> None:
+def takes_the_same_course(corpora: Corpora, device: torch.device, steps: int = STEPS) -> bool:
     here = Trainer(fresh(), *corpora, TRAINING, Budget(steps=steps))
     there = Trainer(fresh(), *corpora, TRAINING, Budget(steps=steps), device=device)
     seen: set[str] = set()
     there.after_step.append(lambda trainer: seen.add(trainer.model.device.type))
     assert losses(there) == pytest.approx(losses(here), abs=1e-3)
     assert len(there.progress.history) == steps // 2 and seen == {device.type}
-    assert there.progress.devices == [str(device)] and is_home(there.state()) and is_home(there.model.state_dict())
+    assert there.progress.devices == [str(device)]
+    return is_home(there.state()) and is_home(there.model.state_dict())
 
 
-def check_goes_on(folder: Path, corpora: Corpora, first: torch.device, then: torch.device) -> None:
+def goes_on(folder: Path, corpora: Corpora, first: torch.device, then: torch.device) -> bool:
     """Stopped half-way on one device and gone on with on another, a training ends where it would have ended here."""
     whole = Trainer(fresh(), *corpora, TRAINING, Budget(steps=STEPS))
     whole.fit()
@@ -86,22 +87,22 @@ def check_goes_on(folder: Path, corpora: Corpora, first: torch.device, then: tor
     for name, tensor in whole.model.state_dict().items():
         assert torch.allclose(model.state_dict()[name], tensor, atol=1e-3), name
     again = session(folder, corpora, first).phase("dense", fresh(), 1.0)
-    assert again.devices == progress.devices  # what is finished is trained nowhere
+    return again.devices == progress.devices  # what is finished is trained nowhere
 
 
 def test_a_training_elsewhere_takes_the_course_that_it_takes_here(corpora: Corpora) -> None:
     with stand_in() as device:
-        check_same_course(corpora, device)
+        assert takes_the_same_course(corpora, device)
 
 
 def test_a_training_begun_here_goes_on_elsewhere(corpora: Corpora, tmp_path: Path) -> None:
     with stand_in() as device:
-        check_goes_on(tmp_path, corpora, CPU, device)
+        assert goes_on(tmp_path, corpora, CPU, device)
 
 
 def test_a_training_begun_elsewhere_goes_on_here(corpora: Corpora, tmp_path: Path) -> None:
     with stand_in() as device:
-        check_goes_on(tmp_path, corpora, device, CPU)
+        assert goes_on(tmp_path, corpora, device, CPU)
 
 
 def test_the_stand_in_notices_what_is_left_behind() -> None:
@@ -146,10 +147,10 @@ needs_cuda = pytest.mark.skipif(not COUNTS["cuda"](), reason="torch finds no CUD
 
 @needs_cuda
 def test_a_training_on_cuda_takes_the_course_that_it_takes_here(corpora: Corpora) -> None:
-    check_same_course(corpora, device_of("cuda"), steps=10)
+    assert takes_the_same_course(corpora, device_of("cuda"), steps=10)
 
 
 @needs_cuda
 @pytest.mark.parametrize("first", ["cpu", "cuda"])
 def test_a_training_goes_on_between_cpu_and_cuda(first: str, corpora: Corpora, tmp_path: Path) -> None:
-    check_goes_on(tmp_path, corpora, device_of(first), device_of("cuda" if first == "cpu" else "cpu"))
+    assert goes_on(tmp_path, corpora, device_of(first), device_of("cuda" if first == "cpu" else "cpu"))

@@ -151,16 +151,9 @@ def _otherwise(name: str, method: Any, own: list[Any]) -> list[str]:
 
 
 def reduced(
-    source: Path,
-    name: str,
-    method: Any,
-    minutes: float,
-    steps: int | None,
-    screen: Screen,
-    *,
-    whole: bool = False,
+    source: Path, name: str, method: Any, minutes: float, steps: int | None, screen: Screen, *, whole: bool = False,
     device: torch.device | None = None,
-) -> tuple[list[Any], Path, Session]:
+) -> tuple[list[Any], Path, Session]:  # fmt: skip
     """Reduce a run's model in a folder of its own inside the run, or go on where that was stopped.
 
     Args:

@@ -127,7 +127,7 @@ def _trained_on(run: Run, done: list[tuple[str, Any]], session: Session, screen:
     share = density(not_zero(weights_of(model)))
     dataclasses.replace(run, weights_alive=share).write(folder)
     told = _trained(folder, session, progress)
-    by = [name for name, method in done if method.leaves_zeros]
+    by = [name for name, method in done if method.leaves_zeros] or [name for name, _ in done]
     said = words(f"{gone} weights that {' and '.join(by)} set to zero stayed so; {share:.2%} of all are alive")
     data = {**told.data, "weights_alive": share, "weights_held_at_zero": gone if holding else 0}
     return Answer(data, (*told.show, said) if holding else told.show, told.next)

@@ -170,9 +170,9 @@ def _bytes(source: EngineSource, board: Board, curve: FloatArray, state_bytes: i
 
 
 def weight_bytes(source: EngineSource) -> int:
-    """Bytes of an engine's weights, from the lengths of its arrays."""
+    """Bytes of an engine's weights, from the lengths of its arrays, also as instruments made earlier name them."""
     text = "\n".join(text for file, text in source.files.items() if file.endswith("_weights.h"))
-    arrays = re.findall(r"^static const \w+ stored_weights(8|16|)\[(\d+)\]", text, re.MULTILINE)
+    arrays = re.findall(r"^static const \w+ (?:stored_)?weights(8|16|)\[(\d+)\]", text, re.MULTILINE)
     return sum(int(bits or 32) // 8 * int(length) for bits, length in arrays)
 
 

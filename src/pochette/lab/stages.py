@@ -16,7 +16,7 @@ from typing import Any
 from pochette.families import methods
 from pochette.lab.runs import FILE, TRAINED_ON, last_phase, read_run
 from pochette.models.model import Model
-from pochette.reduce.sparse.weights import effective, weights_of
+from pochette.reduce.sparse.weights import live, not_zero, weights_of
 from pochette.train.session import moments_of
 
 BEFORE_ROUNDS = ("search", "penalised", "noisy")
@@ -52,7 +52,7 @@ class Stage:
         Returns:
             the stage.
         """
-        alive = sum(int(tensor.count_nonzero()) for tensor in effective(weights_of(model)).values())
+        alive = live(not_zero(weights_of(model)))
         progress = facts.get("progress", {})
         looks = progress.get("history") or [(0, math.nan, math.nan)]
         error = float(looks[-1][2])
