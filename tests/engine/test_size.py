@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,13 @@ def test_small_models_compile_soon(name: str, tmp_path: Path) -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert spent < COMPILE_SECONDS
+
+
+def test_layers_may_be_called_what_arrays_are_called() -> None:
+    """Their names stand in comments, by which no array is to be declared that is not there."""
+    module = nn.Sequential(OrderedDict(weights=nn.Linear(3, 4), weights8=nn.Tanh(), weights16=nn.Linear(4, 2)))
+    text = compile_engine(module, (torch.zeros(1, 3),)).sources["net.c"]
+    assert "weights16:" in text and "stored_weights;" in text and "stored_weights16" not in text
 
 
 def test_rows_of_one_layer_are_one_loop() -> None:

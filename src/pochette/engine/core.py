@@ -133,8 +133,8 @@ def write_core(
     reset = "\n".join(_reset(value, line, emitter) for value, line in states)
     return Core(
         fields="\n".join([f"    float arena[{max(arena, 1)}];", *(_member(*state) for state in states)]),
-        body=_reading(_body(emitter)),
-        reset=_reading(reset),
+        body=_reading(_body(emitter), emitter),
+        reset=_reading(reset, emitter),
         includes="\n".join(f'#include "{header}"' for header in ["pc_math.h", *_others(emitter.headers)]),
         functions=_functions(emitter),
         weights=_weights(emitter),
@@ -232,9 +232,10 @@ def _functions(emitter: Emitter) -> str:
     return text.replace("PC_KERNEL", "PC_SHARED") if len(emitter.functions) > _MANY_KERNELS else text
 
 
-def _reading(statements: str) -> str:
+def _reading(statements: str, emitter: Emitter) -> str:
     """Statements, with the arrays of weights that they read declared before them."""
-    read = sorted(set(re.findall(r"\bweights(?:8|16)?\b", statements)))
+    stored = ["weights", *(array for array, pieces in emitter.reduced.arrays.items() if pieces)]
+    read = [array for array in stored if re.search(rf"\b{array}\b", statements)]
     kinds = {"weights": "float", "weights8": "int8_t", "weights16": "uint16_t"}
     declared = [f"    const {kinds[array]} *{array} = stored_{array};\n    PC_UNSEEN({array});" for array in read]
     return "\n".join([*declared, statements])
