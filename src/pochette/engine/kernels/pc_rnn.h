@@ -281,6 +281,9 @@ PC_INLINE void pc_lstm_group(float *out, float *c, const float *h, const float *
 PC_INLINE int pc_wide_units(int left) { return left % 16 > 8 ? left : left / 16 * 16; }
 PC_INLINE int pc_narrow_lanes(int here) { return here <= 4 ? 4 : 8; }
 
+/* The functions of a narrow group's few units keep nobody waiting if others follow. On aarch64 it costs GCC registers. */
+#define PC_NARROW_FIRST (PC_WIDTH != 4)
+
 /* Gates reset, update, new; h' = new + update (h - new). */
 PC_INLINE void pc_gru(float *out, const float *h, const float *x, const float *p, int inputs, int units)
 {
@@ -289,12 +292,12 @@ PC_INLINE void pc_gru(float *out, const float *h, const float *x, const float *p
         pc_gru_group(out + i, h + i, h, x, p, inputs, units, PC_GROUP, PC_GROUP);
         p += 4 * PC_GROUP + (inputs + units) * 3 * PC_GROUP;
     }
-    /* the narrow group first: the functions of its few units keep nobody waiting */
-    if (narrow)
-        pc_gru_group(out + full + wide, h + full + wide, h, x,
-                      p + (wide ? 4 * PC_UP16(wide) + (inputs + units) * 3 * PC_UP16(wide) : 0), inputs, units,
-                      pc_narrow_lanes(narrow), narrow);
+    const float *last = p + (wide ? 4 * PC_UP16(wide) + (inputs + units) * 3 * PC_UP16(wide) : 0);
+    if (narrow && PC_NARROW_FIRST)
+        pc_gru_group(out + full + wide, h + full + wide, h, x, last, inputs, units, pc_narrow_lanes(narrow), narrow);
     if (wide) pc_gru_group(out + full, h + full, h, x, p, inputs, units, PC_UP16(wide), wide);
+    if (narrow && !PC_NARROW_FIRST)
+        pc_gru_group(out + full + wide, h + full + wide, h, x, last, inputs, units, pc_narrow_lanes(narrow), narrow);
 }
 
 /* Gates in, forget, new, out; c is replaced, out is out * tanh(c'). state: length of h, which is not units where the
@@ -307,12 +310,12 @@ PC_INLINE void pc_lstm(float *out, float *c, const float *h, const float *x, con
         pc_lstm_group(out + i, c + i, h, x, p, inputs, state, PC_GROUP, PC_GROUP);
         p += 4 * PC_GROUP + (inputs + state) * 4 * PC_GROUP;
     }
-    /* the narrow group first: the functions of its few units keep nobody waiting */
-    if (narrow)
-        pc_lstm_group(out + full + wide, c + full + wide, h, x,
-                      p + (wide ? 4 * PC_UP16(wide) + (inputs + state) * 4 * PC_UP16(wide) : 0), inputs, state,
-                      pc_narrow_lanes(narrow), narrow);
+    const float *last = p + (wide ? 4 * PC_UP16(wide) + (inputs + state) * 4 * PC_UP16(wide) : 0);
+    if (narrow && PC_NARROW_FIRST)
+        pc_lstm_group(out + full + wide, c + full + wide, h, x, last, inputs, state, pc_narrow_lanes(narrow), narrow);
     if (wide) pc_lstm_group(out + full, c + full, h, x, p, inputs, state, PC_UP16(wide), wide);
+    if (narrow && !PC_NARROW_FIRST)
+        pc_lstm_group(out + full + wide, c + full + wide, h, x, last, inputs, state, pc_narrow_lanes(narrow), narrow);
 }
 
 /* One step of a plain layer: h' = tanh(W x + U h + b), or the positive part. w and u: in one block each. out has room
