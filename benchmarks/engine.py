@@ -140,6 +140,7 @@ def row_of(net: Net, peers: Mapping[str, Peer], rounds: int, sketches: Path | No
 def measure(nets: Sequence[Net], peers: Mapping[str, Peer], rounds: int, sketches: Path | None) -> dict[str, Any]:
     """Everything, as plain data."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as the loop in C does for the others
     cores = os.cpu_count()
     start = os.getloadavg()[0]
     core = pin()

@@ -122,7 +122,7 @@ def _timer() -> Any:
     run = harness("timer.c").timer_run
     run.restype = ctypes.c_double
     pointer, whole = ctypes.c_void_p, ctypes.c_long
-    run.argtypes = [pointer, pointer, pointer, whole, whole, pointer, whole, whole]
+    run.argtypes = [pointer, pointer, pointer, whole, whole, pointer, whole, whole, ctypes.c_int]
     return run
 
 
@@ -139,6 +139,8 @@ class Native:
     kept: Any = None
     """What must live as long."""
     failed: Callable[[], bool] = lambda: False
+    flush: bool = True
+    """Whether the thread's host has numbers too small to be normal count as 0, as those of audio have."""
 
     def outputs(self) -> FloatArray:
         """What it makes of the test signal, from silence."""
@@ -154,7 +156,8 @@ class Native:
     def _run(self, out: FloatArray, stride: int, calls: int) -> float:
         steps, floats = self.signal.shape
         took = _timer()(
-            self.call, self.context, self.signal.ctypes.data, floats, steps, out.ctypes.data, stride, calls
+            self.call, self.context, self.signal.ctypes.data, floats, steps, out.ctypes.data, stride, calls,
+            int(self.flush),
         )  # fmt: skip
         if self.failed():
             raise MissingError("a call failed")

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,6 +92,12 @@ def export_onnx(module: Streaming, net: Net) -> Path:
 def ours(compiler: str, optimisation: tuple[str, ...] = OPTIMISATION) -> Callable[[Candidate], Runner]:
     """Our generated C, by a compiler."""
     return lambda made: native(load(made.sources(), compiler, optimisation), made.net, made.out_floats)
+
+
+def unset(made: Candidate) -> Runner:
+    """Our generated C in a host that sets no mode for numbers too small to be normal: each call sets it and back."""
+    runner = native(load(made.sources(), "cc", OPTIMISATION), made.net, made.out_floats)
+    return replace(runner, flush=False)
 
 
 def fewer_bits(precision: Precision) -> Callable[[Candidate], Runner]:
@@ -297,6 +303,7 @@ class Peer:
 PEERS = [
     Peer("cc", "ours, cc", ours("cc")),
     Peer("cc-os", "ours, cc -Os", ours("cc", SMALL)),
+    Peer("cc-unset", "ours, cc, mode not set", unset),
     Peer("clang", "ours, clang", ours("clang")),
     Peer("clang-os", "ours, clang -Os", ours("clang", SMALL)),
     Peer("cc-bfloat16", "ours, bfloat16", fewer_bits("bfloat16")),

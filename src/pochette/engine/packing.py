@@ -13,6 +13,8 @@ GROUP_UNITS = 64
 """Units of a recurrent layer's large groups; `PC_GROUP` in C."""
 _NARROW_UNITS = 8
 _BLOCK_ROWS = 128
+_FAR_BYTES = 1 << 18
+"""What a matrix may have to lie near a core; a larger one is waited for, and then read best from front to back."""
 
 
 def rounded(length: int) -> int:
@@ -20,16 +22,18 @@ def rounded(length: int) -> int:
     return -(-length // ROWS) * ROWS
 
 
-def block_rows(rows: int) -> int:
+def block_rows(rows: int, columns: int = 0) -> int:
     """Rows of a matrix that one pass shall make: nearly equal blocks, none larger than a few registers' worth.
 
     Args:
         rows: of the matrix.
+        columns: of a matrix that is read once a call, for blocks that are read from front to back if it is large.
 
     Returns:
         a multiple of `ROWS`.
     """
-    blocks = -(-rounded(rows) // _BLOCK_ROWS)
+    most = _BLOCK_ROWS // 2 if 4 * rows * columns > _FAR_BYTES else _BLOCK_ROWS
+    blocks = -(-rounded(rows) // most)
     return rounded(-(-rows // blocks))
 
 

@@ -68,7 +68,7 @@ class Weights:
             its address and the rows of a block.
         """
         matrix = self.tensor(weight).reshape(-1, weight.shape[-1])
-        block = packing.block_rows(len(matrix))
+        block = packing.block_rows(*matrix.shape)
         return self.constant(packing.pack_rows(matrix, block)), block
 
     def packed_gates(self, w_input: Value, w_state: Value, biases: FloatArray, gates: int) -> str:

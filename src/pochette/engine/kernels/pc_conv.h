@@ -51,24 +51,22 @@ PC_INLINE void pc_conv_tile(float *out, const float *in, const float *w, const f
     }
 }
 
-/* The same for all samples: as many vectors at once as registers allow, then one by one; what is left over is made by a
-   vector that overlaps the last. */
+/* The same for all samples: as many vectors at once as registers allow, and the rest of them; samples left over are made by
+   a vector that overlaps the last. */
 PC_INLINE void pc_conv_outputs(float *out, const float *in, const float *w, const float *b, const float *add, int outs,
                                int blocks, int ins, int taps, int samples, int os, int is, int as, int dilation,
                                int adding)
 {
     const int most = PC_SUMS / (outs * blocks), vectors = samples / PC_WIDTH;
-    const int several = most >= 4 ? 4 : most >= 2 ? 2 : 1;
+    const int several = most >= 4 ? 4 : PC_WIDTH == 8 ? most : most >= 2 ? 2 : 1;
     const int count = vectors <= most ? vectors : vectors % most == 0 ? most : several;
-    const int whole = vectors / count * count * PC_WIDTH, single = vectors % count, last = samples - PC_WIDTH;
+    const int whole = vectors / count * count * PC_WIDTH, left = vectors % count, last = samples - PC_WIDTH;
     for (int t = 0; t < whole; t += count * PC_WIDTH)
         pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, count, os, is, as, dilation,
                      adding);
-    for (int v = 0; v < single; v++) {
-        const int t = whole + v * PC_WIDTH;
-        pc_conv_tile(out + t, in + t, w, b, adding ? add + t : add, outs, blocks, ins, taps, 1, os, is, as, dilation,
-                     adding);
-    }
+    if (left)
+        pc_conv_tile(out + whole, in + whole, w, b, adding ? add + whole : add, outs, blocks, ins, taps, left, os, is, as,
+                     dilation, adding);
     if (samples % PC_WIDTH)
         pc_conv_tile(out + last, in + last, w, b, adding ? add + last : add, outs, blocks, ins, taps, 1, os, is, as,
                      dilation, adding);
@@ -150,7 +148,10 @@ PC_INLINE void pc_rows_block(float *out, const float *in, const float *w, const 
                              int is, int as, int dilation, int here, int block, int ins, int taps, int rows, int adding)
 {
     const int vectors = (here + PC_WIDTH - 1) / PC_WIDTH;
-    const int count = rows >= 8 && PC_WIDTH > 1 ? 8 : rows >= 4 ? 4 : rows;
+    /* a weight that is read meets many rows, and a row's number many weights: that is read as often as it is used,
+       unless the processor takes it from memory as a factor */
+    const int many = PC_WIDTH > 1 && (PC_WIDTH != 8 || vectors == 1) ? 8 : 4;
+    const int count = rows >= many ? many : rows >= 4 ? 4 : rows;
     const int most = PC_SUMS / count, strips = (vectors + most - 1) / most;
     const int width = (vectors + strips - 1) / strips * PC_WIDTH;
     int u = 0;

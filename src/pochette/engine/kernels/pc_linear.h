@@ -69,17 +69,25 @@ PC_INLINE void pc_block(float *y, const float *w, const float *b, const float *x
     if (row < rows) pc_strip(y + row, w + row, b + row, x, columns, block, rows - row, pairs);
 }
 
+/* Whether a block of 64 rows has too few vectors to hide each other's waiting. */
+#if PC_WIDTH == 16 && !defined(PC_STRICT)
+#define PC_FEW_SUMS 1
+#else
+#define PC_FEW_SUMS 0
+#endif
+
 /* w: rows in blocks of `block`, the last one filled up to a multiple of 16; b: filled up alike; y: exactly `rows`
    values are written. pairs: whether two sums a row hide each other's waiting. */
 PC_INLINE void pc_product(float *y, const float *w, const float *b, const float *x, int columns, int rows, int block,
                           int pairs)
 {
+    const int two = pairs || (PC_FEW_SUMS && block <= 64 && columns >= 8);
     int row = 0;
     for (; row + block <= rows; row += block)
-        pc_block(y + row, w + row * columns, b + row, x, columns, block, block, pairs);
+        pc_block(y + row, w + row * columns, b + row, x, columns, block, block, two);
     if (row < rows) {
         const int rest = (rows - row + PC_ROWS - 1) / PC_ROWS * PC_ROWS;
-        pc_block(y + row, w + row * columns, b + row, x, columns, rest, rows - row, pairs);
+        pc_block(y + row, w + row * columns, b + row, x, columns, rest, rows - row, two);
     }
 }
 

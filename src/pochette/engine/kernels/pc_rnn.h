@@ -24,6 +24,40 @@
 #define PC_PAIRS(rows, columns) 0
 #endif
 
+/* Whether so many vectors of units have the gates made one after the other, of a GRU, or two and two, of an LSTM: a
+   processor that works ahead makes the functions of the first while it sums the next, and registers hold more units. Few
+   vectors have too few sums in flight, and so have the wide ones of a large group. An LSTM adds in another order then. */
+#if PC_WIDTH == 8
+#define PC_GRU_GATEWISE(vectors) ((vectors) > 1)
+#elif PC_WIDTH == 16
+#define PC_GRU_GATEWISE(vectors) ((vectors) > 1 && (vectors) < PC_GROUP / PC_WIDTH)
+#else
+#define PC_GRU_GATEWISE(vectors) 0
+#endif
+#if PC_WIDTH == 8 && !defined(PC_STRICT)
+#define PC_LSTM_GATEWISE(vectors) ((vectors) > 3)
+#else
+#define PC_LSTM_GATEWISE(vectors) 0
+#endif
+
+/* Whether a GRU's gates have two sums a unit. */
+#if PC_WIDTH >= 8 || defined(PC_STRICT)
+#define PC_GRU_PAIRS(lanes, columns) ((lanes) < PC_GROUP && (columns) >= 8)
+#else
+#define PC_GRU_PAIRS(lanes, columns) PC_PAIRS(3 * (lanes), columns)
+#endif
+
+/* Sums of one gate, `step` floats from column to column. */
+PC_INLINE void pc_one_gate(pc_v *sum, const float *b, const float *w, const float *u, const float *x, const float *h,
+                           int inputs, int state, int step, int count, int pairs)
+{
+    PC_UNROLL
+    for (int v = 0; v < count; v++) sum[v] = pc_load(b + v * PC_WIDTH);
+    pc_accumulate(sum, w, x, inputs, step, count);
+    if (pairs) pc_accumulate_pairs(sum, u, h, state, step, count);
+    else pc_accumulate(sum, u, h, state, step, count);
+}
+
 /* One column of weights, `lanes` floats from gate to gate, onto `gates` times `count` vectors of sums. */
 PC_INLINE void pc_gate_column(pc_v *sum, const float *w, float x, int gates, int lanes, int count)
 {
@@ -87,7 +121,7 @@ PC_INLINE void pc_gru_strip(float *out, const float *mine, const float *h, const
                             const float *u, int inputs, int units, int lanes, int count)
 {
     pc_v sum[PC_SUMS], fresh[PC_SUMS];
-    const int pairs = PC_PAIRS(3 * lanes, units);
+    const int pairs = PC_GRU_PAIRS(lanes, units);
     PC_UNROLL
     for (int v = 0; v < 3 * count; v++) sum[v] = pc_load(b + v / count * lanes + v % count * PC_WIDTH);
     pc_gate_sums(sum, w, x, inputs, 3, lanes, count, 0);
@@ -102,12 +136,31 @@ PC_INLINE void pc_gru_strip(float *out, const float *mine, const float *h, const
         pc_gru_gates(out + v * PC_WIDTH, mine + v * PC_WIDTH, sum[v], sum[count + v], sum[2 * count + v], fresh[v]);
 }
 
+/* The same, gate by gate, the one that others wait for first. */
+PC_INLINE void pc_gru_gatewise(float *out, const float *mine, const float *h, const float *x, const float *b,
+                               const float *w, const float *u, int inputs, int units, int lanes, int count)
+{
+    pc_v reset[PC_SUMS], update[PC_SUMS], fresh_h[PC_SUMS], fresh_x[PC_SUMS];
+    const int step = PC_UP16(3 * lanes), pairs = PC_GRU_PAIRS(lanes, units);
+    pc_one_gate(reset, b, w, u, x, h, inputs, units, step, count, pairs);
+    PC_UNROLL
+    for (int v = 0; v < count; v++) reset[v] = pc_vgate(reset[v]);
+    pc_one_gate(update, b + lanes, w + lanes, u + lanes, x, h, inputs, units, step, count, pairs);
+    pc_one_gate(fresh_h, b + 3 * lanes, w, u + 2 * lanes, x, h, 0, units, step, count, pairs);
+    pc_one_gate(fresh_x, b + 2 * lanes, w + 2 * lanes, u, x, h, inputs, 0, step, count, 0);
+    PC_UNROLL
+    for (int v = 0; v < count; v++) {
+        const pc_v fresh = pc_vtanh(fresh_x[v] + reset[v] * fresh_h[v]);
+        pc_store(out + v * PC_WIDTH, fresh + pc_vgate(update[v]) * (pc_load(mine + v * PC_WIDTH) - fresh));
+    }
+}
+
 /* A group narrower than a vector: the gates' sums lie side by side in few vectors, and part in memory. */
 PC_INLINE void pc_gru_narrow(float *out, const float *mine, const float *h, const float *x, const float *b,
                              const float *w, const float *u, int inputs, int units, int lanes)
 {
     float from_x[48], from_h[48];
-    const int step = PC_UP16(3 * lanes), pairs = PC_PAIRS(3 * lanes, units);
+    const int step = PC_UP16(3 * lanes), pairs = PC_GRU_PAIRS(lanes, units);
     pc_strip(from_x, w, b, x, inputs, step, step, 0);
     pc_copy(from_h, from_x, 2 * lanes);
     pc_copy(from_h + 2 * lanes, b + 3 * lanes, lanes);
@@ -127,7 +180,12 @@ PC_INLINE void pc_gru_group(float *out, const float *mine, const float *h, const
         pc_gru_narrow(out, mine, h, x, p, w, u, inputs, units, lanes);
         return;
     }
-    const int count = pc_gate_count(here, 3, PC_PAIRS(3 * lanes, units)), width = count * PC_WIDTH;
+    const int vectors = (here + PC_WIDTH - 1) / PC_WIDTH;
+    if (PC_GRU_GATEWISE(vectors)) {
+        pc_gru_gatewise(out, mine, h, x, p, w, u, inputs, units, lanes, vectors);
+        return;
+    }
+    const int count = pc_gate_count(here, 3, PC_GRU_PAIRS(lanes, units)), width = count * PC_WIDTH;
     int i = 0;
     for (; i + width <= here; i += width)
         pc_gru_strip(out + i, mine + i, h, x, p + i, w + i, u + i, inputs, units, lanes, count);
@@ -157,6 +215,34 @@ PC_INLINE void pc_lstm_strip(float *out, float *c, const float *h, const float *
                       sum[3 * count + v]);
 }
 
+/* Two gates' sums, from the first of them on, which have another between them. */
+PC_INLINE void pc_lstm_two(pc_v *sum, const float *b, const float *w, const float *u, const float *x, const float *h,
+                           int inputs, int state, int lanes, int count)
+{
+    PC_UNROLL
+    for (int v = 0; v < 2 * count; v++) sum[v] = pc_load(b + v / count * 2 * lanes + v % count * PC_WIDTH);
+    pc_gate_sums(sum, w, x, inputs, 2, 2 * lanes, count, 0);
+    pc_gate_sums(sum, u, h, state, 2, 2 * lanes, count, 0);
+}
+
+/* As pc_lstm_strip, two gates at a time: what the cell takes in, and then what it forgets and shows. */
+PC_INLINE void pc_lstm_gatewise(float *out, float *c, const float *h, const float *x, const float *b, const float *w,
+                                const float *u, int inputs, int state, int lanes, int count)
+{
+    pc_v in[PC_SUMS], rest[PC_SUMS];
+    pc_lstm_two(in, b, w, u, x, h, inputs, state, lanes, count);
+    PC_UNROLL
+    for (int v = 0; v < count; v++) in[v] = pc_vgate(in[v]) * pc_vtanh(in[count + v]);
+    pc_lstm_two(rest, b + lanes, w + lanes, u + lanes, x, h, inputs, state, lanes, count);
+    PC_UNROLL
+    for (int v = 0; v < count; v++) {
+        in[v] = pc_vgate(rest[v]) * pc_load(c + v * PC_WIDTH) + in[v];
+        pc_store(c + v * PC_WIDTH, in[v]);
+    }
+    PC_UNROLL
+    for (int v = 0; v < count; v++) pc_store(out + v * PC_WIDTH, pc_vgate(rest[count + v]) * pc_vtanh(in[v]));
+}
+
 PC_INLINE void pc_lstm_group(float *out, float *c, const float *h, const float *x, const float *p, int inputs, int state,
                              int lanes, int here)
 {
@@ -168,6 +254,18 @@ PC_INLINE void pc_lstm_group(float *out, float *c, const float *h, const float *
         pc_strip(sums, u, sums, h, state, step, step, PC_PAIRS(4 * lanes, state));
         pc_copy(sums + step, p, 48 - step);
         pc_lstm_gates(out, c, pc_load(sums), pc_load(sums + lanes), pc_load(sums + 2 * lanes), pc_load(sums + 3 * lanes));
+        return;
+    }
+    const int vectors = (here + PC_WIDTH - 1) / PC_WIDTH;
+    if (PC_LSTM_GATEWISE(vectors)) {
+        const int strips = (2 * vectors + PC_SUMS - 1) / PC_SUMS, count = (vectors + strips - 1) / strips;
+        int v = 0;
+        for (; v + count <= vectors; v += count)
+            pc_lstm_gatewise(out + v * PC_WIDTH, c + v * PC_WIDTH, h, x, p + v * PC_WIDTH, w + v * PC_WIDTH,
+                             u + v * PC_WIDTH, inputs, state, lanes, count);
+        if (v < vectors)
+            pc_lstm_gatewise(out + v * PC_WIDTH, c + v * PC_WIDTH, h, x, p + v * PC_WIDTH, w + v * PC_WIDTH,
+                             u + v * PC_WIDTH, inputs, state, lanes, vectors - v);
         return;
     }
     const int count = pc_gate_count(here, 4, PC_PAIRS(4 * lanes, state)), width = count * PC_WIDTH;
@@ -183,6 +281,9 @@ PC_INLINE void pc_lstm_group(float *out, float *c, const float *h, const float *
 PC_INLINE int pc_wide_units(int left) { return left % 16 > 8 ? left : left / 16 * 16; }
 PC_INLINE int pc_narrow_lanes(int here) { return here <= 4 ? 4 : 8; }
 
+/* The functions of a narrow group's few units keep nobody waiting if others follow. On aarch64 it costs GCC registers. */
+#define PC_NARROW_FIRST (PC_WIDTH != 4)
+
 /* Gates reset, update, new; h' = new + update (h - new). */
 PC_INLINE void pc_gru(float *out, const float *h, const float *x, const float *p, int inputs, int units)
 {
@@ -191,12 +292,12 @@ PC_INLINE void pc_gru(float *out, const float *h, const float *x, const float *p
         pc_gru_group(out + i, h + i, h, x, p, inputs, units, PC_GROUP, PC_GROUP);
         p += 4 * PC_GROUP + (inputs + units) * 3 * PC_GROUP;
     }
-    if (wide) {
-        pc_gru_group(out + full, h + full, h, x, p, inputs, units, PC_UP16(wide), wide);
-        p += 4 * PC_UP16(wide) + (inputs + units) * 3 * PC_UP16(wide);
-    }
-    if (narrow)
-        pc_gru_group(out + full + wide, h + full + wide, h, x, p, inputs, units, pc_narrow_lanes(narrow), narrow);
+    const float *last = p + (wide ? 4 * PC_UP16(wide) + (inputs + units) * 3 * PC_UP16(wide) : 0);
+    if (narrow && PC_NARROW_FIRST)
+        pc_gru_group(out + full + wide, h + full + wide, h, x, last, inputs, units, pc_narrow_lanes(narrow), narrow);
+    if (wide) pc_gru_group(out + full, h + full, h, x, p, inputs, units, PC_UP16(wide), wide);
+    if (narrow && !PC_NARROW_FIRST)
+        pc_gru_group(out + full + wide, h + full + wide, h, x, last, inputs, units, pc_narrow_lanes(narrow), narrow);
 }
 
 /* Gates in, forget, new, out; c is replaced, out is out * tanh(c'). state: length of h, which is not units where the
@@ -209,12 +310,12 @@ PC_INLINE void pc_lstm(float *out, float *c, const float *h, const float *x, con
         pc_lstm_group(out + i, c + i, h, x, p, inputs, state, PC_GROUP, PC_GROUP);
         p += 4 * PC_GROUP + (inputs + state) * 4 * PC_GROUP;
     }
-    if (wide) {
-        pc_lstm_group(out + full, c + full, h, x, p, inputs, state, PC_UP16(wide), wide);
-        p += 4 * PC_UP16(wide) + (inputs + state) * 4 * PC_UP16(wide);
-    }
-    if (narrow)
-        pc_lstm_group(out + full + wide, c + full + wide, h, x, p, inputs, state, pc_narrow_lanes(narrow), narrow);
+    const float *last = p + (wide ? 4 * PC_UP16(wide) + (inputs + state) * 4 * PC_UP16(wide) : 0);
+    if (narrow && PC_NARROW_FIRST)
+        pc_lstm_group(out + full + wide, c + full + wide, h, x, last, inputs, state, pc_narrow_lanes(narrow), narrow);
+    if (wide) pc_lstm_group(out + full, c + full, h, x, p, inputs, state, PC_UP16(wide), wide);
+    if (narrow && !PC_NARROW_FIRST)
+        pc_lstm_group(out + full + wide, c + full + wide, h, x, last, inputs, state, pc_narrow_lanes(narrow), narrow);
 }
 
 /* One step of a plain layer: h' = tanh(W x + U h + b), or the positive part. w and u: in one block each. out has room

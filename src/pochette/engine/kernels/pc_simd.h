@@ -57,9 +57,10 @@
 #define PC_NEAR(pointer) (void)(pointer)
 #endif
 
-/* What is loaded for several uses stays in its register, where there are many: GCC at -Os would read it from memory each
-   time, and a vector of 64 bytes seldom lies in one line of the cache. */
-#if PC_WIDTH == 16 && defined(__GNUC__) && !defined(__clang__)
+/* What is loaded for several uses stays in its register: GCC would read it from memory each time, at -Os because that
+   is shorter, at -O3 because its registers run out before it has to; and a vector of 64 bytes seldom lies in one line of
+   the cache. */
+#if PC_WIDTH >= 8 && defined(__GNUC__) && !defined(__clang__)
 #define PC_HELD(vector) __asm__("" : "+v"(vector))
 #else
 #define PC_HELD(vector) (void)(vector)
