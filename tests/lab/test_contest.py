@@ -31,11 +31,12 @@ from pochette.lab.contest import (
     rows_of,
     to_csv,
 )
-from pochette.lab.contest_report import Told, missing, page, sentences, skills
+from pochette.lab.contest_report import Told, missing, page
+from pochette.lab.contest_words import careful, sentences, skills, spending
 from pochette.lab.experiment import Dense, Engine, Experiment, Reduced
 from pochette.lab.networks import SPENT, STATE, STORED
 from pochette.lab.reducing import COUNTED, TIMED
-from pochette.lab.standings import comparable, standings
+from pochette.lab.standings import comparable, detectable, standings
 from pochette.lab.store import Result
 from pochette.models.ddsp import Ddsp
 from pochette.train.loop import Training
@@ -124,7 +125,8 @@ def test_rows_are_said_beside_the_dense_model_of_the_whole_budget() -> None:
     assert own.step_time == pytest.approx((12.0 / 60) / (12.0 / 100)) and own.stored_bytes == 0.25
     assert rows["lottery", 0.25, 0].engine_time is None  # not measured
     assert rows["magnitude", 0.25, 0].engine_time == 1.0 and rows["magnitude", 0.25, 0].saves == "numbers"
-    assert rows["quantise", 0.25, 0].saves == "bits"
+    bits = rows["quantise", 0.25, 0]
+    assert bits.saves == "bits" and bits.engine_time is None and bits.engine_instructions is None  # another engine
     assert to_csv(list(rows.values())).count("\n") == 17
 
 
@@ -232,6 +234,46 @@ def test_skill_is_told_beside_multipliers_and_where_there_is_hardly_any() -> Non
     assert "no anchor" in skills(rows_of(results(crossed)))[0]
 
 
+def test_a_dense_run_that_was_slowed_does_not_make_its_seeds_techniques_cheap() -> None:
+    crossed = replace(CONTEST, seeds=(0, 1, 2))
+    found = results(crossed)
+    slow = crossed.whole("ddsp", 1)
+    figures = {**found[slow].figures, SPENT: 10.0 * found[slow].figures[SPENT]}
+    found[slow] = replace(found[slow], figures=figures)
+    steps = {r.seed: r.step_time for r in rows_of(found) if (r.method, r.keep) == ("lottery", 0.25)}
+    assert len(steps) == 3 and len(set(steps.values())) == 1
+
+
+def test_intervals_of_costs_are_of_logarithms_and_stay_above_nothing() -> None:
+    rows = [replace(row("a", 1.0, seed=seed), engine_time=time) for seed, time in enumerate((0.1, 0.1, 0.9))]
+    made = points_of(rows)[0].engine_time
+    assert made is not None and made.mean == pytest.approx(0.009 ** (1 / 3)) and 0.0 < made.low < made.mean
+
+
+def test_a_difference_of_what_is_detectable_is_told_apart_and_a_smaller_one_is_not() -> None:
+    noise = (0.99, 1.0, 1.01, 1.005)
+
+    def ranked(factor: float) -> Any:
+        rows = [row("a", 1.0, seed=seed) for seed in range(4)]
+        rows += [row("b", factor * noise[seed], seed=seed) for seed in range(4)]
+        return standings(rows, "work", 0.25)
+
+    needed = detectable(ranked(1.2))
+    assert needed is not None and needed == pytest.approx(detectable(ranked(1.5)))
+    middle = float(np.exp(np.mean(np.log(noise))))
+    assert ranked(1.001 * needed / middle)[1].told_apart and not ranked(0.999 * needed / middle)[1].told_apart
+
+
+def test_what_techniques_cost_and_whose_dense_model_learnt_little_is_said() -> None:
+    rows = [replace(row(name, 1.0, seed=seed), step_time=cost) for seed in (0, 1)
+            for name, cost in (("a", 1.0), ("b", 1.1), ("c", 4.0))]  # fmt: skip
+    assert "1.10 times" in spending(points_of(rows)) and "c 4.00, b 1.10" in spending(points_of(rows))
+    assert spending(points_of([row("a", 1.0)])) == ""
+    poor = replace(row("a", 1.0, "poor"), anchor=1.05)
+    assert "Of poor the dense model" in careful([poor, replace(row("a", 1.0, "good"), anchor=2.0)])
+    assert careful([replace(poor, anchor=2.0)]) == ""
+
+
 def test_times_of_two_machines_are_not_compared() -> None:
     found = results(CONTEST)
     cut = CONTEST.asked("ddsp", "lottery", 0.25, 1)
@@ -261,7 +303,7 @@ def test_the_page_stands_alone_and_says_what_is_missing() -> None:
     assert "T &lt;b&gt;" in html and "&lt;i&gt;no" in html and "<script" not in html
     assert not re.search(r'(src|href)="(?!data:|#)', html)
     assert "84 of 100 networks are not there: 5 refused; 79 not computed yet" in html
-    assert html.count("<svg") == 4
+    assert html.count("<svg") == 6
     assert told(rows) == told(rows)
     lines = sentences(rows)
     assert any("quantise stands first" in line and "nobody else was asked" in line for line in lines)

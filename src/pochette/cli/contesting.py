@@ -182,13 +182,13 @@ def _page(asked: Asked, crossed: Contest, rows: list[Row], store: Store, refused
 
 def _answer(asked: Asked, rows: list[Row], refused: dict[str, dict[str, str]], computed: int, found: int) -> Answer:
     from pochette.lab.contest import points_of
-    from pochette.lab.contest_report import SAVES, sentences
+    from pochette.lab.contest_words import SAVES, sentences
 
     points = points_of(rows)
     headings = ("model", "technique", "kept", "where", "error per dense", "skill kept", "numbers",
                 "operations", "bytes", "seeds")  # fmt: skip
     lines = [
-        (p.model, p.method, f"{p.keep:.1%}", SAVES[p.saves][0], p.multiplier.mean,
+        (p.model, p.method, f"{p.keep:.1%}", SAVES[p.saves], p.multiplier.mean,
          "unknown" if p.skill is None else f"{p.skill.mean:.1%}", f"{p.weights.mean:.1%}",
          f"{p.operations.mean:.1%}", f"{p.stored_bytes.mean:.1%}", p.multiplier.seeds)
         for p in points

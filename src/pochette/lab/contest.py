@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -190,10 +191,12 @@ class Row:
     stored_bytes: float
     state_bytes: float
     engine_time: float | None
-    """None where it was not measured, or not on the machine that timed the dense model's."""
+    """None where it was not measured, or not on the machine that timed the dense model's; of weights at zero 1, as
+    the code is the dense one's."""
     engine_instructions: float | None
     step_time: float | None
-    """CPU time a step of training, all that the technique does included, per that of plain training."""
+    """CPU time a step of training, all that the technique does included, per that of plain training: of the model's
+    dense runs the middle one, as one alone may have been slowed by what else the machine did."""
     steps: int
     signature: str
 
@@ -212,6 +215,11 @@ def rows_of(results: Mapping[Experiment, Result]) -> list[Row]:
     kinds: dict[str, str] = {}
     engines_of = {e.parent: result for e, result in results.items() if isinstance(e, Engine)}
     anchors = {(e.corpus, e.model, e.recipe): result.error for e, result in results.items() if isinstance(e, Anchor)}
+    plain: dict[str, list[float]] = {}
+    for whole in dict.fromkeys(_reference(e) for e in results if isinstance(e, Reduced)):
+        if whole in results and (spent := results[whole].figures.get(SPENT)):
+            plain.setdefault(whole.model, []).append(spent / results[whole].steps)
+    middle = {name: statistics.median(steps) for name, steps in plain.items()}
     rows = []
     for experiment, result in results.items():
         if isinstance(experiment, Reduced) and _reference(experiment) in results:
@@ -220,7 +228,8 @@ def rows_of(results: Mapping[Experiment, Result]) -> list[Row]:
                 kinds[name] = kind_of(experiment.parent.recipe.build())
             dense = experiment.parent
             anchor = anchors.get((dense.corpus, dense.model, dense.recipe))
-            rows.append(_row(experiment, result, results[_reference(experiment)], engines_of, kinds[name], anchor))
+            beside = results[_reference(experiment)]
+            rows.append(_row(experiment, result, beside, engines_of, kinds[name], anchor, middle.get(name)))
     return rows
 
 
@@ -231,29 +240,30 @@ def _row(
     engines_of: Mapping[Dense | Reduced, Result],
     kind: str,
     anchor: float | None,
+    plain_step: float | None,
 ) -> Row:
     operations = result.macs_per_second / whole.macs_per_second
     weights = result.weights / whole.weights
     stored = result.figures[STORED] / whole.figures[STORED]
     own, base = engines_of.get(experiment), engines_of.get(_reference(experiment))
 
+    saves = "work" if operations < SAME else "numbers" if weights < SAME else "bits"
+
     def engine(figure: str) -> float | None:
-        if operations >= SAME:
-            return 1.0
+        if saves != "work":
+            return 1.0 if saves == "numbers" else None  # engines in fewer bits are others, which nobody made here
         measured = own is not None and base is not None and figure in own.figures and figure in base.figures
         if measured and figure == TIMED:
             measured = own.machine == base.machine  # type: ignore[union-attr]
         return own.figures[figure] / base.figures[figure] if measured else None  # type: ignore[union-attr]
 
-    spent = result.figures.get(SPENT), whole.figures.get(SPENT)
-    per_step = None
-    if spent[0] is not None and spent[1] and result.steps:
-        per_step = (spent[0] / result.steps) / (spent[1] / whole.steps)
+    spent = result.figures.get(SPENT)
+    per_step = spent / result.steps / plain_step if spent is not None and plain_step and result.steps else None
     return Row(
         model=experiment.parent.model,
         kind=kind,
         method=experiment.method,
-        saves="work" if operations < SAME else "numbers" if weights < SAME else "bits",
+        saves=saves,
         keep=round(experiment.options.keep, 6),
         seed=experiment.parent.training.seed,
         error=result.error,
@@ -309,7 +319,8 @@ def points_of(rows: Sequence[Row]) -> list[Point]:
 def _point(group: list[Row]) -> Point:
     def over(name: str) -> Any:
         known = [getattr(row, name) for row in group if getattr(row, name) is not None]
-        return (log_spread if name == "multiplier" else spread)(known) if known else None
+        # skill may be negative; all else is a ratio, whose interval as it stands may reach below nothing
+        return (spread if name == "skill" else log_spread)(known) if known else None
 
     first = group[0]
     spreads = [field.name for field in fields(Point)][5:]

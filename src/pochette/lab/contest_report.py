@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -16,37 +17,25 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from pochette.families import methods
 from pochette.lab.compare_report import Axis
 from pochette.lab.contest import MOVES, Point, Row, front, points_of
+from pochette.lab.contest_words import SAVES, careful, sentences, skills, spending, tables, winners
 from pochette.lab.judge import TEST_EXCERPTS, TEST_SECONDS
 from pochette.lab.report import _policy, _text, words
 from pochette.lab.report.figures import _STYLE, BRASS, INK, SOFT, WINE, _canvas, _svg, _tick, _ticks
-from pochette.lab.standings import (
-    HARDLY,
-    LEVEL,
-    TELLING,
-    TOLERANCE,
-    Standing,
-    clearly,
-    comparable,
-    learnt,
-    standings,
-)
+from pochette.lab.standings import HARDLY, LEVEL, TELLING, TOLERANCE, Standing
 from pochette.reduce.technique import DENSE_SHARE
 
 MOSS = "#4f6a2d"
-SAVES = {
-    "work": ("units are gone", BRASS, "o"),
-    "numbers": ("single weights are zero", WINE, "s"),
-    "bits": ("weights have fewer bits", MOSS, "^"),
-}
-"""What became less: in words, its colour and its marker."""
+LOOKS = {"work": (BRASS, "o"), "numbers": (WINE, "s"), "bits": (MOSS, "^")}
+"""Colour and marker of what became less."""
 SMALL_PRINT = """
 td .over { display: block; color: var(--soft); font: 500 0.72rem/1.3 var(--sans); }
 .told { color: var(--wine); }
 @media (prefers-color-scheme: dark) { [fill="#4f6a2d"] { fill: #a9c47a; } [stroke="#4f6a2d"] { stroke: #a9c47a; } }
 """
-SMALL_FROM_THE_START = "scratch"
 LABELLED = 7
 """Points of a front that are named in its figure."""
+HEIGHTS = 12
+"""Into how many parts a figure's height may be divided so that its figures have room."""
 
 
 AXES = (
@@ -54,6 +43,8 @@ AXES = (
     Axis("operations", "multiply-accumulates, per dense", "counted"),
     Axis("engine_instructions", "instructions of the engine, per dense", "counted"),
     Axis("weights", "learnt numbers that live, per dense", "counted"),
+    Axis("state_bytes", "memory of the state, per dense", "counted"),
+    Axis("engine_time", "time of the engine, per dense", "measured"),
 )
 
 
@@ -110,9 +101,11 @@ def page(rows: Sequence[Row], told: Told) -> str:
         seeds=sorted({row.seed for row in rows}),
         techniques=sorted({row.method for row in rows}),
         sentences=sentences(rows),
-        tables=_tables(rows),
+        tables=[{**table, "places": _places(table["ranked"])} for table in tables(rows)],
         missing=missing(rows, told),
         skills=skills(rows),
+        careful=careful(rows),
+        spending=spending(points),
         tolerance=TOLERANCE,
         telling=TELLING,
         hardly=HARDLY,
@@ -120,7 +113,7 @@ def page(rows: Sequence[Row], told: Told) -> str:
         winners=winners(rows),
         budgets={name: steps for name, steps in told.budgets.items() if name in {row.model for row in rows}},
         models=[_model(model, points, rows) for model in dict.fromkeys(point.model for point in points)],
-        saves={name: said for name, (said, _, _) in SAVES.items()},
+        saves=SAVES,
         axes={name: methods[name].axes for name in sorted({row.method for row in rows})},
         dense_share=DENSE_SHARE,
         moves=MOVES,
@@ -129,24 +122,12 @@ def page(rows: Sequence[Row], told: Told) -> str:
     )
 
 
-def _keeps(rows: Sequence[Row]) -> list[float]:
-    return sorted({row.keep for row in rows}, reverse=True)
-
-
-def _tables(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """A ranking for each ratio and thing that is saved."""
-    made = []
-    for keep in _keeps(rows):
-        for saves, (said, _, _) in SAVES.items():
-            ranked, others = standings(rows, saves, keep), comparable(rows, saves, keep)[1]
-            if ranked or others:
-                places = {item.method: _place(item, number) for number, item in enumerate(ranked, 1)}
-                made.append({"keep": keep, "said": said, "ranked": ranked, "others": others, "places": places})
-    return made
-
-
-def _place(item: Standing, number: int) -> str:
-    return f"{number}" if item.told_apart else "1" if item.behind is None else "shares 1"
+def _places(ranked: Sequence[Standing]) -> dict[str, str]:
+    """Places of a ranking; "open" of whoever is not told apart from the first."""
+    return {
+        item.method: f"{number}" if item.told_apart else "1" if item.behind is None else "open"
+        for number, item in enumerate(ranked, 1)
+    }
 
 
 def missing(rows: Sequence[Row], told: Told) -> list[str]:
@@ -174,115 +155,6 @@ def missing(rows: Sequence[Row], told: Told) -> list[str]:
             said.append(f"{count} where {words.percent(keep)} is kept, which is not begun")
     left -= len(refused)
     return [*said, *([f"{left} not computed yet"] if left > 0 else [])]
-
-
-def skills(rows: Sequence[Row]) -> list[str]:
-    """Whose dense model learnt how much, and how many reduced ones are worse than having learnt an average.
-
-    Args:
-        rows: of a contest.
-
-    Returns:
-        a sentence a model.
-    """
-    found = []
-    for model in dict.fromkeys(row.model for row in rows):
-        own = [row for row in rows if row.model == model]
-        shares = [share for row in own if (share := learnt(row)) is not None]
-        if not shares:
-            found.append(f"{model}: no anchor in its loss, so that it is not known how much skill was kept.")
-            continue
-        least, at = min(shares), "at least " if len(set(shares)) > 1 else ""
-        if least > 0:
-            said = f"{model}: the dense model’s error is {at}{words.percent(least)} below that of its anchor"
-        else:
-            said = f"{model}: the dense model is no better than its anchor"
-        if not all(clearly(row) for row in own):
-            said += ", hardly better: its multipliers tell little of what was learnt"
-        worse = sum(row.anchor is not None and row.error > row.anchor for row in own)
-        found.append(
-            f"{said}; {worse or 'none'} of {len(own)} reduced networks {'are' if worse > 1 else 'is'} worse than it."
-        )
-    return found
-
-
-def sentences(rows: Sequence[Row]) -> list[str]:
-    """Who wins at which ratio among those that save the same, and from whom the winner is not told apart.
-
-    Args:
-        rows: of a contest.
-
-    Returns:
-        a sentence a ranking.
-    """
-    found = []
-    for table in _tables(rows):
-        if not table["ranked"]:
-            continue
-        first, *others = table["ranked"]
-        level = [other.method for other in others if not other.told_apart]
-        kept = words.percent(table["keep"])
-        said = f"Where {table['said']}, {kept} being kept, {first.method} stands first"
-        said += f" ({words.number(first.multiplier.mean)} times the dense error"
-        models = f"{first.models} model{'s' if first.models > 1 else ''}"
-        said += f" on average of {models}, {first.runs} runs" if first.runs > 1 else " in the one run there is"
-        # A share of the others beaten once is no more than their order.
-        enough = first.beaten is not None and first.beaten.seeds >= TELLING
-        said += (
-            f", better than {_beaten(first, len(others))}{_kept_skill(first)})" if enough else f"{_kept_skill(first)})"
-        )
-        if not others:
-            said += "; nobody else was asked"
-        elif not level:
-            said += ", and is told apart from all others"
-        elif len(level) == len(others):
-            said += "; these runs tell it apart from nobody"
-        else:
-            said += f"; these runs do not tell it apart from {', '.join(level)}"
-        found.append(f"{said}.")
-        if others and SMALL_FROM_THE_START in (first.method, *level):
-            found.append(
-                f"{SMALL_FROM_THE_START.capitalize()}, which begins with a network of that size, is among them: on "
-                "this budget nothing shows that it pays to begin with a larger one."
-            )
-    return found
-
-
-def _beaten(first: Standing, others: int) -> str:
-    if first.beaten is None or others == 1:
-        units = first.beaten.seeds if first.beaten is not None else 0
-        won = first.beaten.mean * units if first.beaten is not None else 0.0
-        return f"the one other in {words.number(won, 2)} of {units} {'models' if first.models > 1 else 'runs'}"
-    return f"{words.percent(first.beaten.mean)} of the {others} others"
-
-
-def _kept_skill(item: Standing) -> str:
-    return "" if item.skill is None else f", {words.percent(item.skill.mean)} of the skill kept"
-
-
-def winners(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The first of each ranking by kind of model.
-
-    Args:
-        rows: of a contest.
-
-    Returns:
-        kind, ratio, what is saved, and the three first.
-    """
-    made = []
-    for kind in dict.fromkeys(row.kind for row in rows):
-        own = [row for row in rows if row.kind == kind]
-        of = ", ".join(dict.fromkeys(row.model for row in own))
-        for table in (table for table in _tables(own) if table["ranked"]):
-            made.append({"kind": kind, "of": of, "keep": table["keep"], "said": table["said"],
-                         "first": _podium(table["ranked"])})  # fmt: skip
-    return made
-
-
-def _podium(ranked: Sequence[Standing]) -> str:
-    first = ", ".join(f"{item.method} ({words.number(item.multiplier.mean)}{_kept_skill(item)})" for item in ranked[:3])
-    level = sum(not item.told_apart for item in ranked[1:])
-    return f"{first}; {level} of {len(ranked) - 1} others share the first place" if len(ranked) > 1 else first
 
 
 def _model(model: str, points: Sequence[Point], rows: Sequence[Row]) -> dict[str, Any]:
@@ -318,10 +190,10 @@ def figure(points: Sequence[Point], axis: Axis, model: str) -> Markup | None:
         best = front(known, axis.field)
         places = [getattr(point, axis.field).mean for point in best]
         axes.step(places, [point.multiplier.mean for point in best], where="post", color=SOFT, lw=1, ls=(0, (4, 3)))
-        for saves, (said, colour, marker) in SAVES.items():
+        for saves, (colour, marker) in LOOKS.items():
             own = [point for point in known if point.saves == saves]
             if own:
-                _scatter(axes, own, axis, colour, marker, said)
+                _scatter(axes, own, axis, colour, marker, SAVES[saves])
         _name(axes, best, axis)
         _scale(axes, [getattr(point, axis.field).mean for point in known], axis)
         axes.set_yscale("log")
@@ -337,7 +209,13 @@ def figure(points: Sequence[Point], axis: Axis, model: str) -> Markup | None:
 def _heights(low: float, high: float) -> list[float]:
     """Round numbers between the least and the largest multiplier; 1 always."""
     steps = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-    return [step for step in steps if low / 1.1 <= step <= 1.1 * high or step == 1.0]
+    fits = [step for step in steps if low / 1.1 <= step <= 1.1 * high or step == 1.0]
+    least = math.log(max(fits) / min(fits)) / HEIGHTS if len(fits) > 1 else 0.0
+    shown = [1.0]
+    for step in sorted(fits, key=lambda step: abs(math.log(step))):
+        if all(abs(math.log(step / other)) >= least for other in shown):
+            shown.append(step)
+    return sorted(shown)
 
 
 def _scatter(axes: Axes, points: Sequence[Point], axis: Axis, colour: str, marker: str, label: str) -> None:

@@ -123,6 +123,25 @@ def standings(rows: Sequence[Row], saves: str, keep: float) -> list[Standing]:
     ]
 
 
+def detectable(ranked: Sequence[Standing]) -> float | None:
+    """How many times the first one's error another must have had to be told apart, with the spread that the others had.
+
+    Args:
+        ranked: all of a ranking.
+
+    Returns:
+        of the middle one of the others, corrected like the first of all pairs; None where too few were compared.
+    """
+    pairs = len(ranked) * (len(ranked) - 1) / 2
+    found = []
+    for other in ranked[1:]:
+        if other.behind is not None and other.probability is not None and other.behind.seeds >= TELLING:
+            freedom = other.behind.seeds - 1
+            half = math.log(other.behind.high / other.behind.low) / 2
+            found.append(half * stats.t.isf(LEVEL / pairs / 2, freedom) / stats.t.isf(LEVEL / 2, freedom))
+    return math.exp(statistics.median(found)) if found else None
+
+
 def _over(blocks: Blocks, names: Sequence[str], figure: Callable[[Mapping[str, Row]], float | None]) -> list[float]:
     """A figure of the blocks that have all these techniques: a model's mean over its seeds, or of one model each."""
     found: dict[str, list[float]] = {}
