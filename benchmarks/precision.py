@@ -242,11 +242,13 @@ def _layers(lines: Sequence[Mapping[str, Any]]) -> str:
     for line in lines:
         if line["precision"] == "float32":
             reasons.setdefault(line["reason"], []).append(line)
-    floats = [
-        f"{len(each)} of {sum(math.prod(line['shape']) for line in each):,} numbers ({reason})"
-        for reason, each in reasons.items()
-    ]
-    return said + (f". In floats: {'; '.join(floats)}." if floats else ".")
+    floats = [f"{len(each)} with {_numbers(each):,} numbers in all ({reason})" for reason, each in reasons.items()]
+    kept = f"{_numbers(whole) / _numbers(lines):.1%} of the {_numbers(lines):,} numbers are stored in 8 bits"
+    return f"{kept}; {said}" + (f". Matrices that stay in floats: {'; '.join(floats)}." if floats else ".")
+
+
+def _numbers(lines: Sequence[Mapping[str, Any]]) -> int:
+    return sum(math.prod(line["shape"]) for line in lines)
 
 
 def main() -> int:

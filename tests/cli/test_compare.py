@@ -96,6 +96,12 @@ def test_techniques_are_compared_and_never_repeated(verbs: Verbs, sounds: Path, 
     assert more.code == 0 and "5 of them in the store already" not in more.out and "error per dense" in more.out
     again = json.loads(verbs(*asked, "magnitude", "--seeds", 0, "--json").out)
     assert again["computed"] == 0
+    # Of a record that was damaged nobody waits for the end to hear; it is made again, and nothing else is.
+    record = next(path for path in tmp_path.rglob("experiment.json") if '"method": "magnitude"' in path.read_text())
+    record.write_text(record.read_text()[:40])
+    mended = verbs(*asked, "magnitude", "--keep", "0.25", "0.0625", "--seeds", 0)
+    assert mended.code == 0 and "1 record cannot be read, and is made again" in " ".join(mended.all.split())
+    assert json.loads(record.read_text())["experiment"]["method"] == "magnitude"
 
 
 @pytest.mark.parametrize(

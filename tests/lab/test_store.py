@@ -78,6 +78,28 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     assert name_of(whole) in error.value.where and "Delete" in error.value.remedy
 
 
+@pytest.mark.parametrize("name", ["result.json", "experiment.json"])
+def test_damaged_records_are_set_aside_and_others_stay(tmp_path: Path, name: str) -> None:
+    store, good, bad = Store(tmp_path), dense(), dense(seed=1)
+    for experiment in (good, bad):
+        store.put(experiment, result(), b"")
+    (store.results_folder(bad) / name).write_text("{")
+    assert store.set_aside_damaged() == [store.results_folder(bad)]
+    assert store.missing([good, bad]) == [bad] and store.experiments() == [good]
+    assert store.set_aside_damaged() == []
+    store.put(bad, result(), b"")
+    assert store.result(bad) == result()
+
+
+def test_records_of_a_later_version_are_not_set_aside(tmp_path: Path) -> None:
+    store, whole = Store(tmp_path), dense()
+    store.put(whole, result(), b"")
+    (store.results_folder(whole) / "result.json").write_text('{"schema": 99, "result": {}}')
+    with pytest.raises(RunError, match="schema 99"):
+        store.set_aside_damaged()
+    assert store.has(whole)
+
+
 def test_a_later_schema_is_refused(tmp_path: Path) -> None:
     store, whole = Store(tmp_path), dense()
     store.put(whole, result(), b"")

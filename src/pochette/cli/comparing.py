@@ -80,6 +80,7 @@ class Compare(Trains, Verb):
 
     def run(self, screen: Screen) -> Answer:
         """Compare."""
+        from pochette.cli.contesting import tell_damaged
         from pochette.lab.compare import points_of, rows_of, to_csv
         from pochette.lab.execute import describe, run
         from pochette.lab.experiment import root_of
@@ -102,6 +103,7 @@ class Compare(Trains, Verb):
             comparison = self._comparison(recipes, corpora)
             wanted = comparison.experiments()
             store = Store(folder / STORE)
+            tell_damaged(store, screen)
             missing = len(store.missing(wanted))
             screen.say(f"{len(wanted)} experiments, {len(wanted) - missing} of them in the store already.")
 

@@ -44,6 +44,26 @@ class Asked:
     """What networks are trained on."""
 
 
+def tell_damaged(store: Store, screen: Screen) -> None:
+    """Have experiments whose records cannot be read done again, and say so before anything is done.
+
+    Args:
+        store: of results.
+        screen: where to tell.
+
+    Raises:
+        RunError: a record is of a later version, or the disk cannot be written.
+        RecipeError: a record is of another version.
+    """
+    damaged = store.set_aside_damaged()
+    if damaged:
+        several = len(damaged) > 1
+        screen.say(
+            f"{len(damaged)} record{'s' * several} cannot be read, and {'are' if several else 'is'} made again: "
+            f"{folder_of(damaged[0])}{' and others' * several}."
+        )
+
+
 def names_of(methods_asked: tuple[str, ...]) -> tuple[str, ...]:
     """Names of techniques, "all" being every one.
 
@@ -115,6 +135,7 @@ def contest(asked: Asked, crew: Any, screen: Screen, tell: Tell) -> Answer:
     crossed = Contest(entries, asked.methods, asked.keep, asked.seeds)
     store, networks = Store(asked.folder / STORE), crossed.experiments()
     anchors = crossed.anchors() if asked.anchor else []
+    tell_damaged(store, screen)
     missing = len(store.missing(networks))
     screen.say(f"{len(networks)} networks, {len(networks) - missing} of them in the store already.")
 

@@ -37,6 +37,8 @@ _SAVES_BOTH = (
 )
 ROUNDING = 0.02
 """Share of what was asked to be kept by which what is kept may differ unsaid."""
+FAR = 1.5
+"""How many times less may be kept than was asked before more than whole units must be why."""
 R = TypeVar("R")
 
 
@@ -144,9 +146,11 @@ def _otherwise(name: str, method: Any, own: list[Any]) -> list[str]:
     left = last / max(first, 1)
     if abs(left - method.keep) <= ROUNDING * method.keep:
         return []
+    why = "units go whole."
+    if left < method.keep / FAR and hasattr(method, "strength"):
+        why = f"its penalty of {method.strength:g} empties more than that; give a smaller --strength."
     return [
-        f"{name} was asked to keep {method.keep:.4%} of the network's multiply-accumulates and kept {left:.1%}: "
-        "units go whole."
+        f"{name} was asked to keep {method.keep:.4%} of the network's multiply-accumulates and kept {left:.2%}: {why}"
     ]
 
 

@@ -134,6 +134,29 @@ class Store:
         """
         return {experiment: self.result(experiment) for experiment in experiments if self.has(experiment)}
 
+    def set_aside_damaged(self) -> list[Path]:
+        """Put records that cannot be read out of the way, so that their experiments count as not done.
+
+        Returns:
+            the folders; what was in them stays there, under another name.
+
+        Raises:
+            RunError: one is of a later version, or the disk cannot be written.
+            RecipeError: one is of another version.
+        """
+        found = []
+        for path in sorted(self.folder.glob(f"results/*/*/{RESULT}")):
+            try:
+                Result(**_read(path)["result"])
+                from_data(_read(path.with_name(EXPERIMENT))["experiment"])
+            except (DamagedError, KeyError, TypeError):
+                try:
+                    path.replace(path.with_name(f"{RESULT}.damaged"))
+                except OSError as error:
+                    raise _unwritable(path, error) from error
+                found.append(path.parent)
+        return found
+
     def experiments(self) -> list[Experiment]:
         """Every experiment that has a result here, by signature.
 
@@ -282,5 +305,11 @@ def _unwritable(path: Path, error: OSError) -> RunError:
     )
 
 
-def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(f"A record is damaged: {error}.", where=str(path), remedy="Delete its folder; it is then redone.")
+class DamagedError(RunError):
+    """A record is no longer what was written."""
+
+
+def _damaged(path: Path, error: Exception) -> DamagedError:
+    return DamagedError(
+        f"A record is damaged: {error}.", where=str(path), remedy="Delete its folder; it is then redone."
+    )
