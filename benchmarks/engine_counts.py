@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from engine_nets import NETS, Net, Recurrent  # noqa: E402
 from pochette.boards.board import Machine  # noqa: E402
 from pochette.boards.cycles import Mix, cycles  # noqa: E402
 from pochette.engine.build import FREESTANDING, WARNINGS  # noqa: E402
-from pochette.engine.compiled import compile_engine  # noqa: E402
+from pochette.engine.compiled import Engine, compile_engine  # noqa: E402
 from pochette.engine.elsewhere import EngineElsewhere  # noqa: E402
 from pochette.engine.verify import PROCESSORS  # noqa: E402
 
@@ -94,6 +95,12 @@ BUILDS = (
 )
 
 
+@lru_cache(maxsize=2)
+def _engine(net: Net, board: str) -> Engine:
+    """A network's C, written once for all that compile it one after the other."""
+    return compile_engine(net.build(), (torch.zeros(net.shape),), board=board)
+
+
 def count(net: Net, build: Build) -> dict[str, Any]:
     """Instructions of a call, on average over some, with the band of cycles that follows.
 
@@ -104,8 +111,7 @@ def count(net: Net, build: Build) -> dict[str, Any]:
     Returns:
         plain data.
     """
-    board = "host" if build.machine == "aarch64" else "daisy-seed"
-    engine = compile_engine(net.build(), (torch.zeros(net.shape),), board=board)
+    engine = _engine(net, "host" if build.machine == "aarch64" else "daisy-seed")
     there = EngineElsewhere(engine, build.machine, counting=True, command=build.command)
     signal = net.signal()
     there.process(signal[0].reshape(net.shape))

@@ -15,10 +15,14 @@ import pytest
 
 from pochette.cli import main
 from pochette.cli.console import Screen, Tell
+from pochette.engine import verify
 from pochette.instrument import remember_built_here, save, scale_midi
 from pochette.instrument.wav import write_wav
 
 TINY = ("--size", "tiny", "--steps", "4", "--evaluate-steps", "2", "--batch", "2", "--excerpt-seconds", "0.2")
+
+SHORT = ("--steps", "6", "--minutes", "1")
+"""A short job, whose anchors are fitted with fewer steps too."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,15 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("POCHETTE_STATE", str(tmp_path_factory.mktemp("state")))
         patch.delenv("COLUMNS", raising=False)
         yield
+
+
+@pytest.fixture
+def beginning_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulated processors play the beginning of a golden sound, as they do of every long one.
+
+    Emulating ten seconds is most of what a verb costs; `test_make` has them all.
+    """
+    monkeypatch.setattr(verify, "EMULATED_INSTRUCTIONS", 2e6)
 
 
 @pytest.fixture

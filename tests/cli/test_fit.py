@@ -25,11 +25,17 @@ def own_run(run: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_board(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
-    """A board that looks at the bytes of weights alone: half of the network in floats, all of it in 16 bits."""
+    """A board that looks at the bytes of weights alone: half of the network in floats, all of it in 16 bits.
+
+    Golden sounds are of two seconds: the twin of an engine in fewer bits plays them operator by operator, and several
+    engines are made. Whole ones are those of `test_verbs` and of `engine.test_twin`.
+    """
     pytest.importorskip("ziglang")
     from pochette.engine.export import export
-    from pochette.lab import fit
+    from pochette.lab import build, fit
     from pochette.lab.runs import trained_model
+
+    monkeypatch.setattr(build, "GOLDEN_SECONDS", 2.0)
 
     whole = weight_bytes(export(trained_model(run)[0], "fit"))
 

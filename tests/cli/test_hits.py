@@ -40,6 +40,7 @@ def test_classes_that_do_not_fit_the_sounds_leave_the_folder_free(verbs: Verbs, 
     assert json.dumps(counted).count("model.network.layers.2") and "critic" not in said.out
 
 
+@pytest.mark.usefixtures("beginning_emulated")
 @pytest.mark.slow
 def test_make_of_hits(verbs: Verbs, hits: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")

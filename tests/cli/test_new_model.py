@@ -90,6 +90,7 @@ def one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("pochette.models.small_reed", None)
 
 
+@pytest.mark.usefixtures("beginning_emulated")
 @pytest.mark.slow
 def test_every_verb_finds_a_model_of_one_file(one_file: str, verbs: Verbs, tmp_path: Path) -> None:
     sounds = write_notes(tmp_path / "notes")

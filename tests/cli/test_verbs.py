@@ -16,7 +16,7 @@ import torch
 
 from pochette.cli import VERBS
 from pochette.train.checkpoint import load
-from tests.cli.conftest import TINY, Said, Verbs
+from tests.cli.conftest import SHORT, TINY, Said, Verbs
 
 
 def document(said: Said) -> dict[str, object]:
@@ -308,7 +308,7 @@ def test_a_reduction_does_not_go_on_from_a_network_that_has_learnt_since(
 def test_make(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     out = tmp_path / "made"
-    arguments = ("make", sounds, "--size", "tiny", "--steps", "6", "--sample-rate-hz", "16000", "--out", out)
+    arguments = ("make", sounds, *SHORT, "--size", "tiny", "--sample-rate-hz", "16000", "--out", out)
     found = document(verbs(*arguments, "--board", "browser", "--json"))
     for name in ("instrument", "page", "report"):
         assert Path(str(found[name])).is_file(), name
@@ -325,6 +325,7 @@ def test_make(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
     assert refused.code == 1 and "with the model ddsp" in refused.err and "--out" in refused.err
 
 
+@pytest.mark.usefixtures("beginning_emulated")
 @pytest.mark.slow
 @pytest.mark.parametrize(("heard", "kept"), [((1.0, 1.1, 5.0, 5.0), 1), ((1.0, 5.0, 5.0, 5.0), 0)])
 def test_make_keeps_the_smallest_that_sounds_as_well(
@@ -336,7 +337,7 @@ def test_make_keeps_the_smallest_that_sounds_as_well(
 
     monkeypatch.setattr(lab, "_distances", lambda *_: list(heard))
     monkeypatch.setattr(lab, "_untrained", lambda *_: 10.0)
-    said = verbs("make", sounds, "--size", "tiny", "--steps", "6", "--sample-rate-hz", "16000", "--out", tmp_path)
+    said = verbs("make", sounds, *SHORT, "--size", "tiny", "--sample-rate-hz", "16000", "--out", tmp_path)
     assert said.code == 0 and "smaller still sounded worse" in " ".join(said.out.split())
     result: Any = json.loads((tmp_path / "result.json").read_text())
     names = [point["name"] for point in result["trimming"]]
@@ -354,10 +355,11 @@ def test_make_keeps_the_smallest_that_sounds_as_well(
     assert ("was left whole" in report, "after trimming" in report) == ((False, True) if kept else (True, False))
 
 
+@pytest.mark.usefixtures("beginning_emulated")
 @pytest.mark.slow
 def test_make_in_fewer_bits_measures_the_engine_beside_its_network(verbs: Verbs, sounds: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    arguments = ("make", sounds, "--steps", "6", "--sample-rate-hz", "16000", "--precision", "int8")
+    arguments = ("make", sounds, *SHORT, "--sample-rate-hz", "16000", "--precision", "int8")
     said = verbs(*arguments, "--out", tmp_path, "--board", "browser")
     assert "in fewer bits" in said.out
     result: Any = json.loads((tmp_path / "result.json").read_text())

@@ -122,7 +122,7 @@ def changed_process(body: str) -> bytes:
 
 
 def test_faults_and_endless_loops_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "_CALL_LIMIT_US", 200_000)
+    monkeypatch.setattr(processor, "_CALL_LIMIT_S", 0.2)
     runner = EmulatedRunner(changed_process("*(volatile int *)0x40000000 = samples;"), "cortex-m7")
     with pytest.raises(InstrumentError, match="fails on the emulated cortex-m7"):
         runner.process(np.zeros(2, np.float32), 1)

@@ -19,6 +19,7 @@ from pochette.engine.packing import FloatArray
 from pochette.engine.precision import LayerPrecision, Precision, check_precision
 from pochette.engine.reduced import Reduced
 from pochette.engine.views import View, row_major
+from pochette.engine.weights import literals
 from pochette.errors import ExportError
 from pochette.graph.graph import Graph, Node, Value
 
@@ -268,10 +269,8 @@ def _others(headers: list[str]) -> list[str]:
 def _weights(emitter: Emitter) -> str:
     # One block of zeros behind the last: compilers that check array bounds see whole vectors inside.
     data = np.concatenate([*emitter.weights, np.zeros(LANES, np.float32)])
-    rows = []
-    for start in range(0, len(data), 8):
-        rows.append(", ".join(Emitter.number(float(x)) for x in data[start : start + 8]))
-    body = ",\n".join(rows)
+    texts = literals(data)
+    body = ",\n".join(", ".join(texts[start : start + 8]) for start in range(0, len(texts), 8))
     return f"""/* Weights: matrices in blocks of 16 rows, column by column; vectors filled up to whole blocks. */
 #if defined(__GNUC__)
 __attribute__((aligned(64)))

@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 from pochette.boards.board import Machine
 from pochette.boards.cycles import Mix
+from pochette.engine.watchdog import Watchdog
 from pochette.errors import InstrumentError, ToolError
 
 _PAGE_BYTES = 4096
@@ -26,7 +27,8 @@ _STACK_TOP, _STACK_BYTES = 0x7000_0000, 1 << 20
 _RETURN = 0x7800_0000
 """A call is over when execution comes back to this address, which holds no code."""
 _IMAGE_END = _STACK_TOP - _STACK_BYTES
-_CALL_LIMIT_US = 60_000_000
+_CALL_LIMIT_S = 60.0
+_WATCHDOG = Watchdog()
 _REMEDY = "Build the engine again with `compile_elf` for this machine; if it fails again, please report it."
 
 
@@ -86,7 +88,8 @@ class Processor:
         # Bit 0 of an address says "Thumb code" to an Arm's branch; symbols of Thumb functions carry it already.
         self.core.reg_write(link, _RETURN | self._thumb)
         try:
-            self.core.emu_start(self.symbols[function], _RETURN, timeout=_CALL_LIMIT_US)
+            with _WATCHDOG.limit(self.core, _CALL_LIMIT_S):
+                self.core.emu_start(self.symbols[function], _RETURN)
         except self._failure as error:
             raise InstrumentError(
                 f"{function} fails on the emulated {self.machine}: {error}.", remedy=_REMEDY

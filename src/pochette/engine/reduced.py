@@ -288,7 +288,8 @@ class Reduced:
             if not pieces:
                 continue
             data = np.concatenate(pieces)
-            rows = [", ".join(map(str, data[start : start + 16])) for start in range(0, len(data), 16)]
+            texts = [str(number) for number in data.tolist()]
+            rows = [", ".join(texts[start : start + 16]) for start in range(0, len(texts), 16)]
             kind = "uint16_t" if data.itemsize == 2 else "int8_t"
             body = ",\n".join(rows)
             parts.append(

@@ -121,6 +121,10 @@ class Twin:
         self._tensors.update({path: tensor.clone() for path, tensor in made.mutations.items()})
         return made
 
+    def graphs(self) -> list[tuple[Graph, int]]:
+        """See `Playing.graphs`."""
+        return [(self.graph, 1)]
+
     def calls(self, controls: FloatArray) -> list[tuple[Twin, list[Call]]]:
         """See `Playing.calls`."""
         return [(self, [(row,) for row in torch.from_numpy(controls)[:, None]])]
@@ -188,6 +192,11 @@ class DrawnTwin:
         """See `Twin.floats`."""
         return DrawnTwin([replace(part, twin=part.twin.floats(rounded=rounded)) for part in self.parts], self.rest)
 
+    def graphs(self) -> list[tuple[Graph, int]]:
+        """See `Playing.graphs`."""
+        hop_samples = self.parts[0].every_samples
+        return [(part.twin.graph, hop_samples // part.every_samples) for part in self.parts]
+
     def calls(self, controls: FloatArray) -> list[tuple[Twin, list[Call]]]:
         """See `Playing.calls`; what parts hear is what the step draws in floats."""
         exact = self.floats(rounded=False)
@@ -238,6 +247,9 @@ class Playing(Protocol):
 
     def floats(self, *, rounded: bool) -> Playing:
         """See `Twin.floats`."""
+
+    def graphs(self) -> list[tuple[Graph, int]]:
+        """Each captured graph, and how many times it is called in a frame."""
 
     def calls(self, controls: FloatArray) -> list[tuple[Twin, list[Call]]]:
         """Each captured graph, and the calls that are made of it where a curve (frame, control) is played in floats."""

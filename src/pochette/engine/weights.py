@@ -15,6 +15,8 @@ from pochette.graph.graph import Graph, Node, Value
 LANES = packing.ROWS
 """Buffers and weights begin at multiples of so many floats, a cache line."""
 FloatArray = npt.NDArray[np.float32]
+_LEAST_WITH_EXPONENT = 1e9
+"""From here on nine digits are written with one."""
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Weights:
     @staticmethod
     def number(value: float | int | None) -> str:
         """A C float literal."""
-        return _literal(float(0 if value is None else value))
+        return literals(np.array([0.0 if value is None else value]))[0]
 
     def tensor(self, value: Value) -> FloatArray:
         """The numbers of a stored tensor."""
@@ -107,10 +109,26 @@ class Weights:
         )
 
 
-def _literal(number: float) -> str:
-    if not np.isfinite(np.float32(number)):
+def literals(numbers: npt.NDArray[np.floating[Any]]) -> list[str]:
+    """C float literals of many numbers: nine digits, which read back as the same.
+
+    Args:
+        numbers: (number,).
+
+    Returns:
+        one text each.
+
+    Raises:
+        ExportError: one of them is infinite or no number.
+    """
+    with np.errstate(over="ignore"):
+        singles = numbers.astype(np.float32)
+    finite = np.isfinite(singles)
+    if not finite.all():
         raise ExportError(
-            f"The engine cannot hold the number {number}.", remedy="Use a large finite number, or retrain the model."
+            f"The engine cannot hold the number {numbers[~finite][0]}.",
+            remedy="Use a large finite number, or retrain the model.",
         )
-    text = f"{np.float32(number):.9g}"
-    return f"{text}f" if any(mark in text for mark in ".en") else f"{text}.0f"
+    # What has neither point nor exponent would be a whole number to C.
+    whole = (singles == np.rint(singles)) & (np.abs(singles) < _LEAST_WITH_EXPONENT)
+    return [f"{n:.1f}f" if w else f"{n:.9g}f" for n, w in zip(singles.tolist(), whole.tolist(), strict=True)]

@@ -59,7 +59,7 @@ class Node:
     @property
     def elementwise(self) -> bool:
         """Whether PyTorch declares that the operator works element by element, with broadcasting."""
-        return torch.Tag.pointwise in function_of(self.op).tags
+        return is_elementwise(self.op)
 
     def inputs(self) -> Iterator[Value]:
         """All values among the arguments, in order."""
@@ -87,6 +87,12 @@ def function_of(op: str) -> Any:
     return found
 
 
+@cache
+def is_elementwise(op: str) -> bool:
+    """Whether PyTorch declares that the operator of a full name works element by element, with broadcasting."""
+    return torch.Tag.pointwise in function_of(op).tags
+
+
 def call_of(op: str, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments in their schema's order, as positional ones and those that must be named.
 
@@ -97,10 +103,16 @@ def call_of(op: str, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, 
     Returns:
         positional arguments and named ones.
     """
+    positional, named = _parameters_of(op)
+    names = zip(named, args[positional:], strict=True)
+    return args[:positional], {name: given for name, given in names if given is not None}
+
+
+@cache
+def _parameters_of(op: str) -> tuple[int, tuple[str, ...]]:
+    """How many arguments of an operator are positional, and the names of the others, which come after them."""
     arguments = function_of(op)._schema.arguments
-    positional = tuple(arg for arg, given in zip(arguments, args, strict=True) if not arg.kwarg_only)
-    names = {arg.name: given for arg, given in zip(arguments, args, strict=True) if arg.kwarg_only}
-    return args[: len(positional)], {name: given for name, given in names.items() if given is not None}
+    return sum(not arg.kwarg_only for arg in arguments), tuple(arg.name for arg in arguments if arg.kwarg_only)
 
 
 @dataclass

@@ -26,6 +26,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
+from pochette.graph.recurrence import one_moment
 from pochette.graph.written import last_writes, return_written
 
 
@@ -42,7 +43,7 @@ def program_of(module: nn.Module, example_inputs: tuple[Any, ...]) -> ExportedPr
     Raises:
         Exception: whatever `torch.export` raises where it cannot follow the module.
     """
-    with _unburdened():
+    with _unburdened(), one_moment():
         program = torch.export.export(module, example_inputs, strict=False)
         writes = last_writes(program)
         if not all(fx_node in writes or _without_effect(fx_node) for fx_node in program.graph.nodes):

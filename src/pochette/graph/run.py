@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from pochette.graph.graph import Graph, Node, Value, call_of, function_of
 from pochette.graph.operator import description_of
@@ -62,14 +61,7 @@ def run(
     uses = _uses(graph)
     watched: dict[str, Tensor] = {}
     for node in graph.nodes:
-
-        def given(arg: Any, node: Node = node) -> Any:
-            if not isinstance(arg, Value):
-                return arg
-            tensor = known[id(arg)]
-            return tensor if alter is None else alter(node, arg, tensor)
-
-        every = tuple(tree_map(given, arg, is_leaf=_is_value) for arg in node.args)
+        every = tuple([_given(arg, node, known, alter) for arg in node.args])
         result = None if instead is None else instead(node, every)
         if result is None:
             description_of(node).check(node, every)
@@ -87,8 +79,13 @@ def run(
     return Outcome(tuple(known[id(value)] for value in graph.outputs), mutations, watched)
 
 
-def _is_value(arg: Any) -> bool:
-    return isinstance(arg, Value)
+def _given(arg: Any, node: Node, known: Mapping[int, Tensor], alter: Alter | None) -> Any:
+    """What stands in place of a node's argument: tensors for values, also within a list."""
+    if isinstance(arg, Value):
+        return known[id(arg)] if alter is None else alter(node, arg, known[id(arg)])
+    if isinstance(arg, (list, tuple)):
+        return type(arg)([_given(item, node, known, alter) for item in arg])
+    return arg
 
 
 def _single(result: Any) -> tuple[Tensor, ...]:

@@ -20,7 +20,7 @@ from pochette.engine.precision import LayerPrecision, Precision, snr_db
 from pochette.engine.rounding import layers_of
 from pochette.engine.runner import FloatArray
 from pochette.instrument import Instrument
-from pochette.measure import profile_model
+from pochette.measure.profile import profile_graphs
 from pochette.models.model import Model
 from pochette.train.session import describe
 
@@ -129,7 +129,8 @@ def build_instrument(
     name = identifier(name)
     source, twin = export_with_twin(model, name, precision)
     controls = golden_curve(model, ranges)
-    counted, own = profile_model(model), _played(model, controls)
+    frames_per_second = model.sample_rate_hz / model.hop_samples
+    counted, own = profile_graphs(twin.graphs(), frames_per_second), _played(model, controls)
     golden = own if precision == "float32" else twin.play(controls)
     layers = () if precision == "float32" else layers_of(twin, controls[:LAYERS_FRAMES])
     return Instrument(

@@ -146,7 +146,9 @@ def profile_model(model: Model) -> Profile:
     frames_per_second = model.sample_rate_hz / model.hop_samples
     if isinstance(model, Autoregressive):
         parts = [(part, model.hop_samples // part.every_samples) for part in model.parts()]
-        return _profile([(capture(part, part.example_inputs()), turns) for part, turns in parts], frames_per_second)
+        return profile_graphs(
+            [(capture(part, part.example_inputs()), turns) for part, turns in parts], frames_per_second
+        )
     step = Step(model)
     return profile_graph(capture(step, step.example_inputs()), frames_per_second)
 
@@ -161,11 +163,19 @@ def profile_graph(graph: Graph, calls_per_second: float | None = None) -> Profil
     Returns:
         the profile.
     """
-    return _profile([(graph, 1)], calls_per_second)
+    return profile_graphs([(graph, 1)], calls_per_second)
 
 
-def _profile(graphs: Sequence[tuple[Graph, int]], calls_per_second: float | None) -> Profile:
-    """What graphs cost that are called so many times each in a call of the whole; they may share what is stored."""
+def profile_graphs(graphs: Sequence[tuple[Graph, int]], calls_per_second: float | None) -> Profile:
+    """Count what graphs cost together; they may share what is stored.
+
+    Args:
+        graphs: each with how many times it is called in a call of the whole.
+        calls_per_second: of audio, where known.
+
+    Returns:
+        the profile of a call of the whole.
+    """
     costs: dict[str, Cost] = defaultdict(Cost)
     every = [(graph, times, _at_every_call(graph)) for graph, times in graphs]
     for _, times, nodes in every:

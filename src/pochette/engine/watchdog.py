@@ -1,0 +1,60 @@
+"""Ends emulated calls that never return. Torch-free.
+
+The emulator has a limit of its own, but starts a thread for every call to keep it, which takes longer than most calls
+do. One thread looks at all of them instead, a few times a second.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+_LOOK_EVERY_S = 0.1
+
+
+class Stoppable(Protocol):
+    """What executes until it is done or told to stop."""
+
+    def emu_stop(self) -> None:
+        """Come back at once; harmless where nothing is executed."""
+
+
+class Watchdog:
+    """Stops what lasts too long, whatever thread it is in."""
+
+    def __init__(self) -> None:
+        self._watched: dict[int, tuple[float, Stoppable]] = {}
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def limit(self, core: Stoppable, seconds: float) -> Iterator[None]:
+        """Stop a processor if what it executes meanwhile takes too long.
+
+        Args:
+            core: the processor.
+            seconds: wall time; it is stopped a little later.
+
+        Yields:
+            nothing.
+        """
+        # After a fork the thread is not there any more, which Python knows.
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._look, name="pochette-watchdog", daemon=True)
+            self._thread.start()
+        self._watched[id(core)] = time.monotonic() + seconds, core
+        try:
+            yield
+        finally:
+            del self._watched[id(core)]
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(_LOOK_EVERY_S)
+            now = time.monotonic()
+            for key, watched in list(self._watched.items()):
+                # It may have returned, and another call begun, since the list was made.
+                if watched[0] < now and self._watched.get(key) is watched:
+                    watched[1].emu_stop()
