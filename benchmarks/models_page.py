@@ -40,6 +40,8 @@ STYLE = """
 .take figcaption, td small { display: block; color: var(--soft); font: 500 0.75rem/1.3 var(--sans); }
 """
 FORMS = ("dense", "trimmed")
+NARROW = 0.01
+"""Share of an anchor by which it has to be beaten so that one training tells anything."""
 HARDLY_DBFS = -50.0
 """Root mean square below which a clip is said to hardly sound."""
 QUIET_PEAK = 0.1
@@ -68,6 +70,7 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
         beating=sum(_beats(data["verdict"], "dense") for data in found.values()),
         beating_trimmed=sum(_beats(data["verdict"], "trimmed") for data in found.values()),
         failing_trimmed=[name for name, data in found.items() if not _beats(data["verdict"], "trimmed")],
+        narrow=[name for name, data in found.items() if _narrowly(data["verdict"])],
         failing=[name for name, data in found.items() if not _beats(data["verdict"], "dense")],
         trained=len(known),
         lacking=f"not yet trained: {', '.join(missing)}." if missing else "none is missing.",
@@ -92,6 +95,12 @@ def _to_beat(verdict: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _beats(verdict: Mapping[str, Any], form: str) -> bool:
     return all(verdict[form] < verdict["anchors"][name] for name in _to_beat(verdict))
+
+
+def _narrowly(verdict: Mapping[str, Any]) -> bool:
+    """Whether an anchor that has to be beaten is so by less than what its figure is good for."""
+    least = min(verdict["anchors"][name] for name in _to_beat(verdict))
+    return bool(least * (1.0 - NARROW) <= verdict["dense"] < least)
 
 
 def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,7 +208,8 @@ def _takes(files: Sequence[str]) -> list[Take]:
 
 def level_said(audio: np.ndarray) -> str:
     """The level of a clip in words, and that it hardly sounds where it does not."""
-    power = float(np.mean(np.square(audio, dtype=np.float64))) if audio.size else 0.0
+    # What does not swing is not heard, however large.
+    power = float(np.var(audio, dtype=np.float64)) if audio.size else 0.0
     level = 10 * np.log10(power) if power > 0.0 else -np.inf
     said = f"{words.number(level, 2)} dBFS" if np.isfinite(level) else "silence"
     return said if level >= HARDLY_DBFS else f"{said}, hardly sounds"

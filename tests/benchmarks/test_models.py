@@ -23,6 +23,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_clip_tells_its_level_and_whether_it_hardly_sounds(amplitude: float, says: str) -> None:
     import models_page
 
+    assert models_page.level_said(np.full(100, 0.01, np.float32)).startswith("silence")
     said = models_page.level_said((amplitude * np.sin(np.arange(16000) / 5.0)).astype(np.float32))
     assert said.startswith(says) if amplitude in (0.0, 1.0) else said == f"−63 dBFS, {says}"
 

@@ -26,6 +26,7 @@ from pochette.engine.firmware import (
 from pochette.engine.runner import FloatArray
 from pochette.errors import ExportError, FitError, InstrumentError, ToolError
 from pochette.families import boards, models
+from pochette.lab.cost import EngineCost, bytes_on
 from tests.contracts.model_checks import built, sound, wandering
 from tests.toy import toy_audio, toy_source
 
@@ -116,6 +117,32 @@ def test_what_does_not_fit_says_by_how_much(curve: FloatArray) -> None:
     tiny = MemoryMap(code=Region("flash", 0, 1024), data=Region("RAM", 0x2000_0000, 1 << 20))
     with pytest.raises(FitError, match="overflowed by"):
         compile_firmware(toy_source(), curve, tiny)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["from flash", "from RAM"])
+def test_what_does_not_fit_has_a_size_too(curve: FloatArray, inside: bool) -> None:
+    roomy = MemoryMap(code=RAM, data=RAM) if inside else MPS2_AN500
+    small = dataclasses.replace(roomy.data, size_bytes=1024)
+    tiny = dataclasses.replace(roomy, code=small if inside else roomy.code, data=small)
+    with pytest.raises(FitError):
+        compile_firmware(toy_source(), curve, tiny)
+    found = firmware_size(compile_firmware(toy_source(), curve, tiny.roomy), tiny.roomy)
+    known = firmware_size(compile_firmware(toy_source(), curve, roomy), roomy)
+    # Where things lie changes how addresses are written, by a few bytes.
+    assert abs(found.ram_bytes - known.ram_bytes) < 256 and abs(found.flash_bytes - known.flash_bytes) < 256
+
+
+def test_a_board_is_not_said_to_fit_what_does_not_link(curve: FloatArray) -> None:
+    daisy = boards["daisy-seed"]
+    need = bytes_on(toy_source(), daisy, curve, 0)["ram_bytes"]
+    tight = dataclasses.replace(daisy.memory.data, size_bytes=need - 8)
+    board = dataclasses.replace(
+        daisy, ram_bytes=need - 8, memory=dataclasses.replace(daisy.memory, code=tight, data=tight)
+    )
+    found = bytes_on(toy_source(), board, curve, 0)
+    assert "more memory than the board has" in found["bytes_obtained"]
+    verdict = EngineCost(board.name, **found).verdict(board, 48000)
+    assert not verdict.fits and any("of RAM" in reason for reason in verdict.reasons)
 
 
 def test_other_errors_stay_what_they_are(curve: FloatArray) -> None:

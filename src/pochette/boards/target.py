@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class Target:
     """Instructions that can begin in one cycle."""
     division_cycles: int = 14
     """Of one floating-point division."""
+
+
+_ROOMY_CODE, _ROOMY_DATA, _ROOMY_BYTES = 0x1000_0000, 0x4000_0000, 0x2000_0000
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,13 @@ class MemoryMap:
     def runs_from_ram(self) -> bool:
         """Whether program and weights take the same memory as the state."""
         return self.code == self.data
+
+    @property
+    def roomy(self) -> MemoryMap:
+        """The same with far more memory than any such board has: to tell of what does not fit how large it is."""
+        code = replace(self.code, origin=_ROOMY_CODE, size_bytes=_ROOMY_BYTES)
+        data = code if self.runs_from_ram else replace(self.data, origin=_ROOMY_DATA, size_bytes=_ROOMY_BYTES)
+        return replace(self, code=code, data=data)
 
 
 WASM = Target("wasm", "wasm32-freestanding", "generic+simd128+bulk_memory")

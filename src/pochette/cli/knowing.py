@@ -87,7 +87,7 @@ def _said(figures: dict[str, Any] | None) -> str:
     said = f"{parameters} M parameters"
     if figures["trained_parameters"] != figures["parameters"]:
         said += f" (in training {trained} M)"
-    said += f", {work} M MAC/s, {number(figures['latency_ms'])} ms"
+    said += f", {work} M MAC/s, {number(figures['latency_ms'])} ms until a control is heard in full"
     for name, ways in (("key_ms", "from a key"), ("through_ms", "sound to sound")):
         said += f" ({ways} {number(figures[name])})" if name in figures else ""
     return said

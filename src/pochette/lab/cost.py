@@ -126,7 +126,7 @@ def count(
         except ToolError:
             pass
     tell("link", 0.0, "the firmware, for its bytes")
-    return EngineCost(**figures, **_bytes(source, board, curve, figures.get("state_bytes") or 0))
+    return EngineCost(**figures, **bytes_on(source, board, curve, figures.get("state_bytes") or 0))
 
 
 def heard_work(elf: bytes, machine: Machine, source: EngineSource, curve: FloatArray) -> Workload:
@@ -149,23 +149,35 @@ def heard_work(elf: bytes, machine: Machine, source: EngineSource, curve: FloatA
     return workload(elf, machine, heard, warm_up_frames=warm_up, most_instructions=COUNTED_INSTRUCTIONS)
 
 
-def _bytes(source: EngineSource, board: Board, curve: FloatArray, state_bytes: int) -> dict[str, Any]:
-    """What has to be stored and held, as far as this machine can tell."""
+def bytes_on(source: EngineSource, board: Board, curve: FloatArray, state_bytes: int) -> dict[str, Any]:
+    """What has to be stored and held on a board, as far as this machine can tell.
+
+    Args:
+        source: the engine.
+        board: gives processor and memory.
+        curve: (frame, control); its first frame is linked.
+        state_bytes: of one voice, for boards whose firmware is not made.
+
+    Returns:
+        fields of `EngineCost`; empty where nothing is known.
+    """
     weights = weight_bytes(source)
     if board.memory is None or board.target is None:
         if not state_bytes:
             return {}
         said = "weights, and weights and state: the program itself is small beside them"
         return {"flash_bytes": weights, "ram_bytes": weights + state_bytes, "bytes_obtained": said}
+    memory, said = board.memory, "counted on the linked firmware"
     try:
-        size = firmware_size(compile_firmware(source, curve[:1], board.memory, target=board.target), board.memory)
-    except FitError:
-        held = weights + state_bytes if board.memory.runs_from_ram else state_bytes
-        said = "at least: weights, and what is held of weights and state; the firmware does not link"
-        return {"flash_bytes": weights, "ram_bytes": held, "bytes_obtained": said}
+        try:
+            firmware = compile_firmware(source, curve[:1], memory, target=board.target)
+        except FitError:
+            # What is too large has a size too, and is known to be so by that alone: weights and state are not all.
+            memory, said = memory.roomy, "counted on a firmware linked for more memory than the board has"
+            firmware = compile_firmware(source, curve[:1], memory, target=board.target)
+        size = firmware_size(firmware, memory)
     except ToolError:
         return {}
-    said = "counted on the linked firmware"
     return {"flash_bytes": size.flash_bytes, "ram_bytes": size.ram_bytes, "bytes_obtained": said}
 
 
