@@ -15,6 +15,8 @@ Deviations from the published code, with their reasons:
   before, and has a second bias of 3 times its width. So `paper` has 18,728,192 parameters without conditioning, 6,144
   more than the published network's 18,722,048 (weight norm's gains and a head that nothing reads not counted).
 - No weight norm.
+- The first tier looks up what an embedded code times its first weights is (`layers.tiers`), which is no multiplication:
+  120 G multiply-accumulates a second at 16 kHz and paper size, where 8.00 M a sample, as published, would be 128 G.
 - Even codes have a fixed full scale; the published ones stretch each stretch of sound to the full range (`sound.even`),
   so that published figures, of 1.0 to 2.3 bits, are not what this one's bits can be held against.
 - Conditioning is ours: pitch and loudness, at frame rate, stand beside the samples that each recurrent tier is given.
