@@ -113,6 +113,24 @@ def fewer_bits(rows: Sequence[Row]) -> str:
     return "\n".join(out)
 
 
+def fewer_bits_said(rows: Sequence[Row]) -> str:
+    """How much faster fewer bits are, least and most, and how that stands beside others with floats."""
+    said = []
+    for name in FEWER_BITS:
+        gains = {title(row): 1 / slower for row in rows if (slower := ratio(row, name)) is not None}
+        if not gains:
+            continue
+        most = max(gains, key=gains.__getitem__)
+        row = next(row for row in rows if title(row) == most)
+        least = min(gains.values())
+        told = f"{TITLES[name]}: {least:.2f} to {gains[most]:.2f} times as fast as floats, most the {most}"
+            f"{TITLES[name]}: {min(gains.values()):.2f} to {gains[most]:.2f} times as fast as floats, most the {most}"
+        )
+        other = ratio(row, "onnxruntime", name)
+        said.append(told + (f", {_times(other)} times as fast as ONNX Runtime with floats" if other else ""))
+    return f"{'; '.join(said)}." if said else ""
+
+
 def summary(rows: Sequence[Row]) -> str:
     """How our C stands against the fastest of the others, network by network."""
     found = [(title(row), fastest_other(row, OTHERS)) for row in rows]
@@ -222,7 +240,7 @@ def page(stored: Mapping[str, Any]) -> str:
     out += ["", "### On boards' processors", "", on_boards()]
     fewer = fewer_bits(rows)
     if fewer:
-        out += ["", "### In fewer bits", "", fewer]
+        out += ["", "### In fewer bits", "", fewer_bits_said(rows), "", fewer]
     missing = absent(rows)
     if missing:
         out += ["", "### What did not run", "", *missing]

@@ -70,6 +70,7 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
         beating=sum(_beats(data["verdict"], "dense") for data in found.values()),
         beating_trimmed=sum(_beats(data["verdict"], "trimmed") for data in found.values()),
         failing_trimmed=[name for name, data in found.items() if not _beats(data["verdict"], "trimmed")],
+        narrow_share=NARROW,
         narrow=[name for name, data in found.items() if _narrowly(data["verdict"])],
         failing=[name for name, data in found.items() if not _beats(data["verdict"], "dense")],
         trained=len(known),

@@ -19,17 +19,14 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Whether this thread's arithmetic takes numbers too small to be normal for 0, before and after; what it was. */
-static unsigned flushing(int wanted)
-{
+/* What tells this thread's arithmetic to take numbers too small to be normal for 0, on x86; nothing elsewhere. */
 #if defined(__SSE__)
-    const unsigned was = _mm_getcsr();
-    _mm_setcsr(wanted ? was | 0x8040u : was & ~0x8040u);
-    return (was & 0x8040u) != 0;
+#define MODE() _mm_getcsr()
+#define SET_MODE(mode) _mm_setcsr(mode)
 #else
-    return (unsigned)wanted;
+#define MODE() 0u
+#define SET_MODE(mode) (void)(mode)
 #endif
-}
 
 /* Seconds that the calls took. With an out_stride of 0 every call writes to the same place. flush: whether the thread
    has been told to, as hosts of audio tell theirs. */
@@ -37,7 +34,8 @@ double timer_run(network_call call, void *context, const float *in, long in_floa
                  long out_stride, long calls, int flush)
 {
     long step = 0;
-    const unsigned before = flushing(flush);
+    const unsigned before = MODE();
+    SET_MODE(flush ? before | 0x8040u : before & ~0x8040u);
     const double start = now();
     for (long i = 0; i < calls; i++) {
         call(context, in + step * in_floats, out);
@@ -46,6 +44,6 @@ double timer_run(network_call call, void *context, const float *in, long in_floa
             step = 0;
     }
     const double took = now() - start;
-    flushing((int)before);
+    SET_MODE(before);
     return took;
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import platform
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from pochette.boards import target
 from pochette.boards.board import Machine
 from pochette.control import Control
-from pochette.engine.build import compile_elf
+from pochette.engine.build import compile_elf, compile_host_files, kernel_text
 from pochette.engine.compiled import compile_engine
 from pochette.engine.emulate import EmulatedRunner
 from pochette.engine.export import export, write_engine
@@ -114,6 +116,31 @@ def test_a_fade_costs_no_more_than_a_steady_sound() -> None:
                 engine.process(np.float32(level) * x)
             best[name] = min(best[name], time.process_time() - begun)
     assert best["fading"] < 1.5 * best["steady"]
+
+
+_MODES = """#include "pc_math.h"
+#include <xmmintrin.h>
+uint32_t within(uint32_t host, uint32_t *after);
+uint32_t within(uint32_t host, uint32_t *after)
+{
+    const uint32_t before = _mm_getcsr();
+    _mm_setcsr((before & ~0x8040u) | host);
+    const uint32_t mode = pc_enter(), there = _mm_getcsr() & 0x8040u;
+    pc_leave(mode);
+    *after = _mm_getcsr() & 0x8040u;
+    _mm_setcsr(before);
+    return there;
+}
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="only x86 has such a register")
+@pytest.mark.parametrize("host", [0, 0x40, 0x8000, 0x8040], ids=["neither", "of inputs", "of outputs", "both"])
+def test_both_ways_of_small_numbers_are_set_within_a_call_whatever_the_host_has(host: int, tmp_path: Path) -> None:
+    files = {"modes.c": _MODES, "pc_math.h": kernel_text("pc_math.h")}
+    library = ctypes.CDLL(str(compile_host_files("modes", files, tmp_path)))
+    after = ctypes.c_uint32()
+    assert library.within(host, ctypes.byref(after)) == 0x8040 and after.value == host
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="only x86 has such a register")

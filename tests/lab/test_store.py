@@ -78,12 +78,18 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     assert name_of(whole) in error.value.where and "Delete" in error.value.remedy
 
 
+@pytest.mark.parametrize("text", ["{", '{"schema": 1, "experiment": [], "result": []}', None])
 @pytest.mark.parametrize("name", ["result.json", "experiment.json"])
-def test_damaged_records_are_set_aside_and_others_stay(tmp_path: Path, name: str) -> None:
+def test_damaged_records_are_set_aside_and_others_stay(tmp_path: Path, name: str, text: str | None) -> None:
+    if name == "result.json" and text is None:
+        return  # then there is no record
     store, good, bad = Store(tmp_path), dense(), dense(seed=1)
     for experiment in (good, bad):
         store.put(experiment, result(), b"")
-    (store.results_folder(bad) / name).write_text("{")
+    if text is None:
+        (store.results_folder(bad) / name).unlink()
+    else:
+        (store.results_folder(bad) / name).write_text(text)
     assert store.set_aside_damaged() == [store.results_folder(bad)]
     assert store.missing([good, bad]) == [bad] and store.experiments() == [good]
     assert store.set_aside_damaged() == []

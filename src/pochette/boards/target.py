@@ -22,6 +22,7 @@ class Target:
 
 
 _ROOMY_CODE, _ROOMY_DATA, _ROOMY_BYTES = 0x1000_0000, 0x4000_0000, 0x2000_0000
+"""Where nothing lies in the way of half a gigabyte each."""
 
 
 @dataclass(frozen=True)

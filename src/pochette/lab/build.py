@@ -19,6 +19,7 @@ from pochette.engine.export import export_with_twin, identifier
 from pochette.engine.precision import LayerPrecision, Precision, snr_db
 from pochette.engine.rounding import layers_of
 from pochette.engine.runner import FloatArray
+from pochette.engine.twin import Playing
 from pochette.instrument import Instrument
 from pochette.measure.profile import profile_graphs
 from pochette.models.model import Model
@@ -129,8 +130,7 @@ def build_instrument(
     name = identifier(name)
     source, twin = export_with_twin(model, name, precision)
     controls = golden_curve(model, ranges)
-    frames_per_second = model.sample_rate_hz / model.hop_samples
-    counted, own = profile_graphs(twin.graphs(), frames_per_second), _played(model, controls)
+    own = _played(model, controls)
     golden = own if precision == "float32" else twin.play(controls)
     layers = () if precision == "float32" else layers_of(twin, controls[:LAYERS_FRAMES])
     return Instrument(
@@ -149,12 +149,17 @@ def build_instrument(
         board=board,
         provenance={
             **(provenance or {}),
-            "parameters": counted.parameters,
-            "operations_per_second": round(counted.macs_per_second or 0),
+            **_counted(model, twin),
             "loudness_range_db": list(ranges.loudness_db),
             **({} if precision == "float32" else {"rounding": _rounding(own, golden, layers)}),
         },
     )
+
+
+def _counted(model: Model, twin: Playing) -> dict[str, Any]:
+    """Parameters and operations, of the graphs that the engine was written from."""
+    counted = profile_graphs(twin.graphs(), model.sample_rate_hz / model.hop_samples)
+    return {"parameters": counted.parameters, "operations_per_second": round(counted.macs_per_second or 0)}
 
 
 def _rounding(own: FloatArray, golden: FloatArray, layers: Sequence[LayerPrecision]) -> dict[str, Any]:

@@ -146,10 +146,7 @@ class Store:
         """
         found = []
         for path in sorted(self.folder.glob(f"results/*/*/{RESULT}")):
-            try:
-                Result(**_read(path)["result"])
-                from_data(_read(path.with_name(EXPERIMENT))["experiment"])
-            except (DamagedError, KeyError, TypeError):
+            if not _readable(path):
                 try:
                     path.replace(path.with_name(f"{RESULT}.damaged"))
                 except OSError as error:
@@ -282,6 +279,16 @@ def _read(path: Path) -> dict[str, Any]:
             remedy="Update pochette: pip install --upgrade pochette.",
         )
     return dict(data)
+
+
+def _readable(path: Path) -> bool:
+    """Whether a result and the experiment beside it are what was written; of later versions nothing is said."""
+    beside = path.with_name(EXPERIMENT)
+    try:
+        Result(**_read(path)["result"])
+        return beside.is_file() and bool(from_data(_read(beside)["experiment"]))
+    except (DamagedError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -51,8 +51,8 @@ PC_INLINE void pc_conv_tile(float *out, const float *in, const float *w, const f
     }
 }
 
-/* The same for all samples: as many vectors at once as registers allow, and the rest of them; samples left over are made by
-   a vector that overlaps the last. */
+/* The same for all samples: as many vectors at once as registers allow, and the rest of them; samples left over are made
+   by a vector that overlaps the last. */
 PC_INLINE void pc_conv_outputs(float *out, const float *in, const float *w, const float *b, const float *add, int outs,
                                int blocks, int ins, int taps, int samples, int os, int is, int as, int dilation,
                                int adding)
@@ -150,7 +150,7 @@ PC_INLINE void pc_rows_block(float *out, const float *in, const float *w, const 
     const int vectors = (here + PC_WIDTH - 1) / PC_WIDTH;
     /* a weight that is read meets many rows, and a row's number many weights: that is read as often as it is used,
        unless the processor takes it from memory as a factor */
-    const int many = PC_WIDTH > 1 && (PC_WIDTH != 8 || vectors == 1) ? 8 : 4;
+    const int many = PC_WIDTH == 1 || (PC_WIDTH == 8 && vectors > 1) ? 4 : 8;
     const int count = rows >= many ? many : rows >= 4 ? 4 : rows;
     const int most = PC_SUMS / count, strips = (vectors + most - 1) / most;
     const int width = (vectors + strips - 1) / strips * PC_WIDTH;

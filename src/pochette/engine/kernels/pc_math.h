@@ -154,12 +154,14 @@ PC_INLINE float pc_sane(float x)
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(PC_STRICT) && !defined(PC_KEEP_MODE)
 #define PC_FLUSHES 0x8040u
 /* Reading the register waits for all arithmetic before it, of the last call too. Whether it is set already, as hosts of
-   audio have it, a comparison tells sooner: the smallest number there is counts as 0 then. */
+   audio have it, is told sooner by what arithmetic makes of small numbers: the smallest one that is read counts as 0, and
+   what is too small to be normal comes out as 0, to the bit. The latter is asked second, since making such a number is
+   what takes so long. */
 PC_INLINE int pc_flushing(void)
 {
-    float least = pc_bits_to_float(1);
-    __asm__("" : "+x"(least));
-    return least == 0.0f;
+    float least = pc_bits_to_float(1), normal = pc_bits_to_float(0x00800000u);
+    __asm__("" : "+x"(least), "+x"(normal));
+    return least == 0.0f && pc_float_to_bits(0.5f * normal) == 0u;
 }
 PC_INLINE uint32_t pc_enter(void)
 {

@@ -281,6 +281,9 @@ PC_INLINE void pc_lstm_group(float *out, float *c, const float *h, const float *
 PC_INLINE int pc_wide_units(int left) { return left % 16 > 8 ? left : left / 16 * 16; }
 PC_INLINE int pc_narrow_lanes(int here) { return here <= 4 ? 4 : 8; }
 
+/* Floats of a packed group: its biases, and a column for each input and each unit. */
+PC_INLINE int pc_packed(int lanes, int gates, int columns) { return 4 * lanes + columns * PC_UP16(gates * lanes); }
+
 /* The functions of a narrow group's few units keep nobody waiting if others follow. On aarch64 it costs GCC registers. */
 #define PC_NARROW_FIRST (PC_WIDTH != 4)
 
@@ -290,9 +293,9 @@ PC_INLINE void pc_gru(float *out, const float *h, const float *x, const float *p
     const int full = units / PC_GROUP * PC_GROUP, wide = pc_wide_units(units - full), narrow = units - full - wide;
     for (int i = 0; i < full; i += PC_GROUP) {
         pc_gru_group(out + i, h + i, h, x, p, inputs, units, PC_GROUP, PC_GROUP);
-        p += 4 * PC_GROUP + (inputs + units) * 3 * PC_GROUP;
+        p += pc_packed(PC_GROUP, 3, inputs + units);
     }
-    const float *last = p + (wide ? 4 * PC_UP16(wide) + (inputs + units) * 3 * PC_UP16(wide) : 0);
+    const float *last = p + pc_packed(PC_UP16(wide), 3, inputs + units);
     if (narrow && PC_NARROW_FIRST)
         pc_gru_group(out + full + wide, h + full + wide, h, x, last, inputs, units, pc_narrow_lanes(narrow), narrow);
     if (wide) pc_gru_group(out + full, h + full, h, x, p, inputs, units, PC_UP16(wide), wide);
@@ -308,9 +311,9 @@ PC_INLINE void pc_lstm(float *out, float *c, const float *h, const float *x, con
     const int full = units / PC_GROUP * PC_GROUP, wide = pc_wide_units(units - full), narrow = units - full - wide;
     for (int i = 0; i < full; i += PC_GROUP) {
         pc_lstm_group(out + i, c + i, h, x, p, inputs, state, PC_GROUP, PC_GROUP);
-        p += 4 * PC_GROUP + (inputs + state) * 4 * PC_GROUP;
+        p += pc_packed(PC_GROUP, 4, inputs + state);
     }
-    const float *last = p + (wide ? 4 * PC_UP16(wide) + (inputs + state) * 4 * PC_UP16(wide) : 0);
+    const float *last = p + pc_packed(PC_UP16(wide), 4, inputs + state);
     if (narrow && PC_NARROW_FIRST)
         pc_lstm_group(out + full + wide, c + full + wide, h, x, last, inputs, state, pc_narrow_lanes(narrow), narrow);
     if (wide) pc_lstm_group(out + full, c + full, h, x, p, inputs, state, PC_UP16(wide), wide);
