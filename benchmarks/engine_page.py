@@ -124,8 +124,6 @@ def fewer_bits_said(rows: Sequence[Row]) -> str:
         row = next(row for row in rows if title(row) == most)
         least = min(gains.values())
         told = f"{TITLES[name]}: {least:.2f} to {gains[most]:.2f} times as fast as floats, most the {most}"
-            f"{TITLES[name]}: {min(gains.values()):.2f} to {gains[most]:.2f} times as fast as floats, most the {most}"
-        )
         other = ratio(row, "onnxruntime", name)
         said.append(told + (f", {_times(other)} times as fast as ONNX Runtime with floats" if other else ""))
     return f"{'; '.join(said)}." if said else ""
