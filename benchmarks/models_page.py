@@ -23,7 +23,8 @@ from markupsafe import Markup
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
-from models_page_words import explained, first_step_said, said_of, trained_how  # noqa: E402
+from models_page_boards import FORMS, average_said, fitting_said, heads_of, row_of, verdict_of  # noqa: E402
+from models_page_words import explained, first_step_said, listed, said_of, trained_how  # noqa: E402
 from pages import put  # noqa: E402
 
 from models import WORKS  # noqa: E402
@@ -37,9 +38,8 @@ RESULTS = ROOT / "benchmarks" / "results" / "models"
 PAGE = ROOT / "docs" / "models.html"
 STYLE = """
 .takes { grid-template-columns: repeat(auto-fit, minmax(min(12rem, 100%), 1fr)); }
-.take figcaption, td small { display: block; color: var(--soft); font: 500 0.75rem/1.3 var(--sans); }
+.take figcaption, td small, th small { display: block; color: var(--soft); font: 500 0.75rem/1.3 var(--sans); }
 """
-FORMS = ("dense", "trimmed")
 NARROW = 0.01
 """Share of an anchor by which it has to be beaten so that one training tells anything."""
 HARDLY_DBFS = -50.0
@@ -63,10 +63,11 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
     known = {data["model"].lower() for data in found.values()}
     missing = [name for name in models.names() if models[name].__name__.lower() not in known]
     dates = sorted({data["date"] for data in found.values()})
+    heads = heads_of(found)
     return environment.from_string((ROOT / "benchmarks" / "models.html.j2").read_text(encoding="utf-8")).render(
         policy=_policy(style, ""),
         style=Markup(style),
-        works=[_work(name, data) for name, data in found.items()],
+        works=[_work(name, data, list(heads)) for name, data in found.items()],
         beating=sum(_beats(data["verdict"], "dense") for data in found.values()),
         beating_trimmed=sum(_beats(data["verdict"], "trimmed") for data in found.values()),
         failing_trimmed=[name for name, data in found.items() if not _beats(data["verdict"], "trimmed")],
@@ -77,16 +78,11 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
         lacking=f"not yet trained: {', '.join(missing)}." if missing else "none is missing.",
         dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
         figures={name: figures_of(name) for name in models.names()},
-        boards=[boards[name].title for name in _boards(found)],
+        boards=heads,
         longest_minutes=max((data["cpu_seconds"]["dense"] / 60 for data in found.values()), default=0.0),
         hardly_dbfs=words.number(HARDLY_DBFS),
         peak_missing=any("golden_peak" not in check for data in found.values() for check in data["engine"]["checks"]),
     )
-
-
-def _boards(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    names = [key.split(" on ")[1] for data in found.values() for key in data["engine"]["costs"]]
-    return list(dict.fromkeys(names))
 
 
 def _to_beat(verdict: Mapping[str, Any]) -> tuple[str, ...]:
@@ -104,8 +100,8 @@ def _narrowly(verdict: Mapping[str, Any]) -> bool:
     return bool(least * (1.0 - NARROW) <= verdict["dense"] < least)
 
 
-def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    verdict, rows = data["verdict"], [_row(form, data) for form in FORMS]
+def _work(name: str, data: Mapping[str, Any], titles: Sequence[str]) -> dict[str, Any]:
+    verdict, rows = data["verdict"], {form: row_of(form, data) for form in FORMS}
     return {
         "name": name,
         "verdict": verdict,
@@ -117,11 +113,12 @@ def _work(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "first_step": first_step_said(data.get("first_step", {})),
         "figure": _figure(name, verdict),
         "takes": _takes(data["played"]),
-        "rows": rows,
-        "fitting": _fitting(rows[FORMS.index("trimmed")]["cells"]),
-        "keyed": any(cell["key_ms"] for row in rows for cell in row["cells"].values()),
+        "rows": list(rows.values()),
+        "boards": [verdict_of(rows, board) for board in titles],
+        "fitting": fitting_said(rows["trimmed"]["cells"]),
+        "keyed": any(cell["key_ms"] for row in rows.values() for cell in row["cells"].values()),
         "checked": _checked(data["engine"]["checks"]),
-        "average": _average(rows[FORMS.index("trimmed")]["cells"]),
+        "average": average_said(rows["trimmed"]["cells"]),
         "begins": _begins(data["engine"].get("first_block", {})),
     }
 
@@ -148,18 +145,12 @@ def _against(verdict: Mapping[str, Any], form: str) -> str:
     anchors, own = verdict["anchors"], verdict[form]
     to_beat = _to_beat(verdict)
     lost = [name for name in to_beat if own >= anchors[name]]
-    said = f"does not beat {_listed(lost, 'or')}" if lost else f"beats {_listed(to_beat, 'and')}"
+    said = f"does not beat {listed(lost, 'or')}" if lost else f"beats {listed(to_beat, 'and')}"
     # Nothing that was learnt is to be below recordings themselves.
     beside = [name for name in anchors if name not in (*to_beat, "recordings") and own >= anchors[name]]
     if beside:
-        said += f", nor {_listed(beside, 'or')}" if lost else f", but not {_listed(beside, 'or')}"
+        said += f", nor {listed(beside, 'or')}" if lost else f", but not {listed(beside, 'or')}"
     return said
-
-
-def _listed(names: Sequence[str], joint: str) -> str:
-    """Anchors in a sentence, as "white noise, silence and itself untrained"."""
-    said = ["itself untrained" if name == "untrained" else name for name in names]
-    return f"{', '.join(said[:-1])} {joint} {said[-1]}" if len(said) > 1 else said[0]
 
 
 def _aside(work: str, aside: Mapping[str, Mapping[str, float]]) -> str:
@@ -214,60 +205,6 @@ def level_said(audio: np.ndarray) -> str:
     level = 10 * np.log10(power) if power > 0.0 else -np.inf
     said = f"{words.number(level, 2)} dBFS" if np.isfinite(level) else "silence"
     return said if level >= HARDLY_DBFS else f"{said}, hardly sounds"
-
-
-def _row(form: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    cells = {}
-    for key, found in data["engine"]["costs"].items():
-        own, board = key.split(" on ")
-        if own != form:
-            continue
-        budget, share = max(found["shares"].items(), key=lambda item: item[1])
-        high, clock = found["cost"]["cycles_per_second_high"], boards[board].clock_hz
-        factor = high / clock if high and clock else None
-        lead = found["cost"].get("lead_cycles_high")
-        cells[boards[board].title] = {"budget": budget, "share": share, "fits": share <= 1.0, "factor": factor,
-                                      "shares": found["shares"],
-                                      "key_ms": 1000 * lead / clock if lead and clock else None}  # fmt: skip
-    return {
-        "form": form,
-        "parameters": data[form]["parameters"],
-        "macs": data[form]["macs_per_second"],
-        "host": data["engine"]["host_real_time_factor"][form],
-        "cells": cells,
-    }
-
-
-def _fitting(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where the trimmed engine fits, or how far it is from the nearest board."""
-    fit = [board for board, cell in cells.items() if cell["fits"]]
-    far = {board: cell["share"] for board, cell in cells.items() if not cell["fits"]}
-    if not far:
-        return "Trimmed, it fits every board that was counted."
-    nearest, furthest = min(far, key=far.__getitem__), max(far, key=far.__getitem__)
-    nearly, widely = (
-        f"{board} by {words.number(far[board], 2)} times ({cells[board]['budget']})" for board in (nearest, furthest)
-    )
-    missed = f"misses {nearly}"
-    if furthest != nearest:
-        missed += f" and {widely}" + (", the others between" if len(far) > 2 else "")
-    return f"Trimmed, it fits {_listed(fit, 'and')}; it {missed}." if fit else f"Trimmed, it fits nothing; it {missed}."
-
-
-def _average(cells: Mapping[str, Mapping[str, Any]]) -> str:
-    """Boards that have the cycles, and the bytes, and yet cannot play: one call is too dear."""
-    late = {
-        board: cell["shares"]["cycles"]
-        for board, cell in cells.items()
-        if not cell["fits"] and all(share <= 1.0 for budget, share in cell["shares"].items() if budget != "block")
-    }
-    if not late:
-        return ""
-    shares = " to ".join(dict.fromkeys(words.percent(share) for share in (min(late.values()), max(late.values()))))
-    return (
-        f"On {_listed(list(late), 'and')} only the block stands in the way: on average {shares} of the cycles would "
-        "do, but the dearest call is not done when the sound card asks again."
-    )
 
 
 def _begins(found: Mapping[str, Mapping[str, Any]]) -> str:

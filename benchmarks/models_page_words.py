@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models import AGAIN, Work
@@ -24,6 +24,20 @@ DISCREPANCY = (
     "The discrepancy is how far two crowds of sounds are apart (maximum mean discrepancy, squared) where each sound is "
     "a point, the mean and the spread of its power in mel bands: near 0 for two crowds of one kind, 2 at most."
 )
+
+
+def listed(names: Sequence[str], joint: str) -> str:
+    """Names in a sentence, as "white noise, silence and itself untrained".
+
+    Args:
+        names: one or more, of which `untrained` is the model itself before it learnt.
+        joint: what stands before the last.
+
+    Returns:
+        part of a sentence.
+    """
+    said = ["itself untrained" if name == "untrained" else name for name in names]
+    return f"{', '.join(said[:-1])} {joint} {said[-1]}" if len(said) > 1 else said[0]
 
 
 def said_of(recipe: Any, data: Mapping[str, Any], unusual: str) -> str:
