@@ -24,6 +24,7 @@ PC_INLINE void pc_conv_tile(float *out, const float *in, const float *w, const f
         }
     }
     for (int k = 0; k < taps; k++) {
+        PC_BY_FOUR
         for (int i = 0; i < ins; i++) {
             const float *from = in + k * dilation + i * is;
             pc_v x[PC_SUMS];
@@ -34,11 +35,13 @@ PC_INLINE void pc_conv_tile(float *out, const float *in, const float *w, const f
             }
             PC_UNROLL
             for (int block = 0; block < blocks; block++) {
-                PC_FOUR(weight, w + block * taps * ins * outs);
                 PC_UNROLL
                 for (int o = 0; o < outs; o++) {
+                    PC_FOUR(weight, w + block * taps * ins * outs);
                     PC_UNROLL
                     for (int v = 0; v < count; v++) sum[(block * outs + o) * count + v] += weight[o] * x[v];
+                    PC_UNROLL
+                    for (int v = 0; v < count; v++) PC_AFTER(w, sum[(block * outs + o) * count + v]);
                 }
             }
             w += outs;

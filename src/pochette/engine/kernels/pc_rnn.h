@@ -40,6 +40,13 @@
 #define PC_LSTM_GATEWISE(vectors) 0
 #endif
 
+/* Whether a GRU's reset and update are summed together, and its new gate after them. It adds in another order. */
+#if PC_WIDTH == 8 && !defined(PC_STRICT)
+#define PC_GRU_IN_TWO(vectors) ((vectors) > 1 && (vectors) <= 4)
+#else
+#define PC_GRU_IN_TWO(vectors) 0
+#endif
+
 /* Whether a GRU's gates have two sums a unit. */
 #if PC_WIDTH >= 8 || defined(PC_STRICT)
 #define PC_GRU_PAIRS(lanes, columns) ((lanes) < PC_GROUP && (columns) >= 8)
@@ -66,11 +73,10 @@ PC_INLINE void pc_gate_column(pc_v *sum, const float *w, float x, int gates, int
     for (int v = 0; v < gates * count; v++) sum[v] += pc_load(w + v / count * lanes + v % count * PC_WIDTH) * xk;
 }
 
-/* Sums of `gates` times `count` vectors of units, `lanes` floats from gate to gate. */
-PC_INLINE void pc_gate_sums(pc_v *sum, const float *w, const float *x, int columns, int gates, int lanes, int count,
-                            int pairs)
+/* Sums of `gates` times `count` vectors of units, `lanes` floats from gate to gate and `step` from column to column. */
+PC_INLINE void pc_gate_sums(pc_v *sum, const float *w, const float *x, int columns, int gates, int lanes, int step,
+                            int count, int pairs)
 {
-    const int step = PC_UP16(gates * lanes);
     pc_v odd[PC_SUMS];
     int k = 0;
     if (pairs) {
@@ -96,6 +102,7 @@ PC_INLINE void pc_gate_sums(pc_v *sum, const float *w, const float *x, int colum
         PC_NEAR(w);
     }
 #endif
+    PC_BY_FOUR
     for (; k < columns; k++, w += step) pc_gate_column(sum, w, x[k], gates, lanes, count);
     if (pairs) {
         PC_UNROLL
@@ -121,16 +128,16 @@ PC_INLINE void pc_gru_strip(float *out, const float *mine, const float *h, const
                             const float *u, int inputs, int units, int lanes, int count)
 {
     pc_v sum[PC_SUMS], fresh[PC_SUMS];
-    const int pairs = PC_GRU_PAIRS(lanes, units);
+    const int step = PC_UP16(3 * lanes), pairs = PC_GRU_PAIRS(lanes, units);
     PC_UNROLL
     for (int v = 0; v < 3 * count; v++) sum[v] = pc_load(b + v / count * lanes + v % count * PC_WIDTH);
-    pc_gate_sums(sum, w, x, inputs, 3, lanes, count, 0);
+    pc_gate_sums(sum, w, x, inputs, 3, lanes, step, count, 0);
     PC_UNROLL
     for (int v = 0; v < count; v++) {
         fresh[v] = sum[2 * count + v];
         sum[2 * count + v] = pc_load(b + 3 * lanes + v * PC_WIDTH);
     }
-    pc_gate_sums(sum, u, h, units, 3, lanes, count, pairs);
+    pc_gate_sums(sum, u, h, units, 3, lanes, step, count, pairs);
     PC_UNROLL
     for (int v = 0; v < count; v++)
         pc_gru_gates(out + v * PC_WIDTH, mine + v * PC_WIDTH, sum[v], sum[count + v], sum[2 * count + v], fresh[v]);
@@ -144,7 +151,10 @@ PC_INLINE void pc_gru_gatewise(float *out, const float *mine, const float *h, co
     const int step = PC_UP16(3 * lanes), pairs = PC_GRU_PAIRS(lanes, units);
     pc_one_gate(reset, b, w, u, x, h, inputs, units, step, count, pairs);
     PC_UNROLL
-    for (int v = 0; v < count; v++) reset[v] = pc_vgate(reset[v]);
+    for (int v = 0; v < count; v++) {
+        reset[v] = pc_vgate(reset[v]);
+        PC_PUT_BY(reset[v]);
+    }
     pc_one_gate(update, b + lanes, w + lanes, u + lanes, x, h, inputs, units, step, count, pairs);
     pc_one_gate(fresh_h, b + 3 * lanes, w, u + 2 * lanes, x, h, 0, units, step, count, pairs);
     pc_one_gate(fresh_x, b + 2 * lanes, w + 2 * lanes, u, x, h, inputs, 0, step, count, 0);
@@ -152,6 +162,30 @@ PC_INLINE void pc_gru_gatewise(float *out, const float *mine, const float *h, co
     for (int v = 0; v < count; v++) {
         const pc_v fresh = pc_vtanh(fresh_x[v] + reset[v] * fresh_h[v]);
         pc_store(out + v * PC_WIDTH, fresh + pc_vgate(update[v]) * (pc_load(mine + v * PC_WIDTH) - fresh));
+    }
+}
+
+/* The same with two gates together and then the third: fewer of the vectors that are loaded hold a number of h. */
+PC_INLINE void pc_gru_in_two(float *out, const float *mine, const float *h, const float *x, const float *b, const float *w,
+                             const float *u, int inputs, int units, int lanes, int count)
+{
+    pc_v gate[PC_SUMS], fresh_h[PC_SUMS], fresh_x[PC_SUMS];
+    const int step = PC_UP16(3 * lanes), pairs = PC_GRU_PAIRS(lanes, units);
+    PC_UNROLL
+    for (int v = 0; v < 2 * count; v++) gate[v] = pc_load(b + v / count * lanes + v % count * PC_WIDTH);
+    pc_gate_sums(gate, w, x, inputs, 2, lanes, step, count, 0);
+    pc_gate_sums(gate, u, h, units, 2, lanes, step, count, 0);
+    PC_UNROLL
+    for (int v = 0; v < 2 * count; v++) {
+        gate[v] = pc_vgate(gate[v]);
+        PC_PUT_BY(gate[v]);
+    }
+    pc_one_gate(fresh_h, b + 3 * lanes, w, u + 2 * lanes, x, h, 0, units, step, count, pairs);
+    pc_one_gate(fresh_x, b + 2 * lanes, w + 2 * lanes, u, x, h, inputs, 0, step, count, 0);
+    PC_UNROLL
+    for (int v = 0; v < count; v++) {
+        const pc_v fresh = pc_vtanh(fresh_x[v] + gate[v] * fresh_h[v]);
+        pc_store(out + v * PC_WIDTH, fresh + gate[count + v] * (pc_load(mine + v * PC_WIDTH) - fresh));
     }
 }
 
@@ -181,6 +215,10 @@ PC_INLINE void pc_gru_group(float *out, const float *mine, const float *h, const
         return;
     }
     const int vectors = (here + PC_WIDTH - 1) / PC_WIDTH;
+    if (PC_GRU_IN_TWO(vectors)) {
+        pc_gru_in_two(out, mine, h, x, p, w, u, inputs, units, lanes, vectors);
+        return;
+    }
     if (PC_GRU_GATEWISE(vectors)) {
         pc_gru_gatewise(out, mine, h, x, p, w, u, inputs, units, lanes, vectors);
         return;
@@ -196,19 +234,20 @@ PC_INLINE void pc_gru_group(float *out, const float *mine, const float *h, const
 
 PC_INLINE void pc_lstm_gates(float *out, float *c, pc_v in, pc_v forget, pc_v fresh, pc_v show)
 {
-    const pc_v cell = pc_vgate(forget) * pc_load(c) + pc_vgate(in) * pc_vtanh(fresh);
+    const pc_v cell = pc_vgate(forget) * pc_load(c) + pc_vgated_tanh(in, fresh);
     pc_store(c, cell);
-    pc_store(out, pc_vgate(show) * pc_vtanh(cell));
+    pc_store(out, pc_vgated_tanh(show, cell));
 }
 
 PC_INLINE void pc_lstm_strip(float *out, float *c, const float *h, const float *x, const float *b, const float *w,
                              const float *u, int inputs, int state, int lanes, int count)
 {
     pc_v sum[PC_SUMS];
+    const int step = PC_UP16(4 * lanes);
     PC_UNROLL
     for (int v = 0; v < 4 * count; v++) sum[v] = pc_load(b + v / count * lanes + v % count * PC_WIDTH);
-    pc_gate_sums(sum, w, x, inputs, 4, lanes, count, 0);
-    pc_gate_sums(sum, u, h, state, 4, lanes, count, PC_PAIRS(4 * lanes, state));
+    pc_gate_sums(sum, w, x, inputs, 4, lanes, step, count, 0);
+    pc_gate_sums(sum, u, h, state, 4, lanes, step, count, PC_PAIRS(4 * lanes, state));
     PC_UNROLL
     for (int v = 0; v < count; v++)
         pc_lstm_gates(out + v * PC_WIDTH, c + v * PC_WIDTH, sum[v], sum[count + v], sum[2 * count + v],
@@ -219,10 +258,11 @@ PC_INLINE void pc_lstm_strip(float *out, float *c, const float *h, const float *
 PC_INLINE void pc_lstm_two(pc_v *sum, const float *b, const float *w, const float *u, const float *x, const float *h,
                            int inputs, int state, int lanes, int count)
 {
+    const int step = PC_UP16(4 * lanes);
     PC_UNROLL
     for (int v = 0; v < 2 * count; v++) sum[v] = pc_load(b + v / count * 2 * lanes + v % count * PC_WIDTH);
-    pc_gate_sums(sum, w, x, inputs, 2, 2 * lanes, count, 0);
-    pc_gate_sums(sum, u, h, state, 2, 2 * lanes, count, 0);
+    pc_gate_sums(sum, w, x, inputs, 2, 2 * lanes, step, count, 0);
+    pc_gate_sums(sum, u, h, state, 2, 2 * lanes, step, count, 0);
 }
 
 /* As pc_lstm_strip, two gates at a time: what the cell takes in, and then what it forgets and shows. */
@@ -232,7 +272,10 @@ PC_INLINE void pc_lstm_gatewise(float *out, float *c, const float *h, const floa
     pc_v in[PC_SUMS], rest[PC_SUMS];
     pc_lstm_two(in, b, w, u, x, h, inputs, state, lanes, count);
     PC_UNROLL
-    for (int v = 0; v < count; v++) in[v] = pc_vgate(in[v]) * pc_vtanh(in[count + v]);
+    for (int v = 0; v < count; v++) {
+        in[v] = pc_vgated_tanh(in[v], in[count + v]);
+        PC_PUT_BY(in[v]);
+    }
     pc_lstm_two(rest, b + lanes, w + lanes, u + lanes, x, h, inputs, state, lanes, count);
     PC_UNROLL
     for (int v = 0; v < count; v++) {
@@ -240,7 +283,7 @@ PC_INLINE void pc_lstm_gatewise(float *out, float *c, const float *h, const floa
         pc_store(c + v * PC_WIDTH, in[v]);
     }
     PC_UNROLL
-    for (int v = 0; v < count; v++) pc_store(out + v * PC_WIDTH, pc_vgate(rest[count + v]) * pc_vtanh(in[v]));
+    for (int v = 0; v < count; v++) pc_store(out + v * PC_WIDTH, pc_vgated_tanh(rest[count + v], in[v]));
 }
 
 PC_INLINE void pc_lstm_group(float *out, float *c, const float *h, const float *x, const float *p, int inputs, int state,
