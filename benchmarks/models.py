@@ -4,6 +4,7 @@
     python benchmarks/models.py ddsp wavegan    only these
     python benchmarks/models.py --engines sing  make the engines of a stored work anew, from its checkpoints
     python benchmarks/models.py --boards sing   count a stored work for boards that it was not counted for
+    python benchmarks/models.py --heard sing    listen anew to what a stored work's engines play
     python benchmarks/models.py --anchors sing  find what a stored work is judged beside anew, without its weights
     python benchmarks/models_page.py            write docs/models.html from what is stored
 
@@ -34,7 +35,7 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 from make_sax import machine  # noqa: E402
 from models_engines import BOARDS, MORE_BOARDS, checks_of, costs_of, engines, machines_of  # noqa: E402
 from models_first_step import first_step  # noqa: E402
-from models_judge import Verdict, anchors_of, judged, played  # noqa: E402
+from models_judge import Verdict, anchors_of, heard, judged, played  # noqa: E402
 
 from pochette.corpus.folder import FolderCorpus  # noqa: E402
 from pochette.lab.build import Ranges, build_instrument, golden_curve  # noqa: E402
@@ -54,6 +55,7 @@ from pochette.models.samplernn import SampleRnn  # noqa: E402
 from pochette.models.sing import Sing  # noqa: E402
 from pochette.models.sing_ae import SingAe  # noqa: E402
 from pochette.models.timbre_vae import TimbreVae  # noqa: E402
+from pochette.models.unpaired import Unpaired  # noqa: E402
 from pochette.models.wavegan import Wavegan  # noqa: E402
 from pochette.models.wavenet import Wavenet  # noqa: E402
 from pochette.reduce.choosing import Choice  # noqa: E402
@@ -63,6 +65,7 @@ from pochette.train.session import Session  # noqa: E402
 SOUNDS = ROOT.parent / "shared" / "sounds"
 RESULTS = ROOT / "benchmarks" / "results" / "models"
 RUNS = ROOT / "build" / "models"
+PITCHED = "alto-sax"
 KEPT = 0.25
 """Share of its learnt numbers that the trimmed form of every model keeps."""
 AGAIN = 0.5
@@ -165,6 +168,8 @@ def do(name: str, work: Work) -> dict[str, Any]:
     """
     model, small, corpus, parts, cpu_seconds = _trained(name, work)
     verdict = _verdicts(*(judged(form, parts) for form in (work.recipe.build(), model, small)))
+    for form, found in _heard(work, model, small, parts).items():
+        verdict["aside"][form] |= found
     sounds = _sounds(name, model, small, parts)
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -218,6 +223,30 @@ def boards_of(name: str, work: Work) -> dict[str, Any]:
     known = {check["engine"] for check in engine["checks"]}
     checks = checks_of(instrument, [machine for machine in machines_of(costs) if machine not in known])
     return {**found, "engine": {**engine, "costs": engine["costs"] | costs, "checks": engine["checks"] + checks}}
+
+
+def heard_anew(name: str, work: Work) -> dict[str, Any]:
+    """What is stored of a work, with what its engines play heard anew, where that is told.
+
+    Args:
+        name: of the work, and of its files.
+        work: trained before, so that its checkpoints are found.
+
+    Returns:
+        all that was found.
+    """
+    found, model, small, corpus = _stored(name, work)
+    verdict = found["verdict"]
+    listened = _heard(work, model, small, divide(corpus, model))
+    aside = {form: verdict["aside"][form] | listened[form] for form in ("dense", "trimmed")}
+    print(f"  {listened}", flush=True)
+    return {**found, "verdict": {**verdict, "aside": aside}}
+
+
+def _heard(work: Work, model: Model, small: Model, parts: Parts) -> dict[str, dict[str, float]]:
+    """What is heard of both forms, of a model that is played by pitch."""
+    tells = work.sounds == PITCHED and not isinstance(model, Unpaired)
+    return {form: heard(player, parts) if tells else {} for form, player in (("dense", model), ("trimmed", small))}
 
 
 def anchors_anew(name: str, work: Work) -> dict[str, Any]:
@@ -329,12 +358,20 @@ def _sounds(name: str, model: Model, small: Model, parts: Parts) -> list[str]:
     return files
 
 
+AGAINS = {
+    "engines": (engines_of, "make the engines of stored works anew, and no more"),
+    "boards": (boards_of, "count stored works for boards that are missing"),
+    "heard": (heard_anew, "listen anew to what stored works' engines play"),
+    "anchors": (anchors_anew, "find what stored works are judged beside anew"),
+}
+"""What may be done again of a stored work: option to how, and to what is said of it."""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("works", nargs="*", help=f"of {', '.join(WORKS)}; all that are not stored by default")
-    parser.add_argument("--engines", action="store_true", help="make the engines of stored works anew, and no more")
-    parser.add_argument("--boards", action="store_true", help="count stored works for boards that are missing")
-    parser.add_argument("--anchors", action="store_true", help="find what stored works are judged beside anew")
+    for option, (way, says) in AGAINS.items():
+        parser.add_argument(f"--{option}", dest="way", action="store_const", const=way, default=do, help=says)
     parser.add_argument("--steps", type=int, help="other steps than the work's, for a trial that is not stored")
     asked = parser.parse_args()
     unknown = [name for name in asked.works if name not in WORKS]
@@ -348,8 +385,7 @@ def main() -> int:
     for name in asked.works or [name for name in WORKS if not (RESULTS / f"{name}.json").is_file()]:
         print(name, flush=True)
         work = WORKS[name] if asked.steps is None else replace(WORKS[name], steps=asked.steps)
-        chosen = boards_of if asked.boards else engines_of if asked.engines else anchors_anew if asked.anchors else do
-        found = chosen(name, work)
+        found = asked.way(name, work)
         if asked.steps is not None:
             print(json.dumps(found, indent=1))
             continue
