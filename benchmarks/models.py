@@ -110,19 +110,19 @@ WORKS: dict[str, Work] = {
     ),
     "sing-ae": Work(SingAe.sized("small", **RATE), "alto-sax", varied(batch=32, excerpt_seconds=0.25), 3000),
     "wavenet": Work(
-        Wavenet.sized("small", **RATE), "alto-sax", varied(batch=2, excerpt_seconds=0.25, learning_rate=4e-3), 1200
+        Wavenet.sized("small", **RATE), "alto-sax", varied(batch=2, excerpt_seconds=0.25, learning_rate=4e-3), 5000
     ),
     "parallel-wavenet": Work(
         ParallelWavenet.sized("small", **RATE), "alto-sax", varied(batch=4, excerpt_seconds=0.256), 1600
     ),
     "samplernn": Work(
-        SampleRnn.sized("small", **RATE), "alto-sax", varied(batch=16, excerpt_seconds=0.256, evaluate_steps=20), 340
+        SampleRnn.sized("small", **RATE), "alto-sax", varied(batch=16, excerpt_seconds=0.256, evaluate_steps=40), 800
     ),
     "nsynth": Work(
         Nsynth.sized("small", **RATE),
         "alto-sax",
         varied(batch=4, excerpt_seconds=0.256, learning_rate=3e-3, evaluate_steps=50),
-        600,
+        1600,
     ),
     "wavegan": Work(
         Wavegan.sized("small", **RATE),
