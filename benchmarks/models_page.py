@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
 from models_page_boards import FORMS, average_said, fitting_said, heads_of, row_of, verdict_of  # noqa: E402
-from models_page_words import explained, first_step_said, listed, said_of, trained_how  # noqa: E402
+from models_page_words import explained, first_step_said, listed, pitch_said, said_of, trained_how  # noqa: E402
 from pages import put  # noqa: E402
 
 from models import WORKS  # noqa: E402
@@ -79,6 +79,7 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
         dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "",
         figures={name: figures_of(name) for name in models.names()},
         boards=heads,
+        pitch=pitch_said(found),
         longest_minutes=max((data["cpu_seconds"]["dense"] / 60 for data in found.values()), default=0.0),
         hardly_dbfs=words.number(HARDLY_DBFS),
         peak_missing=any("golden_peak" not in check for data in found.values() for check in data["engine"]["checks"]),

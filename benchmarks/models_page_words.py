@@ -16,10 +16,15 @@ SPLITS = {
 MEANINGS = {
     "coverage": "Coverage is the share of held-out recordings that a made sound comes near, as near as the fifth of "
     "their own kind does; 1 is best.",
+    "pitch kept by what is played": "“Pitch kept” is the share of the time in which what the engine plays along "
+    "held-out sounds’ controls is within half a semitone of those sounds: 1 is best. Its log-spectral distance to them "
+    "is heard alike, from beginnings of 2 s.",
     "nearest learnt, dB": "“Nearest learnt” is how far a made sound is from the nearest recording that was learnt, in "
     "the mean, and “nearest own” from the nearest other made one: a model that repeats what it heard has a small "
     "first one, one that always makes the same sound has a small second one.",
 }
+IN_TUNE = 0.9
+"""Share of the time that a model keeps the pitch it is asked for, from which on it is said to."""
 DISCREPANCY = (
     "The discrepancy is how far two crowds of sounds are apart (maximum mean discrepancy, squared) where each sound is "
     "a point, the mean and the spread of its power in mel bands: near 0 for two crowds of one kind, 2 at most."
@@ -95,6 +100,25 @@ def explained(verdict: Mapping[str, Any]) -> str:
     """
     said = [DISCREPANCY] if verdict["metric"].startswith("discrepancy") else []
     return " ".join([*said, *(meaning for name, meaning in MEANINGS.items() if name in verdict["aside"]["dense"])])
+
+
+def pitch_said(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Who keeps the pitch it is asked for.
+
+    Args:
+        found: works' documents, by name.
+
+    Returns:
+        a sentence; nothing where nobody was heard.
+    """
+    kept = {name: data["verdict"]["aside"]["dense"].get("pitch kept by what is played") for name, data in found.items()}
+    heard = {name: share for name, share in kept.items() if share is not None}
+    astray = [f"{name} {words.percent(share)}" for name, share in heard.items() if share < IN_TUNE]
+    if not heard:
+        return ""
+    said = f"Asked to play held-out sounds’ pitches, {len(heard) - len(astray)} of {len(heard)} keep them at least "
+    said += f"{words.percent(IN_TUNE)} of the time"
+    return f"{said} ({', '.join(astray)})." if astray else f"{said}."
 
 
 def first_step_said(found: Mapping[str, Mapping[str, Any]]) -> str:
