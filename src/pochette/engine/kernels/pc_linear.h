@@ -128,9 +128,13 @@ PC_INLINE void pc_dots(float *y, const float *w, const float *b, const float *x,
             for (int v = 0; v < 16 / PC_WIDTH; v++)
                 sum[v] += pc_load(row + k + v * PC_WIDTH) * pc_load(x + k + v * PC_WIDTH);
         }
+        int i = 0;
+#if PC_WIDTH > 1
+        for (; k + i + PC_WIDTH <= columns; i += PC_WIDTH) sum[i / PC_WIDTH] += pc_load(row + k + i) * pc_load(x + k + i);
+#endif
         PC_UNROLL
         for (int v = 0; v < 16 / PC_WIDTH; v++) pc_store(lanes + v * PC_WIDTH, sum[v]);
-        for (int i = 0; k + i < columns; i++) lanes[i] += row[k + i] * x[k + i];
+        for (; k + i < columns; i++) lanes[i] += row[k + i] * x[k + i];
         y[r] = b[r] + pc_sum16(lanes);
     }
 }
