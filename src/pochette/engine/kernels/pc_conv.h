@@ -111,13 +111,18 @@ PC_INLINE void pc_rows_tile(float *out, const float *in, const float *w, const f
     }
     for (int k = 0; k < taps; k++) {
         const float *from = in + k * dilation;
+        PC_BY_FOUR
         for (int i = 0; i < ins; i++) {
+            pc_v weight[PC_SUMS];
             PC_UNROLL
             for (int v = 0; v < vectors; v++) {
-                pc_v weight = pc_load(w + v * PC_WIDTH);
-                if (count > 1) PC_HELD(weight);
+                weight[v] = pc_load(w + v * PC_WIDTH);
+                if (count > 1) PC_HELD(weight[v]);
+            }
+            PC_UNROLL
+            for (int r = 0; r < count; r++) {
                 PC_UNROLL
-                for (int r = 0; r < count; r++) sum[r * vectors + v] += weight * from[r * is + i];
+                for (int v = 0; v < vectors; v++) sum[r * vectors + v] += weight[v] * from[r * is + i];
             }
             w += block;
         }
