@@ -1,11 +1,13 @@
 """Ends emulated calls that never return. Torch-free.
 
 The emulator has a limit of its own, but starts a thread for every call to keep it, which takes longer than most calls
-do. One thread looks at all of them instead, a few times a second.
+do. One thread looks at all of them instead, a few times a second, and counts its looks: while a program is held, by
+Ctrl-Z or by a computer's sleep, nobody looks, and nothing lasts too long.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +28,8 @@ class Watchdog:
     """Stops what lasts too long, whatever thread it is in."""
 
     def __init__(self) -> None:
-        self._watched: dict[int, tuple[float, Stoppable]] = {}
+        self._watched: dict[int, tuple[int, Stoppable]] = {}
+        self._looks = 0
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -35,7 +38,7 @@ class Watchdog:
 
         Args:
             core: the processor.
-            seconds: wall time; it is stopped a little later.
+            seconds: time in which this program may run; it is stopped a little later.
 
         Yields:
             nothing.
@@ -44,7 +47,7 @@ class Watchdog:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._look, name="pochette-watchdog", daemon=True)
             self._thread.start()
-        self._watched[id(core)] = time.monotonic() + seconds, core
+        self._watched[id(core)] = self._looks + 1 + math.ceil(seconds / _LOOK_EVERY_S), core
         try:
             yield
         finally:
@@ -53,8 +56,8 @@ class Watchdog:
     def _look(self) -> None:
         while True:
             time.sleep(_LOOK_EVERY_S)
-            now = time.monotonic()
+            self._looks += 1
             for key, watched in list(self._watched.items()):
                 # It may have returned, and another call begun, since the list was made.
-                if watched[0] < now and self._watched.get(key) is watched:
+                if watched[0] <= self._looks and self._watched.get(key) is watched:
                     watched[1].emu_stop()
