@@ -179,6 +179,16 @@ def test_ranks_by_hand() -> None:
     assert standings(rows, "bits", 0.25) == [] == standings(rows, "work", 0.5)
 
 
+def test_who_was_there_for_few_models_does_not_stand_first() -> None:
+    rows = [row(m, e, f"m{i}") for m, e in (("a", 1.0), ("b", 1.1)) for i in range(3)]
+    rows += [row("rare", 0.5, f"m{i}") for i in range(2)]
+    assert [item.method for item in standings(rows, "work", 0.25)] == ["a", "b", "rare"]
+    rows.append(row("rare", 0.5, "m2"))
+    assert [item.method for item in standings(rows, "work", 0.25)] == ["rare", "a", "b"]
+    assert "3 runs, of one seed so far" in sentences(rows)[0]
+    assert "of one seed" not in sentences([*rows, *(row(m, 1.0, "m0", 1) for m in ("rare", "a", "b"))])[0]
+
+
 def test_a_tie_is_half_a_win_and_few_blocks_tell_nobody_apart() -> None:
     tie = standings([row("a", 1.0), row("b", 1.0)], "work", 0.25)
     assert [item.beaten.mean for item in tie] == [0.5, 0.5]

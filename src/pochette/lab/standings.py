@@ -98,7 +98,8 @@ def standings(rows: Sequence[Row], saves: str, keep: float) -> list[Standing]:
     """Techniques that save the same, ranked at one ratio.
 
     A technique's place is the share of the others that it beats in each block of one model and one seed, averaged over
-    seeds and then over models; so one that a model refuses is not punished for it.
+    seeds and then over models; so one that a model refuses is not punished for it. Who was there for too few models to
+    be told from anybody stands behind those that were there for enough, whatever it beat.
 
     Args:
         rows: of as many models and seeds as one likes.
@@ -113,7 +114,7 @@ def standings(rows: Sequence[Row], saves: str, keep: float) -> list[Standing]:
         blocks.setdefault((row.model, row.seed), {})[row.method] = row
     names = list(dict.fromkeys(name for own in blocks.values() for name in own))
     shares = {name: _over(blocks, (name,), lambda own, name=name: _beaten(own, name)) for name in names}  # type: ignore[misc]
-    order = sorted(names, key=lambda name: -statistics.fmean(shares[name] or [0.0]))
+    order = sorted(names, key=lambda name: (len(shares[name]) < TELLING, -statistics.fmean(shares[name] or [0.0])))
     probabilities = _holm({
         pair: _probability(_ratios(blocks, *pair)) for pair in itertools.combinations(order, 2)
     })  # fmt: skip
