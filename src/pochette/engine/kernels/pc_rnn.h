@@ -165,7 +165,7 @@ PC_INLINE void pc_gru_gatewise(float *out, const float *mine, const float *h, co
     }
 }
 
-/* The same with two gates together and then the third: fewer of the vectors that are loaded hold a number of h. */
+/* The same with two gates together and then the third: each number of h is loaded twice and not three times. */
 PC_INLINE void pc_gru_in_two(float *out, const float *mine, const float *h, const float *x, const float *b, const float *w,
                              const float *u, int inputs, int units, int lanes, int count)
 {
