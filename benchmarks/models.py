@@ -116,7 +116,7 @@ WORKS: dict[str, Work] = {
         ParallelWavenet.sized("small", **RATE), "alto-sax", varied(batch=4, excerpt_seconds=0.256), 1600
     ),
     "samplernn": Work(
-        SampleRnn.sized("small", **RATE), "alto-sax", varied(batch=16, excerpt_seconds=0.256, evaluate_steps=40), 800
+        SampleRnn.sized("small", **RATE), "alto-sax", varied(batch=16, excerpt_seconds=0.256, evaluate_steps=20), 340
     ),
     "nsynth": Work(
         Nsynth.sized("small", **RATE),
