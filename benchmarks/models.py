@@ -168,8 +168,7 @@ def do(name: str, work: Work) -> dict[str, Any]:
     """
     model, small, corpus, parts, cpu_seconds = _trained(name, work)
     verdict = _verdicts(*(judged(form, parts) for form in (work.recipe.build(), model, small)))
-    for form, found in _heard(work, model, small, parts).items():
-        verdict["aside"][form] |= found
+    _hear(verdict["aside"], work, model, small, parts)
     sounds = _sounds(name, model, small, parts)
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -236,17 +235,16 @@ def heard_anew(name: str, work: Work) -> dict[str, Any]:
         all that was found.
     """
     found, model, small, corpus = _stored(name, work)
-    verdict = found["verdict"]
-    listened = _heard(work, model, small, divide(corpus, model))
-    aside = {form: verdict["aside"][form] | listened[form] for form in ("dense", "trimmed")}
-    print(f"  {listened}", flush=True)
-    return {**found, "verdict": {**verdict, "aside": aside}}
+    _hear(found["verdict"]["aside"], work, model, small, divide(corpus, model))
+    return found
 
 
-def _heard(work: Work, model: Model, small: Model, parts: Parts) -> dict[str, dict[str, float]]:
-    """What is heard of both forms, of a model that is played by pitch."""
-    tells = work.sounds == PITCHED and not isinstance(model, Unpaired)
-    return {form: heard(player, parts) if tells else {} for form, player in (("dense", model), ("trimmed", small))}
+def _hear(aside: dict[str, dict[str, float]], work: Work, model: Model, small: Model, parts: Parts) -> None:
+    """Put beside a verdict what is heard of both forms, of a model that is played by pitch."""
+    if work.sounds == PITCHED and not isinstance(model, Unpaired):
+        for form, player in (("dense", model), ("trimmed", small)):
+            aside[form] |= heard(player, parts)
+            print(f"  {form}: {aside[form]}", flush=True)
 
 
 def anchors_anew(name: str, work: Work) -> dict[str, Any]:

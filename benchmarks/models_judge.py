@@ -33,7 +33,7 @@ CROWDS = ("recordings", "silence", "white noise")
 CLIPS = 2
 CLIP_SECONDS = 2.0
 HEARD_CLIPS = 8
-IN_TUNE = "pitch kept by what is played"
+PITCH_KEPT = "pitch kept by what is played"
 FAR = "log-spectral distance of what is played"
 
 
@@ -188,7 +188,7 @@ def heard(model: Model, parts: Parts) -> dict[str, float]:
         float(distance(torch.from_numpy(audio), torch.from_numpy(recording)))
         for recording, audio in zip(wanted, made, strict=True)
     ]
-    return {IN_TUNE: float(np.nanmean(kept)), FAR: float(np.mean(far))}
+    return {PITCH_KEPT: float(np.nanmean(kept)), FAR: float(np.mean(far))}
 
 
 def _along(model: Model, parts: Parts, clips: int) -> tuple[list[FloatArray], list[FloatArray]]:

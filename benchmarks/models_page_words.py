@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models_judge import PITCH_KEPT
+
 from models import AGAIN, Work
 from pochette.lab.report import words
 
@@ -16,7 +18,7 @@ SPLITS = {
 MEANINGS = {
     "coverage": "Coverage is the share of held-out recordings that a made sound comes near, as near as the fifth of "
     "their own kind does; 1 is best.",
-    "pitch kept by what is played": "“Pitch kept” is the share of the time in which what the engine plays along "
+    PITCH_KEPT: "“Pitch kept” is the share of the time in which what the engine plays along "
     "held-out sounds’ controls is within half a semitone of those sounds: 1 is best. Its log-spectral distance to them "
     "is heard alike, from beginnings of 2 s.",
     "nearest learnt, dB": "“Nearest learnt” is how far a made sound is from the nearest recording that was learnt, in "
@@ -111,7 +113,7 @@ def pitch_said(found: Mapping[str, Mapping[str, Any]]) -> str:
     Returns:
         a sentence; nothing where nobody was heard.
     """
-    kept = {name: data["verdict"]["aside"]["dense"].get("pitch kept by what is played") for name, data in found.items()}
+    kept = {name: data["verdict"]["aside"]["dense"].get(PITCH_KEPT) for name, data in found.items()}
     heard = {name: share for name, share in kept.items() if share is not None}
     astray = [f"{name} {words.percent(share)}" for name, share in heard.items() if share < IN_TUNE]
     if not heard:

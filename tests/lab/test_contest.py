@@ -185,7 +185,7 @@ def test_who_was_there_for_few_models_does_not_stand_first() -> None:
     assert [item.method for item in standings(rows, "work", 0.25)] == ["a", "b", "rare"]
     rows.append(row("rare", 0.5, "m2"))
     assert [item.method for item in standings(rows, "work", 0.25)] == ["rare", "a", "b"]
-    assert "3 runs, of one seed so far" in sentences(rows)[0]
+    assert "3 runs, of one seed" in sentences(rows)[0]
     assert "of one seed" not in sentences([*rows, *(row(m, 1.0, "m0", 1) for m in ("rare", "a", "b"))])[0]
 
 

@@ -91,7 +91,7 @@ def sentences(rows: Sequence[Row]) -> list[str]:
         said += f" ({words.number(first.multiplier.mean)} times the dense error"
         models = f"{first.models} model{'s' if first.models > 1 else ''}"
         said += f" on average of {models}, {first.runs} runs" if first.runs > 1 else " in the one run there is"
-        said += ", of one seed so far" if first.runs == first.models > 1 else ""
+        said += ", of one seed" if first.runs == first.models > 1 else ""
         # A share of the others beaten once is no more than their order.
         enough = first.beaten is not None and first.beaten.seeds >= TELLING
         said += (
