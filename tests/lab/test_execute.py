@@ -78,13 +78,20 @@ def test_ancestors_are_added(tmp_path: Path) -> None:
     assert run_toys([control], store, ThisProcess()).done[-1] == control
 
 
-def test_a_control_from_scratch_needs_no_weights_of_the_cut(tmp_path: Path) -> None:
+def test_controls_need_no_weights_of_a_cut_whose_shape_is_known(tmp_path: Path) -> None:
     store, cuts = Store(tmp_path), [dense(), *path(dense(), (0.5, 0.8), 3)]
     run_toys(cuts, store, ThisProcess())
     for weights in tmp_path.rglob("weights.safetensors"):
         weights.unlink()
-    for kind in ("scratch_epochs", "scratch_compute"):
+    for kind in ("scratch_epochs", "scratch_compute", "reinit"):
         assert plan([Control(cuts[2], kind)], store) == [Control(cuts[2], kind)]
+
+
+def test_a_drawn_twin_needs_the_weights_where_scores_decided_the_shape(tmp_path: Path) -> None:
+    store, cuts = Store(tmp_path), [dense(), *path(dense(), (0.5, 0.8), 3, scope="global")]
+    run_toys(cuts, store, ThisProcess())
+    for weights in tmp_path.rglob("weights.safetensors"):
+        weights.unlink()
     assert plan([Control(cuts[2], "reinit")], store) == [*cuts, Control(cuts[2], "reinit")]
 
 

@@ -153,18 +153,22 @@ def test_cuts_compose() -> None:
 def test_controls(walker: Walker) -> None:
     cut = path(dense(), (0.5, 0.8), 2)[1]
     target, whole = walker(cut).result, walker(dense()).result
-    reinit, epochs, compute = (walker(Control(cut, kind)) for kind in ("reinit", "scratch_epochs", "scratch_compute"))
-    shapes = {name: tensor.shape for name, tensor in walker.tensors(cut, "model").items()}
-    drawn = walker.tensors(Control(cut, "reinit"), "model")
-    assert {name: tensor.shape for name, tensor in drawn.items()} == shapes
-    assert not torch.allclose(
-        drawn["network.gru.weight_hh_l0"], walker.tensors(cut, "model")["network.gru.weight_hh_l0"]
-    )
-    assert (reinit.result.steps, epochs.result.steps) == (cut.steps, 4)
+    epochs, compute = (walker(Control(cut, kind)) for kind in ("scratch_epochs", "scratch_compute"))
+    assert epochs.result.steps == 4
     ratio = whole.macs_per_second / compute.result.macs_per_second
     assert compute.result.steps == lengthened(4, ratio) > 4
-    assert reinit.result.weights == target.weights
     assert 0.75 * target.weights < epochs.result.weights <= target.weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [{}, {"scope": "global"}, {"removal": "mask"}], ids=str)
+def test_a_twin_has_the_shape_of_a_cut_and_weights_of_its_own(walker: Walker, method: dict[str, Any]) -> None:
+    cut = path(dense(), (0.5, 0.8), 2, **method)[1]
+    twin = walker(Control(cut, "reinit")).result
+    found, drawn = (walker.tensors(one, "model") for one in (cut, Control(cut, "reinit")))
+    assert {name: tensor.shape for name, tensor in drawn.items()} == {name: t.shape for name, t in found.items()}
+    assert not torch.allclose(drawn["network.gru.weight_hh_l0"], found["network.gru.weight_hh_l0"])
+    assert (twin.steps, twin.weights) == (cut.steps, walker(cut).result.weights)
 
 
 def test_a_control_begins_as_loud_as_a_small_network_would() -> None:

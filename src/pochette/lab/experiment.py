@@ -204,10 +204,15 @@ def parent_of(experiment: Experiment) -> Experiment | None:
 
 
 def starts_from(experiment: Experiment) -> Experiment | None:
-    """The parent, where its weights are needed too: a control from scratch only asks how many there were."""
-    if isinstance(experiment, Control) and experiment.kind != "reinit":
+    """The parent, where its weights are needed too: most controls only ask how many there were."""
+    if isinstance(experiment, Control) and (experiment.kind != "reinit" or has_known_shape(experiment.parent)):
         return None
     return parent_of(experiment)
+
+
+def has_known_shape(cut: Cut) -> bool:
+    """Whether sizes alone decide a cut's shape: all layers lose the same share, whichever units go."""
+    return cut.removal == "trim" and cut.scope == "local"
 
 
 def ancestors_of(experiment: Experiment) -> tuple[Experiment, ...]:

@@ -34,6 +34,8 @@ from pochette.lab.experiment import (
     Properties,
     Reduced,
     Timing,
+    ancestors_of,
+    has_known_shape,
     root_of,
 )
 from pochette.lab.judge import Parts, digest, divide, excerpts_of, inference_seconds, machine, mean_error
@@ -52,7 +54,7 @@ from pochette.lab.networks import (
 )
 from pochette.lab.properties import properties_of
 from pochette.lab.reducing import engine_of, reduced
-from pochette.lab.shrink import compose, cut_tensors, masks, shrink, weights_of
+from pochette.lab.shrink import Kept, compose, cut_tensors, masks, shrink, weights_of
 from pochette.lab.spectral_anchors import distance_of, mean_answer, median_spectrum, squares_from
 from pochette.lab.store import Result
 from pochette.measure import profile_model
@@ -169,7 +171,7 @@ def _control(task: Task, control: Control, parts: Parts) -> Trained:
     assert isinstance(dense, Dense)
     drawn = fresh(dense, FRESH)
     if control.kind == "reinit":
-        kept, steps = part(unpack(task.weights), "kept/"), cut.steps
+        kept, steps = _shape(task, cut, drawn), cut.steps
     else:
         _, kept = shrink(drawn, task.results[cut].weights, Choice("random", seed=dense.training.seed))
         steps = dense.steps
@@ -183,6 +185,21 @@ def _control(task: Task, control: Control, parts: Parts) -> Trained:
     progress, _ = train(task, model, parts, dense.training, steps, masked=masks(model, kept) if masked else None)
     left = weights_of(rebuilt(dense, small))
     return Trained(model, progress.steps, progress.seconds, left, kept)
+
+
+def _shape(task: Task, cut: Cut, drawn: Model) -> Kept:
+    """As many units of a network that was just drawn as the cut left; which of them is as random as their weights."""
+    dense = root_of(cut)
+    assert isinstance(dense, Dense)
+    if not has_known_shape(cut):
+        return part(unpack(task.weights), "kept/")
+    kept: Kept = {}
+    for stop in (*reversed([a for a in ancestors_of(cut) if isinstance(a, Cut)]), cut):
+        allowed = round((1.0 - stop.removed) * task.results[dense].weights)
+        drawn, newly = shrink(drawn, allowed, Choice("random", seed=dense.training.seed))
+        kept = compose(kept, newly)
+    assert weights_of(drawn) == task.results[cut].weights, "the cut and its twin differ in shape"
+    return kept
 
 
 def lengthened(steps: int, ratio: float) -> int:
