@@ -41,10 +41,11 @@ from pochette.errors import PochetteError  # noqa: E402
 from pochette.lab.judge import machine  # noqa: E402
 from pochette.measure.profile import profile  # noqa: E402
 
-ROUNDS = 40
-BATCH_S = 0.004
-"""Time of one peer's turn."""
-WARM = 4
+ROUNDS = 160
+BATCH_S = 0.001
+"""Time of one peer's turn, as short as the tries of the program that measures the core's limit: what slows the machine
+for a while slows neither's smallest time."""
+WARM = 1
 """A turn is preceded by so many times fewer calls."""
 
 

@@ -118,7 +118,7 @@ def guarded(size: int) -> tuple[Array, Callable[[], None]]:
         ("pc_exp", np.linspace(-86.9, 87.9, 200_001), np.exp, 3e-7, 0),
         ("pc_log", np.geomspace(1.2e-38, 3e38, 200_001), np.log, 2e-7, 1e-7),
         ("pc_log2", np.geomspace(1.2e-38, 3e38, 200_001), np.log2, 3e-7, 2e-7),
-        ("pc_tanh", np.linspace(-20, 20, 200_001), np.tanh, 0, 4e-7),
+        ("pc_tanh", np.linspace(-20, 20, 200_001), np.tanh, 0, 4.5e-7),
         ("pc_sigmoid", np.linspace(-80, 80, 200_001), lambda x: 1 / (1 + np.exp(-x)), 5e-7, 0),
         ("pc_rsqrt", np.geomspace(1.2e-38, 3e38, 200_001), lambda x: x**-0.5, 4e-7, 0),
     ],

@@ -139,11 +139,11 @@ def test_weights_shrink_as_told() -> None:
 
 def tanh(x: FloatArray) -> FloatArray:
     """`pc_vtanh`, to the bit."""
-    p4, p3, p2, p1 = map(np.float32, (1.5230599e-08, 2.18947916e-05, 0.00357160601, 0.134445041))
-    q4, q3, q2, q1 = map(np.float32, (8.52252015e-07, 0.000341130479, 0.0261644721, 0.467778325))
+    p3, p2, p1 = map(np.float32, (1.14205332e-05, 0.00295026181, 0.129249558))
+    q4, q3, q2, q1 = map(np.float32, (2.4567791e-07, 0.000238563152, 0.0238124244, 0.462581843))
     x = np.clip(x, np.float32(-8), np.float32(8))
     s = x * x
-    return x * ((((p4 * s + p3) * s + p2) * s + p1) * s + 1) / ((((q4 * s + q3) * s + q2) * s + q1) * s + 1)
+    return x * (((p3 * s + p2) * s + p1) * s + 1) / ((((q4 * s + q3) * s + q2) * s + q1) * s + 1)
 
 
 def gate(x: FloatArray) -> FloatArray:

@@ -113,16 +113,30 @@ PC_INLINE void pc_rows_tile(float *out, const float *in, const float *w, const f
         const float *from = in + k * dilation;
         PC_BY_FOUR
         for (int i = 0; i < ins; i++) {
-            pc_v weight[PC_SUMS];
-            PC_UNROLL
-            for (int v = 0; v < vectors; v++) {
-                weight[v] = pc_load(w + v * PC_WIDTH);
-                if (count > 1) PC_HELD(weight[v]);
-            }
-            PC_UNROLL
-            for (int r = 0; r < count; r++) {
+            pc_v held[PC_SUMS];
+            if (PC_WIDTH == 8 && count > 1 && count < vectors) {
                 PC_UNROLL
-                for (int v = 0; v < vectors; v++) sum[r * vectors + v] += weight[v] * from[r * is + i];
+                for (int r = 0; r < count; r++) {
+                    held[r] = pc_splat(from[r * is + i]);
+                    PC_HELD(held[r]);
+                }
+                PC_UNROLL
+                for (int v = 0; v < vectors; v++) {
+                    const pc_v weight = pc_load(w + v * PC_WIDTH);
+                    PC_UNROLL
+                    for (int r = 0; r < count; r++) sum[r * vectors + v] += weight * held[r];
+                }
+            } else {
+                PC_UNROLL
+                for (int v = 0; v < vectors; v++) {
+                    held[v] = pc_load(w + v * PC_WIDTH);
+                    if (count > 1) PC_HELD(held[v]);
+                }
+                PC_UNROLL
+                for (int r = 0; r < count; r++) {
+                    PC_UNROLL
+                    for (int v = 0; v < vectors; v++) sum[r * vectors + v] += held[v] * from[r * is + i];
+                }
             }
             w += block;
         }

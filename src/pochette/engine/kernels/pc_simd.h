@@ -128,12 +128,12 @@ PC_INLINE pc_v pc_vmin(pc_v a, pc_v b) { return a < b ? a : b; }
 /* The vector twins of pc_math.h: the same operations in the same order, so the same numbers. NaN comes out finite. */
 PC_INLINE pc_v pc_vclamp(pc_v x, float low, float high) { return pc_vmin(pc_vmax(x, pc_splat(low)), pc_splat(high)); }
 
-/* tanh as a fraction: what is returned, over `*under`, which is 1 to 250. */
+/* tanh as a fraction: what is returned, over `*under`, which is 1 to 200. */
 PC_INLINE pc_v pc_vtanh_over(pc_v x, pc_v *under)
 {
     x = pc_vclamp(x, -8.0f, 8.0f);
     const pc_v s = x * x;
-    const pc_v p = (((PC_TANH_P4 * s + PC_TANH_P3) * s + PC_TANH_P2) * s + PC_TANH_P1) * s + 1.0f;
+    const pc_v p = ((PC_TANH_P3 * s + PC_TANH_P2) * s + PC_TANH_P1) * s + 1.0f;
     *under = (((PC_TANH_Q4 * s + PC_TANH_Q3) * s + PC_TANH_Q2) * s + PC_TANH_Q1) * s + 1.0f;
     return x * p;
 }
