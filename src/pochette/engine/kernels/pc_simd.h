@@ -205,7 +205,10 @@ PC_INLINE pc_v pc_vsqrt(pc_v x) { return x * pc_vrsqrt(x); }
 
 /* For chains of operators: truth is 1 or 0. */
 PC_INLINE pc_v pc_vnumber(float x) { return pc_splat(x); }
-PC_INLINE pc_v pc_vleaky(pc_v x, float slope) { return pc_pick(x > 0.0f, x, slope * x); }
+PC_INLINE pc_v pc_vleaky(pc_v x, float slope)
+{
+    return slope > 0.0f && slope <= 1.0f ? pc_vmax(x, slope * x) : pc_pick(x > 0.0f, x, slope * x);
+}
 PC_INLINE pc_v pc_vchoose(pc_v c, pc_v a, pc_v b) { return pc_pick(c != 0.0f, a, b); }
 PC_INLINE pc_v pc_vlt(pc_v a, pc_v b) { return pc_pick(a < b, pc_splat(1.0f), pc_splat(0.0f)); }
 PC_INLINE pc_v pc_vle(pc_v a, pc_v b) { return pc_pick(a <= b, pc_splat(1.0f), pc_splat(0.0f)); }
