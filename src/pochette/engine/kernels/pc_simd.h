@@ -133,9 +133,8 @@ PC_INLINE pc_v pc_vtanh_over(pc_v x, pc_v *under)
 {
     x = pc_vclamp(x, -8.0f, 8.0f);
     const pc_v s = x * x;
-    const pc_v p = ((PC_TANH_P3 * s + PC_TANH_P2) * s + PC_TANH_P1) * s + 1.0f;
     *under = (((PC_TANH_Q4 * s + PC_TANH_Q3) * s + PC_TANH_Q2) * s + PC_TANH_Q1) * s + 1.0f;
-    return x * p;
+    return x * (((PC_TANH_P3 * s + PC_TANH_P2) * s + PC_TANH_P1) * s + 1.0f);
 }
 PC_INLINE pc_v pc_vtanh(pc_v x)
 {
