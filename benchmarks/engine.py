@@ -29,7 +29,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
-from engine_build import MissingError, best_of, instructions, limits, pin, version_of  # noqa: E402
+from engine_build import MissingError, Native, best_of, instructions, limits, pin, version_of  # noqa: E402
 from engine_litert import litert_peer, litert_version  # noqa: E402
 from engine_nets import NETS, FloatArray, Net  # noqa: E402
 from engine_page import IMAGE, PAGE, STORED, fewer_bits, fill_page, is_current, picture, table  # noqa: E402
@@ -45,8 +45,6 @@ ROUNDS = 160
 BATCH_S = 0.001
 """Time of one peer's turn, as short as the tries of the program that measures the core's limit: what slows the machine
 for a while slows neither's smallest time."""
-WARM = 1
-"""A turn is preceded by so many times fewer calls."""
 
 
 def candidate(net: Net) -> Candidate:
@@ -93,8 +91,11 @@ def times(runners: Mapping[str, Runner], rounds: int) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {name: [] for name in runners}
     for number in range(rounds):
         for name in list(runners)[:: -1 if number % 2 else 1]:
-            runners[name].seconds(calls[name] // WARM + 1)
-            taken[name].append(round(1e9 * runners[name].seconds(calls[name]) / calls[name], 2))
+            runner = runners[name]
+            if isinstance(runner, Native):
+                runner.settle(number)
+            runner.seconds(calls[name])  # so that what the others left in the caches is gone
+            taken[name].append(round(1e9 * runner.seconds(calls[name]) / calls[name], 2))
     return taken
 
 
@@ -125,9 +126,11 @@ def row_of(net: Net, peers: Mapping[str, Peer], rounds: int, sketches: Path | No
     counted, uncounted = counts(made, sketches)
     engine = made.engine
     sizes = {} if engine is None else {"state_bytes": engine.state_bytes, "scratch_bytes": engine.scratch_bytes}
+    counted_on_graph = profile(made.module, (torch.zeros(net.shape),), reach=False)
     return {
         "name": net.name,
-        "macs": profile(made.module, (torch.zeros(net.shape),), reach=False).macs,
+        "macs": counted_on_graph.macs,
+        "layers": [[layer.cost.macs, layer.parameters] for layer in counted_on_graph.layers if layer.cost.macs],
         "weights": sum(parameter.numel() for parameter in made.module.parameters()),
         **sizes,
         "refusal": made.refusal,

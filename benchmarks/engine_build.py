@@ -141,6 +141,18 @@ class Native:
     failed: Callable[[], bool] = lambda: False
     flush: bool = True
     """Whether the thread's host has numbers too small to be normal count as 0, as those of audio have."""
+    places: Sequence[int] = ()
+    """Addresses where its context may lie; none where others decide that."""
+
+    def settle(self, number: int) -> None:
+        """Lie elsewhere in a page: which addresses push each other out of the first cache is luck, a round's own then.
+
+        Args:
+            number: of the round.
+        """
+        if self.places:
+            self.context = self.places[number % len(self.places)]
+            self.reset()
 
     def outputs(self) -> FloatArray:
         """What it makes of the test signal, from silence."""
@@ -164,6 +176,8 @@ class Native:
         return float(took)
 
 
+_LINE, _PAGE = 64, 4096
+
 GLUE = """#include "net.h"
 long bench_bytes(void);
 void bench_reset(void *s);
@@ -180,13 +194,17 @@ def native(library: ctypes.CDLL, net: Net, out_floats: int) -> Native:
     library.bench_bytes.restype = ctypes.c_long
     library.bench_reset.argtypes = [ctypes.c_void_p]
     library.bench_reset.restype = None
-    memory = ctypes.create_string_buffer(int(library.bench_bytes()) + 64)
-    start = ctypes.addressof(memory) + -ctypes.addressof(memory) % 64
-    library.bench_reset(start)
-    return Native(
-        address_of(library.bench_call), start, net.signal(), out_floats, lambda: library.bench_reset(start),
-        (library, memory),
+    memory = ctypes.create_string_buffer(int(library.bench_bytes()) + _LINE + _PAGE)
+    start = ctypes.addressof(memory) + -ctypes.addressof(memory) % _LINE
+    places = range(start, start + _PAGE, _LINE)
+    # Every eleventh line of a page, so that few rounds see all of it.
+    places = [places[11 * number % len(places)] for number in range(len(places))]
+    made = Native(
+        address_of(library.bench_call), start, net.signal(), out_floats,
+        lambda: library.bench_reset(made.context), (library, memory), places=places,
     )  # fmt: skip
+    made.reset()
+    return made
 
 
 def address_of(function: Any) -> int:

@@ -57,6 +57,12 @@ def bounds_ns(row: Row, limit: Mapping[str, Any]) -> tuple[float, float]:
     return 1e9 * row["macs"] / limit["macs_per_second"], 1e9 * size / bandwidth(limit, size)
 
 
+def layered_ns(row: Row, limit: Mapping[str, Any]) -> float:
+    """Least time of a call whose layers wait for one another: of each the longer of the two, added up."""
+    rate = bandwidth(limit, 4 * row["weights"])
+    return sum(max(1e9 * macs / limit["macs_per_second"], 4e9 * weights / rate) for macs, weights in row["layers"])
+
+
 def share(row: Row, limit: Mapping[str, Any], peer: str = OURS) -> float | None:
     """The limit's time as a share of the smallest measured."""
     least = least_ns(row, peer)

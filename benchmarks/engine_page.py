@@ -17,6 +17,7 @@ from engine_goals import (
     bandwidth,
     bounds_ns,
     fastest_other,
+    layered_ns,
     least_ns,
     median_ns,
     ratio,
@@ -150,6 +151,7 @@ def makings(stored: Mapping[str, Any]) -> str:
     names = [name for name in ("cc", "clang", "sketch") if any(name in row["peers"] for row in rows)]
     counted = [name for name in ("cc", "sketch") if any(name in row["instructions"] for row in rows)]
     heading = ["network", "weights", "multiply-adds", "bound by", *(f"limit reached, {TITLES[n]}" for n in names)]
+    heading += [f"layer by layer, {TITLES[OURS]}"]
     heading += [f"instructions, {'by hand' if n == 'sketch' else 'ours'}" for n in counted]
     out = [_heading([*heading, "state, scratch", "error"])]
     for row in rows:
@@ -157,6 +159,8 @@ def makings(stored: Mapping[str, Any]) -> str:
         bound = "arithmetic" if arithmetic > memory else "reading"
         cells = [title(row), f"{row['weights']:,}", f"{row['macs']:,}", bound]
         cells += [_percent(share(row, limit, n)) for n in names]
+        least = least_ns(row, OURS)
+        cells += [_percent(None if least is None else layered_ns(row, limit) / least)]
         cells += [f"{row['instructions'][n]:,.0f}" if n in row["instructions"] else "—" for n in counted]
         cells += [f"{row['state_bytes']:,}, {row['scratch_bytes']:,} bytes" if "state_bytes" in row else "—"]
         cells += [f"{row['peers'][OURS]['error']:.1e}" if OURS in row["peers"] else "—"]

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,7 +97,8 @@ def ours(compiler: str, optimisation: tuple[str, ...] = OPTIMISATION) -> Callabl
 def unset(made: Candidate) -> Runner:
     """Our generated C in a host that sets no mode for numbers too small to be normal: each call sets it and back."""
     runner = native(load(made.sources(), "cc", OPTIMISATION), made.net, made.out_floats)
-    return replace(runner, flush=False)
+    runner.flush = False
+    return runner
 
 
 def fewer_bits(precision: Precision) -> Callable[[Candidate], Runner]:

@@ -108,7 +108,7 @@ def test_goals_are_judged_by_the_data(bench: Any) -> None:
     limit = {"macs_per_second": 100e9, "reads": [[8192, 400e9], [16384, 300e9], [32768, 320e9]]}
     assert engine_goals.bandwidth(limit, 8193) == 320e9
     assert engine_goals.bandwidth(limit, 10**9) == 300e9
-    row = {"name": "gru32", "macs": 3200, "weights": 3393, "peers": {
+    row = {"name": "gru32", "macs": 3200, "weights": 3393, "layers": [[3168, 100], [32, 3293]], "peers": {
         "cc": {"ns": [100.0, 50.0, 60.0], "error": 1e-6},
         "clang": {"ns": [100.0, 70.0, 80.0], "error": 1e-6},
         "onnxruntime": {"ns": [4000.0, 3000.0, 4200.0], "error": 1e-6},
@@ -116,6 +116,7 @@ def test_goals_are_judged_by_the_data(bench: Any) -> None:
     assert engine_goals.ratio(row, "onnxruntime") == 60.0
     assert engine_goals.fastest_other(row, ("torch", "onnxruntime")) == ("onnxruntime", 60.0)
     assert engine_goals.share(row, limit) == pytest.approx(4 * 3393 / 320 / 50)
+    assert engine_goals.layered_ns(row, limit) == pytest.approx(3168 / 100 + 4 * 3293 / 320)
     assert [verdict.holds for verdict in engine_goals.verdicts(row, limit)] == [True, True, False, None, True]
     assert [verdict.holds for verdict in engine_goals.verdicts({**row, "peers": {}}, limit)] == [None] * 5
 

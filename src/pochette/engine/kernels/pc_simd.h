@@ -144,7 +144,17 @@ PC_INLINE pc_v pc_vtanh(pc_v x)
 }
 
 /* The logistic function by tanh: absolute error 3e-7, for gates. */
-PC_INLINE pc_v pc_vgate(pc_v x) { return 0.5f * pc_vtanh(0.5f * x) + 0.5f; }
+PC_INLINE pc_v pc_vgate(pc_v x)
+{
+#if PC_WIDTH == 8 && !defined(PC_STRICT)
+    /* additions have units of their own, and products wait for theirs */
+    pc_v under;
+    const pc_v over = pc_vtanh_over(0.5f * x, &under);
+    return (over + under) / (under + under);
+#else
+    return 0.5f * pc_vtanh(0.5f * x) + 0.5f;
+#endif
+}
 
 /* gate(x) tanh(y). With vectors of 8 one division serves both; rounded otherwise, so not where all are to agree. */
 PC_INLINE pc_v pc_vgated_tanh(pc_v x, pc_v y)
@@ -152,7 +162,7 @@ PC_INLINE pc_v pc_vgated_tanh(pc_v x, pc_v y)
 #if PC_WIDTH == 8 && !defined(PC_STRICT)
     pc_v gate_under, under;
     const pc_v gate_over = pc_vtanh_over(0.5f * x, &gate_under), over = pc_vtanh_over(y, &under);
-    return 0.5f * ((gate_over + gate_under) * over) / (gate_under * under);
+    return (gate_over + gate_under) * over / ((gate_under + gate_under) * under);
 #else
     return pc_vgate(x) * pc_vtanh(y);
 #endif
