@@ -278,3 +278,33 @@ def test_the_module_is_left_as_it_was() -> None:
     profile(module, (x,))
     assert module.training and torch.equal(x, copy)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+class LastOfCells(nn.Module):
+    """A loop of cells over the first axis, of which the last state is returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(5, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(x.shape[1], 7)
+        for sample in x:
+            h = self.cell(sample, h)
+        return h
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "expected"),
+    [
+        (nn.LSTM(5, 7, bidirectional=True), (11, 3, 5), (None, None)),
+        (nn.GRU(5, 7), (40, 3, 5), (None, 0)),
+        (nn.GRU(5, 7, batch_first=True), (3, 40, 5), (None, 0)),
+        (LastOfCells(), (11, 3, 5), (None, None)),
+    ],
+    ids=["both ways", "time first", "batch first", "last of cells"],
+)
+def test_a_batch_is_not_taken_for_time(
+    module: nn.Module, shape: tuple[int, ...], expected: tuple[int | None, int | None]
+) -> None:
+    assert reach(module, torch.randn(shape)) == expected

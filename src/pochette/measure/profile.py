@@ -108,7 +108,8 @@ def profile(
         module: any module that `torch.export` can follow; left as it was.
         example_inputs: positional arguments of the call. The receptive field must lie well inside them to be found.
         seconds: of audio that the example is, for figures per second.
-        time_axis: of the inputs; by default the last axis, or axis 1, whichever the output's length follows.
+        time_axis: of the inputs; by default the last axis, or axis 1, whichever the output's length follows; axis 0 of
+            recurrent layers that take time first.
         reach: whether to look for receptive field and look-ahead, which runs the module some dozens of times.
 
     Returns:

@@ -52,16 +52,30 @@ def reach_of(
         graph: of the module.
         example_inputs: of the capture. Both ends of what an output depends on must lie inside: an example of twice the
             receptive field always suffices.
-        time_axis: of the inputs; by default the last axis, or axis 1, whichever the output's length follows.
+        time_axis: of the inputs; by default the last axis, or axis 1, whichever the output's length follows. Where
+            there are recurrent layers, axis 0 too, and an axis along which nothing is heard is not time.
 
     Returns:
         the reach; all None if no axis is time, or if state carries the past from call to call.
     """
-    try:
-        time = None if graph.mutations else find_time(module, graph, example_inputs, time_axis)
-        return Reach() if time is None else _measure(Probe(graph, example_inputs, time))
-    except (RuntimeError, IndexError, TypeError, ValueError):
-        return Reach()  # not-a-number has no place in a table, for instance: nothing can be said
+    if graph.mutations:
+        return Reach()
+    recurrent = any(word in node.op for node in graph.nodes for word in _RECURRENT)
+    axes = (None,) if time_axis is not None or not recurrent else (-1, 1, 0)
+    for axis in axes:
+        try:
+            time = find_time(module, graph, example_inputs, time_axis if axis is None else axis)
+            found = None if time is None else _measure(Probe(graph, example_inputs, time))
+        except (RuntimeError, IndexError, TypeError, ValueError):
+            return Reach()  # not-a-number has no place in a table, for instance: nothing can be said
+        if found is not None and (axis is None or found != _OF_ITSELF):
+            return found
+    return Reach()
+
+
+_RECURRENT = ("gru", "lstm", "rnn_")
+_OF_ITSELF = Reach(1, 0)
+"""Of an output that hears nothing but the input at its own place."""
 
 
 class Probe:
