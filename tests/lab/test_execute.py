@@ -334,6 +334,45 @@ def test_what_has_no_tag_goes_elsewhere_while_somebody_else_is_idle(
     assert len(where) == 4 and all(tagged.pid not in pids for pids in where.values())
 
 
+@pytest.mark.slow
+def test_a_tagged_worker_that_dies_is_asked_for_and_waited_for(tmp_path: Path, counts: Path, cluster: Cluster) -> None:
+    cluster.worker()
+    tagged = cluster.worker("--resources", "raspberry-pi=1")
+    store, said = Store(tmp_path / "store"), list[str]()
+    timings = [Timing(network, "raspberry-pi") for network in sweep(1, (0.5,))]
+
+    def work() -> Ran:
+        with workers_of(cluster.address) as workers:
+            until(lambda: workers.room("") == 4)
+            return run_toys(timings, store, workers, tasks.counted, report=lambda _, line: said.append(line))
+
+    running = in_background(work)
+    until(lambda: tasks.traces(counts, "ended"))
+    tagged.kill()
+    until(lambda: any("Waiting" in line for line in said))
+    cluster.worker("--resources", "raspberry-pi=1")
+    ran = running.result(PATIENCE_SECONDS)
+    assert not ran.failed and store.missing(timings) == []
+    assert sum("Waiting" in line and "raspberry-pi=1" in line for line in said) == 1
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_ends_the_run_with_what_to_do(tmp_path: Path, counts: Path, cluster: Cluster) -> None:
+    cluster.worker()
+    store, wanted = Store(tmp_path / "store"), sweep(4)
+
+    def work() -> Ran:
+        with workers_of(cluster.address) as workers:
+            return run_toys(wanted, store, workers, tasks.counted)
+
+    running = in_background(work)
+    until(lambda: len(list(tmp_path.rglob("result.json"))) >= 2)
+    cluster.processes[0].kill()
+    with pytest.raises(ToolError, match="scheduler has gone") as error:
+        running.result(PATIENCE_SECONDS)
+    assert "same command" in error.value.remedy and len(store.results(wanted)) >= 2
+
+
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="needs the package `distributed`: pip install 'pochette[cluster]'")
     monkeypatch.setattr("pochette.lab.workers.CONNECT_SECONDS", 0.5)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
 from filelock import BaseFileLock
 
-from pochette.errors import PochetteError
+from pochette.errors import PochetteError, ToolError
 from pochette.lab.experiment import (
     Anchor,
     Control,
@@ -36,7 +36,7 @@ from pochette.lab.experiment import (
 from pochette.lab.networks import Outcome, Task
 from pochette.lab.store import Store
 from pochette.lab.walk import perform
-from pochette.lab.workers import Perform, Workers
+from pochette.lab.workers import Perform, SchedulerGoneError, Workers
 
 Report = Callable[[float, str], None]
 """Told the share of all work that is done, and a line about the last step."""
@@ -157,6 +157,8 @@ class _Crew:
         self.left: dict[Experiment, None] = dict.fromkeys(work)
         self.again = {experiment for experiment in work if store.has(experiment)}
         self.flying: dict[Future[Outcome], tuple[Experiment, BaseFileLock]] = {}
+        self.lacking = ""
+        """Who is waited for, in words."""
         self.ran = Ran()
         self.total = sum(steps_of(experiment) for experiment in work) or 1
 
@@ -216,6 +218,8 @@ class _Crew:
             time.sleep(POLL_SECONDS if self.left else 0.0)
             return
         finished, _ = wait(self.flying, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        if not finished:
+            self._look_for_workers()
         for future in finished:
             experiment, claim = self.flying.pop(future)
             try:
@@ -223,9 +227,27 @@ class _Crew:
             finally:
                 claim.release()
 
+    def _look_for_workers(self) -> None:
+        """Say so, once, if nobody is left to do what was handed out: it is done as soon as somebody comes."""
+        lacking = ""
+        try:
+            self.workers.check({tag_of(experiment) for experiment, _ in self.flying.values()} - {""})
+        except SchedulerGoneError:
+            raise
+        except ToolError as error:
+            lacking = f"{error.what} Waiting for one. {error.remedy}"
+        if lacking != self.lacking:
+            self.lacking = lacking
+            if lacking:
+                self.report(self._share(), lacking)
+
     def _keep(self, experiment: Experiment, future: Future[Outcome]) -> None:
         try:
             outcome = future.result()
+        except CancelledError as error:  # a cluster takes tasks back when it ends
+            self.workers.check(set())
+            self._fail(experiment, error)
+            return
         except Exception as error:
             self._fail(experiment, error)
             return
@@ -249,8 +271,11 @@ class _Crew:
         self._tell(experiment, f"failed: {reason}")
 
     def _tell(self, experiment: Experiment, what: str) -> None:
-        remaining = sum(steps_of(other) for other in self.left)
-        self.report(1.0 - remaining / self.total, f"{describe(experiment)}: {what}")
+        self.report(self._share(), f"{describe(experiment)}: {what}")
+
+    def _share(self) -> float:
+        """Of the work that is behind."""
+        return 1.0 - sum(steps_of(other) for other in self.left) / self.total
 
     def let_go(self) -> None:
         """Take back what is not finished and free every claim."""

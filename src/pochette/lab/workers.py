@@ -32,6 +32,10 @@ ATTEMPTS = 3
 CONNECT_SECONDS = 20
 
 
+class SchedulerGoneError(ToolError):
+    """Nobody will ever answer."""
+
+
 class Workers(Protocol):
     """Whoever computes."""
 
@@ -39,7 +43,7 @@ class Workers(Protocol):
     """Whether they see the folders of this process, and so may leave checkpoints there."""
 
     def check(self, tags: set[str]) -> None:
-        """Refuse tags that no worker carries."""
+        """Refuse tags that no worker carries, and to go on where nobody is left."""
 
     def room(self, tag: str) -> int:
         """How many tasks with this tag (empty for none) they can have at one time."""
@@ -194,6 +198,7 @@ class DaskWorkers(_Closing):
     def __init__(self, address: str) -> None:
         from distributed import Client
 
+        self.address = address
         try:
             self.client: Any = Client(address, timeout=CONNECT_SECONDS)  # type: ignore[no-untyped-call]
             self.client.wait_for_workers(1, timeout=CONNECT_SECONDS)
@@ -223,8 +228,14 @@ class DaskWorkers(_Closing):
 
     def _tags(self) -> dict[str, set[str]]:
         """Worker to the tags it carries."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        return {address: set(facts.get("resources", {})) for address, facts in workers.items()}
+        known = self.client.scheduler_info(n_workers=-1)
+        if "workers" not in known or self.client.status != "running":
+            raise SchedulerGoneError(
+                "The Dask scheduler has gone; what was finished is kept.",
+                where=self.address,
+                remedy="Start it and its workers again, and give the same command with its address.",
+            )
+        return {address: set(facts.get("resources", {})) for address, facts in known["workers"].items()}
 
     def check(self, tags: set[str]) -> None:
         """Refuse tags that no worker carries.
@@ -233,9 +244,13 @@ class DaskWorkers(_Closing):
             tags: all that are asked for.
 
         Raises:
-            ToolError: of the first such tag.
+            ToolError: of the first such tag, or there is no worker at all.
+            SchedulerGoneError: there is no scheduler any more.
         """
-        carried = set().union(*self._tags().values())
+        workers = self._tags()
+        if not workers:
+            raise ToolError("No worker is left.", remedy="Start one: dask worker ADDRESS --nthreads 1.")
+        carried = set().union(*workers.values())
         for tag in sorted(tags - carried):
             raise ToolError(
                 f"No worker carries the tag {tag!r}.",
