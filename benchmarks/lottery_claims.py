@@ -117,7 +117,7 @@ def lines(rows: Sequence[Row], models: Sequence[str], stops: Sequence[float]) ->
     for claim in claims(stops):
         mine = [_line(claim, rows, model, models, stops) for model in (*models, ALL)]
         if all(line.verdict == UNKNOWN for line in mine):
-            mine = [Line(claim.claim, claim.theirs, "all", "", UNKNOWN)]
+            mine = [Line(claim.claim, claim.theirs, "all", "not among the experiments", UNKNOWN)]
         elif mine[-1].verdict == UNKNOWN or len(models) < 2:
             mine = mine[:-1]
         table += mine

@@ -32,13 +32,13 @@ from lottery import (  # noqa: E402
     comparisons,
 )
 from lottery_claims import CONTROLS, SEEDS_FOR_AN_INTERVAL, below_zero, differences, is_ours, lines, multipliers, told  # noqa: E402
-from lottery_text import SEEDS, Stored, narrower, number, of_width, table  # noqa: E402
+from lottery_text import SEEDS, Stored, arithmetic_behind, narrower, number, of_width, table, training_behind  # noqa: E402
 from publish import fill, millions  # noqa: E402
 from speed import stand_alone  # noqa: E402
 
 from pochette.lab.compare import Point, Row, points_of, rows_of, spread, to_csv  # noqa: E402
 from pochette.lab.compare_report import AXES, figure, sentences  # noqa: E402
-from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment, ancestors_of, name_of  # noqa: E402
+from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment  # noqa: E402
 from pochette.lab.judge import TEST_SECONDS  # noqa: E402
 from pochette.lab.store import Result, Store  # noqa: E402
 
@@ -88,15 +88,6 @@ def planned(facts: Mapping[str, Any], model: str) -> dict[str, list[Experiment]]
         parts[part] = [experiment for experiment in wanted if experiment not in seen]
         seen |= set(wanted)
     return parts
-
-
-def training_behind(results: Stored) -> dict[str, int]:
-    """Signature to steps of training that a network's weights have had in all, dense training and stops before."""
-    behind = {}
-    for experiment, result in results.items():
-        chain = ancestors_of(experiment) if isinstance(experiment, Cut) else ()
-        behind[name_of(experiment)] = result.steps + sum(results[a].steps for a in chain if a in results)
-    return behind
 
 
 def dense_of(results: Stored, model: str) -> list[Result]:
@@ -210,23 +201,35 @@ def grids(points: Sequence[Point]) -> list[str]:
     return out
 
 
-def against_controls(rows: Sequence[Row], model: str, behind: Mapping[str, int]) -> list[str]:
+def against_controls(
+    rows: Sequence[Row], model: str, behind: Mapping[str, int], cost: Mapping[str, float]
+) -> list[str]:  # fmt: skip
     """Magnitude, local, beside networks that owe it nothing, seed by seed."""
     ours, out = "magnitude, local", []
+
+    def trained(curve: str, stop: float) -> str:
+        own = [r.signature for r in rows if (r.model, r.curve, r.asked_removed) == (model, curve, stop)]
+        if not own:
+            return ""
+        steps, share = (sum(of[s] for s in own) / len(own) for of in (behind, cost))
+        return f"{steps:,.0f}; {share:.2g}"
+
     for stop in CONTROL_STOPS:
         mine = multipliers(rows, model, (), ours, stop)
         for control in ("random, local", *CONTROLS):
             theirs = multipliers(rows, model, (), control, stop)
-            own = [r for r in rows if (r.model, r.curve, r.asked_removed) == (model, control, stop)]
             both = differences(mine, theirs)
-            steps = sum(behind[r.signature] for r in own) / len(own) if own else 0
             out.append([
-                f"{stop:.0%}", control, f"{steps:,.0f}" if own else "",
+                f"{stop:.0%}", control, trained(control, stop), trained(ours, stop),
                 number(spread([*theirs.values()])) if theirs else "not yet computed",
                 told(spread(both), sign=True) if both else "", _compared(both),
             ])  # fmt: skip
-    heading = ["removed", "control", "steps behind it", "its multiplier", f"{ours} less control", "trimmed is"]
-    return [f"Against the controls ({ours} at the same stop):", "", *table(heading, out)]
+    heading = ["removed", "control", "behind it", "behind the trimmed", "its multiplier", f"{ours} less control"]
+    said = (
+        f"Against the controls ({ours} at the same stop). Behind a network are the steps that its weights were trained "
+        "for, and their arithmetic, of the dense training's: a verdict holds for what each was given."
+    )
+    return [said, "", *table([*heading, "trimmed is"], out)]
 
 
 def _compared(both: Sequence[float]) -> str:
@@ -240,7 +243,8 @@ def _compared(both: Sequence[float]) -> str:
 
 def of_model(facts: Mapping[str, Any], results: Stored, rows: Sequence[Row], model: str) -> list[str]:
     """All about one model."""
-    own, behind = [row for row in rows if row.model == model], training_behind(results)
+    own = [row for row in rows if row.model == model]
+    behind, cost = training_behind(results), arithmetic_behind(results)
     if not own:
         return [f"### {model}", "", "Not yet computed.", ""]
     points = points_of(own)
@@ -249,7 +253,7 @@ def of_model(facts: Mapping[str, Any], results: Stored, rows: Sequence[Row], mod
         for part, title in DRAWN.items():
             if shown_of(points, model, part):
                 out += [f"![{model}: {title}](images/{image(model, part).name})", ""]
-        out += [*grids(points), *of_layers(facts, model), *against_controls(own, model, behind)]
+        out += [*grids(points), *of_layers(facts, model), *against_controls(own, model, behind, cost)]
         out += [*of_width(points, points_of(rows_of(narrower(facts, model))))]
     return out
 

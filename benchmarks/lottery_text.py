@@ -8,7 +8,7 @@ from typing import Any
 from lottery import NARROWER, PARTS, STOPS, STORE, comparisons
 
 from pochette.lab.compare import Point, Spread
-from pochette.lab.experiment import Experiment
+from pochette.lab.experiment import Cut, Experiment, ancestors_of, name_of, root_of
 from pochette.lab.store import Result, Store
 
 SEEDS = (0, 1, 2)
@@ -73,3 +73,26 @@ def of_width(wide: Sequence[Point], narrow: Sequence[Point]) -> list[str]:
     return [said, "", *table(heading, rows),
             f"Dense, the wider network errs {better} ({dense[0]:.3f}) than the narrower ({dense[1]:.3f}).{caution}",
             ""]  # fmt: skip
+
+
+def training_behind(results: Stored) -> dict[str, int]:
+    """Signature to steps of training that a network's weights have had in all, dense training and stops before."""
+    behind = {}
+    for experiment, result in results.items():
+        chain = ancestors_of(experiment) if isinstance(experiment, Cut) else ()
+        behind[name_of(experiment)] = result.steps + sum(results[a].steps for a in chain if a in results)
+    return behind
+
+
+def arithmetic_behind(results: Stored) -> dict[str, float]:
+    """Signature to what training has cost a network in all, as a share of its dense network's training."""
+
+    def cost(experiment: Experiment) -> float:
+        return results[experiment].steps * results[experiment].macs_per_second if experiment in results else 0.0
+
+    behind = {}
+    for experiment in results:
+        chain = ancestors_of(experiment) if isinstance(experiment, Cut) else ()
+        if whole := cost(root_of(experiment)):
+            behind[name_of(experiment)] = sum(map(cost, (experiment, *chain))) / whole
+    return behind

@@ -180,6 +180,8 @@ def test_the_training_behind_a_stop_is_that_of_its_whole_chain(scripts: dict[str
     second, dense = ancestors_of(third)
     chain = {third: result(1.0), second: result(1.0), dense: replace(result(1.0), steps=500)}
     assert max(page.training_behind(chain).values()) == 520
+    costs = {**chain, third: replace(result(1.0), macs_per_second=chain[dense].macs_per_second / 4)}
+    assert sorted(page.arithmetic_behind(costs).values()) == pytest.approx([1.0, 1 + 10 / 500, 1 + 12.5 / 500])
 
 
 def test_a_figure_stands_alone_and_knows_what_it_shows(scripts: dict[str, ModuleType]) -> None:

@@ -232,7 +232,10 @@ UNKNOWN_SKILL = (
 
 
 def _removed(far: Point | None) -> str:
-    return f"up to {words.percent(far.removed.mean)} removed{_skill(far)}" if far is not None else "at no stop"
+    if far is None:
+        return "at no stop"
+    one = ", one seed only" if far.multiplier.seeds == 1 else ""
+    return f"up to {words.percent(far.removed.mean)} removed{_skill(far)}{one}"
 
 
 def _skill(point: Point) -> str:
