@@ -33,8 +33,9 @@ def test_a_comparison_writes_page_and_csv_and_never_repeats(verbs: Verbs, sounds
     assert "<!doctype html>" in (tmp_path / "out" / "comparison.html").read_text()
     more = json.loads(verbs(*asked, "--seeds", 0, 1, "--criteria", "magnitude", "--json").out)
     assert (more["computed"], more["found"]) == (3, 3)
-    people = verbs(*asked, "--seeds", 0)
+    people = verbs(*asked, "--seeds", 0, "--workers", 2)
     assert people.code == 0 and "next: pochette compare" in people.out and "error per dense" in people.out
+    assert "--workers 2" in " ".join(people.out.split())
 
 
 @pytest.mark.parametrize(

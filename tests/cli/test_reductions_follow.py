@@ -210,3 +210,11 @@ def test_what_was_made_of_a_network_that_was_trained_on_since_is_not_gone_on_wit
     assert verbs("train", "ddsp", sounds, *again(1), "--out", folder).code == 0
     refused = verbs("reduce", folder, "--method", "filters", *FEW)
     assert refused.code == 1 and "another network" in refused.err
+
+
+@pytest.mark.parametrize("hopeless", [("--keep", "0.000001"), ("--criterion", "foo")])
+def test_what_is_refused_leaves_no_folder(verbs: Verbs, run: Path, hopeless: tuple[str, str]) -> None:
+    before = {path.name for path in run.iterdir()}
+    said = verbs("reduce", run, *FEW, *hopeless)
+    assert said.code != 0 and "remedy" in said.all, said.all
+    assert {path.name for path in run.iterdir()} == before

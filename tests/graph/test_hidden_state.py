@@ -94,3 +94,22 @@ def test_what_only_looks_like_state_is_not_refused(name: str) -> None:
         module, x = nn.LSTM(2, 3), (torch.randn(4, 2),)
     graph = capture(module, x)
     assert list(graph.mutations) == (["state"] if name == "buffer" else [])
+
+
+def test_a_result_that_a_forward_keeps_is_no_state_and_leaves_no_trace() -> None:
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.kept = torch.tanh(self.first(x))
+            return self.second(self.kept)  # type: ignore[no-any-return]
+
+    module, x = Keeping().eval(), torch.randn(3, 4)
+    capture(module, (x,))
+    assert "kept" not in vars(module)
+    module(x)
+    before = module.kept
+    assert trim(module, (x,), keep=0.5).first.out_features == 4
+    assert module.kept is before

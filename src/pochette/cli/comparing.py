@@ -278,9 +278,9 @@ class Compare(Trains, Verb):
     def _again(self, seeds: tuple[int, ...]) -> str:
         """The command that makes the comparison again, with these seeds."""
         given: list[object] = ["compare", self.sounds, "--models", *self.models, "--size", self.size]
-        for option in ("criteria", "scopes", "removals", "stops", "controls"):
+        for option in ("criteria", "scopes", "removals", "stops", "controls", "time_on"):
             if values := getattr(self, option):
-                given += [f"--{option}", *values]
+                given += [f"--{option.replace('_', '-')}", *values]
         for option in ("rewind", "steps", "stop_steps"):
             given += [f"--{option.replace('_', '-')}", getattr(self, option)]
         given += [*self._optional(), "--seeds", *seeds]
@@ -330,7 +330,8 @@ class Compare(Trains, Verb):
         }
         others = (seed for seed in range(10**9) if seed not in self.seeds)
         more = (*self.seeds, *(next(others) for _ in range(max(2, 3 - len(self.seeds)))))
-        following = (self._again(more),)
+        # What failed is tried again; only then are more seeds worth their time.
+        following = self._again(self.seeds if failed else more) + (f" --workers {self.workers}" if self.workers else "")
         return Answer(
-            data, (table(headings, rows), *(words(line) for line in lines)), following, exit_code=1 if failed else 0
+            data, (table(headings, rows), *(words(line) for line in lines)), (following,), exit_code=1 if failed else 0
         )

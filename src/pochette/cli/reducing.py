@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes
 from pochette.cli.console import Answer, Screen, counting, folder_of, table, words
 from pochette.cli.training import announce, session_in
 from pochette.cli.verb import RunPath, Trains, Verb, budgeted, check_run, command
-from pochette.errors import RunError
+from pochette.errors import PochetteError, RunError
 
 if TYPE_CHECKING:
     import torch
@@ -196,6 +196,7 @@ def reduced(
     named = {"method": name, **to_json(method)}
     apart = {"whole": True} if whole and run.reduction is not None else {}
     folder = source / f"{name}-{signature({**named, **apart})}"
+    new = not folder.exists()
     _take_dense(source, phase, folder)
     alive = read_run(folder).weights_alive if (folder / FILE).is_file() else None
     dataclasses.replace(run, reduction=named, kept=None, weights_alive=alive).write(folder)
@@ -207,8 +208,19 @@ def reduced(
         session.moments = MOMENTS if method.axes.in_training else ()
         if holding:
             session.throughout = Zeros
-        rounds = method.apply(dense, session)
+        try:
+            rounds = method.apply(dense, session)
+        except PochetteError:
+            if new:
+                _forget(folder)
+            raise
     return [_counted(item) for item in rounds] if holding else rounds, folder, session
+
+
+def _forget(folder: Path) -> None:
+    """Take away a reduction's folder that was refused before anything was trained in it."""
+    if {path.name for path in folder.glob("*.safetensors")} <= {"dense.safetensors", EARLY_FILE}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _given(source: Path, run: Run, *, further: bool) -> tuple[Model, str, bool]:

@@ -52,6 +52,7 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
                 remedy="Call the network once on the example inputs before anything else.",
             )
     training = {part: part.training for part in module.modules()}
+    attributes = {part: dict(vars(part)) for part in module.modules()}
     try:
         with _quiet() as said, torch.no_grad():
             program = program_of(module.eval(), arguments)
@@ -60,6 +61,7 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
     finally:
         for part, mode in training.items():
             part.training = mode
+        _forget(attributes)
     # PyTorch sees where attributes are written, and among them counts layers' own notes; a trial tells them apart.
     if any("assigned during export" in str(item.message) for item in said):
         hidden = hidden_state(module, arguments)
@@ -75,6 +77,15 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
         )
     _check_writes(program)
     return _translate(program)
+
+
+def _forget(attributes: dict[nn.Module, dict[str, Any]]) -> None:
+    """Take away tensors without numbers that a forward which keeps a result left in its module when it was traced."""
+    for part, had in attributes.items():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, torch.Tensor) and value is not had.get(name):
+                vars(part).pop(name)
+                vars(part).update({name: had[name]} if name in had else {})
 
 
 def _check_writes(program: torch.export.ExportedProgram) -> None:
