@@ -346,3 +346,13 @@ def test_normalisation_names_the_families_it_scores_by_their_weights() -> None:
     assert trim(module, X).trim_report.fell_back == ()
     module[3] = nn.utils.parametrizations.weight_norm(module[3])
     assert trim(module, X, criterion="normalisation").trim_report.fell_back == ()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+@pytest.mark.parametrize("groups", [8, 2, 1])
+def test_weight_norm_of_the_old_kind_leaves_a_module_whatever_the_groups(groups: int) -> None:
+    middle = torch.nn.utils.weight_norm(nn.Conv1d(8, 8, 3, groups=groups))
+    network = nn.Sequential(nn.Conv1d(2, 8, 3), nn.Tanh(), middle, nn.Conv1d(8, 1, 1))
+    smaller = trim(network, (torch.randn(1, 2, 40),), keep=0.5)
+    assert smaller.trim_report.form == "module"
+    assert smaller[2].groups == (4 if groups == 8 else groups)

@@ -148,14 +148,14 @@ def budgeted(minutes: float, steps: int | None) -> None:
     """Refuse a budget in which nothing can be trained, before anything is listened to or counted.
 
     Args:
-        minutes: wall time; looked at only where no steps are given.
+        minutes: wall time; it bounds nothing where steps are given.
         steps: of the optimiser; None if time bounds training.
 
     Raises:
         UsageError: less than one step, or no time.
     """
     within("--steps", steps, 1, math.inf)
-    if steps is None and not minutes > 0:
+    if not minutes > 0:
         raise UsageError(
             f"--minutes is {minutes:g}; there is no time to train in.",
             remedy="Give --minutes a number above 0, or --steps 1 or more.",

@@ -116,6 +116,10 @@ def refresh_attributes(module: nn.Module) -> None:
         module: it and all its parts are brought up to date.
     """
     for part in module.modules():
+        # Weight norm of the old kind leaves the last effective weight behind as a plain attribute of the old size.
+        for hook in part._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm):
+                setattr(part, hook.name, hook.compute_weight(part).detach())
         if isinstance(part, nn.Linear):
             part.out_features, part.in_features = part.weight.shape
         elif isinstance(part, _CONVOLUTIONS):
@@ -130,10 +134,6 @@ def refresh_attributes(module: nn.Module) -> None:
             part.input_size, part.hidden_size = part.weight_ih.shape[1], part.weight_hh.shape[1]
         elif isinstance(part, nn.RNNBase):
             _refresh_recurrent(part)
-        # Weight norm of the old kind leaves the last effective weight behind as a plain attribute of the old size.
-        for hook in part._forward_pre_hooks.values():
-            if isinstance(hook, WeightNorm):
-                setattr(part, hook.name, hook.compute_weight(part).detach())
 
 
 def _refresh_norm(part: Any) -> None:
