@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -208,19 +210,20 @@ def reduced(
         session.moments = MOMENTS if method.axes.in_training else ()
         if holding:
             session.throughout = Zeros
-        try:
+        with _forgotten_if_refused(folder) if new else nullcontext():
             rounds = method.apply(dense, session)
-        except PochetteError:
-            if new:
-                _forget(folder)
-            raise
     return [_counted(item) for item in rounds] if holding else rounds, folder, session
 
 
-def _forget(folder: Path) -> None:
-    """Take away a reduction's folder that was refused before anything was trained in it."""
-    if {path.name for path in folder.glob("*.safetensors")} <= {"dense.safetensors", EARLY_FILE}:
-        shutil.rmtree(folder, ignore_errors=True)
+@contextmanager
+def _forgotten_if_refused(folder: Path) -> Iterator[None]:
+    """Take away a reduction's folder if it is refused before anything was trained in it."""
+    try:
+        yield
+    except PochetteError:
+        if {path.name for path in folder.glob("*.safetensors")} <= {"dense.safetensors", EARLY_FILE}:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _given(source: Path, run: Run, *, further: bool) -> tuple[Model, str, bool]:
