@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from pochette.lab import walk
+from pochette.lab.execute import Ran, run
 from pochette.lab.experiment import Cut, Dense, name_of, path
 from pochette.lab.networks import Outcome, Task
-from pochette.lab.store import Result
+from pochette.lab.store import Result, Store
+from pochette.lab.workers import Workers
 from pochette.models.ddsp import Ddsp
 
 COUNTS = "POCHETTE_TEST_COUNTS"
 """Environment variable with the folder in which every task leaves a trace."""
 SECONDS = 0.4
+PATIENCE_SECONDS = 120
 
 
 def dense(seed: int = 0, **changes: Any) -> Dense:
@@ -126,3 +129,7 @@ def at_work(folder: Path, seconds: float) -> list[tuple[str, int]]:
     begun = (path_ for path_ in folder.glob("*.begun") if time.time() - path_.stat().st_mtime >= seconds)
     inside = [path_.name.split("-") for path_ in begun]
     return [(name, int(pid)) for name, pid, _ in inside if name not in ended]
+
+
+def run_toys(experiments: list[Any], store: Store, workers: Workers, perform: Any = chained, **more: Any) -> Ran:
+    return run(experiments, store, lambda _: "sounds", workers, perform=perform, **more)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.test_execute import PATIENCE_SECONDS, until
+from tests.lab.tasks import PATIENCE_SECONDS
+from tests.lab.test_dask import until
 
 DRIVER = """
 import time
