@@ -40,15 +40,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-# Wrong today, and counted as wrong in the published table; strict, so that mending one is noticed.
-WRONG: dict[str, str] = {}
-
-
 def cases(chosen: list[Case]) -> pytest.MarkDecorator:
-    def marks(case: Case) -> list[pytest.MarkDecorator]:
-        return [pytest.mark.xfail(reason=WRONG[case.name], strict=True)] if case.name in WRONG else []
-
-    return pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=marks(case)) for case in chosen])
+    return pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in chosen])
 
 
 @dataclass(frozen=True)

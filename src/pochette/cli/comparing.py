@@ -157,6 +157,7 @@ class Compare(Trains, Verb):
         for option in ("batch", "excerpt_seconds", "learning_rate"):
             given += [f"--{option.replace('_', '-')}", getattr(self, option)]
         given += ["--device", self.device] if self.device != "cpu" else []
+        given += ["--workers", self.workers] if self.workers else []
         return given if self.out is None else [*given, "--out", self.out]
 
     def _recipes(self) -> dict[str, Any]:
@@ -331,7 +332,7 @@ class Compare(Trains, Verb):
         others = (seed for seed in range(10**9) if seed not in self.seeds)
         more = (*self.seeds, *(next(others) for _ in range(max(2, 3 - len(self.seeds)))))
         # What failed is tried again; only then are more seeds worth their time.
-        following = self._again(self.seeds if failed else more) + (f" --workers {self.workers}" if self.workers else "")
+        following = (self._again(self.seeds if failed else more),)
         return Answer(
-            data, (table(headings, rows), *(words(line) for line in lines)), (following,), exit_code=1 if failed else 0
+            data, (table(headings, rows), *(words(line) for line in lines)), following, exit_code=1 if failed else 0
         )

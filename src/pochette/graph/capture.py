@@ -51,17 +51,11 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
                 where=name.rpartition(".")[0] or type(module).__name__,
                 remedy="Call the network once on the example inputs before anything else.",
             )
-    training = {part: part.training for part in module.modules()}
-    attributes = {part: dict(vars(part)) for part in module.modules()}
     try:
-        with _quiet() as said, torch.no_grad():
+        with _left_as_it_was(module), _quiet() as said, torch.no_grad():
             program = program_of(module.eval(), arguments)
     except Exception as error:
         raise _explained(error, module, arguments) from error
-    finally:
-        for part, mode in training.items():
-            part.training = mode
-        _forget(attributes)
     # PyTorch sees where attributes are written, and among them counts layers' own notes; a trial tells them apart.
     if any("assigned during export" in str(item.message) for item in said):
         hidden = hidden_state(module, arguments)
@@ -79,13 +73,20 @@ def capture(module: nn.Module, example_inputs: tuple[Any, ...]) -> Graph:
     return _translate(program)
 
 
-def _forget(attributes: dict[nn.Module, dict[str, Any]]) -> None:
-    """Take away tensors without numbers that a forward which keeps a result left in its module when it was traced."""
-    for part, had in attributes.items():
-        for name, value in list(vars(part).items()):
-            if isinstance(value, torch.Tensor) and value is not had.get(name):
-                vars(part).pop(name)
-                vars(part).update({name: had[name]} if name in had else {})
+@contextmanager
+def _left_as_it_was(module: nn.Module) -> Iterator[None]:
+    """Undo what tracing leaves in a module: its mode, and tensors without numbers where a forward keeps a result."""
+    training = {part: part.training for part in module.modules()}
+    attributes = {part: dict(vars(part)) for part in module.modules()}
+    try:
+        yield
+    finally:
+        for part, had in attributes.items():
+            part.training = training[part]
+            for name, value in list(vars(part).items()):
+                if isinstance(value, torch.Tensor) and value is not had.get(name):
+                    vars(part).pop(name)
+                    vars(part).update({name: had[name]} if name in had else {})
 
 
 def _check_writes(program: torch.export.ExportedProgram) -> None:

@@ -67,7 +67,7 @@ def reach_of(
             time = find_time(module, graph, example_inputs, time_axis if axis is None else axis)
             found = None if time is None else _measure(Probe(graph, example_inputs, time))
         except (RuntimeError, IndexError, TypeError, ValueError):
-            return Reach()  # not-a-number has no place in a table, for instance: nothing can be said
+            continue  # not-a-number has no place in a table, for instance: nothing can be said
         if found is not None and (axis is None or found != _OF_ITSELF):
             return found
     return Reach()
