@@ -12,6 +12,7 @@ weights make both sides, units go along both.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +62,7 @@ class Coupling:
     crossed: list[Grid] = field(default_factory=list)
     """Grids of which rows and columns can go: a cell goes with either of its sides."""
     _learnt: set[int] = field(default_factory=set)
+    _set_by_data: set[int] = field(default_factory=set)
     _read: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -71,6 +73,8 @@ class Coupling:
             if inputs <= self._learnt | fixed:
                 # What follows from constants alone, a filter bank turned round, is no weight.
                 (self._learnt if inputs & self._learnt else fixed).update(id(value) for value in node.outputs)
+            elif inputs & (self._learnt | self._set_by_data):
+                self._set_by_data.update(id(value) for value in node.outputs)
 
     # -- labels of values ----------------------------------------------------------------------------------------------
 
@@ -109,6 +113,10 @@ class Coupling:
         """Whether a value is a parameter, or computed from parameters and constants alone."""
         return id(value) in self._learnt
 
+    def weighs(self, value: Value) -> bool:
+        """Whether a filter is learnt, or computed from parameters and data: modulated by a style, set by a network."""
+        return self.learnt(value) or id(value) in self._set_by_data
+
     # -- what operators say of them ------------------------------------------------------------------------------------
 
     def tie(self, left: Labels, right: Labels) -> None:
@@ -134,13 +142,33 @@ class Coupling:
         """A layer computes statistics over these: removing some changes what the others become."""
         self._norms.append((labels.ravel(), layer or "the outermost module"))
 
-    def makes(self, node: Node, weight: Value, labels: Labels) -> None:
-        """A node makes these indices from data with a weight; says nothing if the weight is not learnt."""
-        if self.learnt(weight):
-            self._makers.append((labels.ravel(), id(node)))
-            self.made_with.append((weight, labels))
+    def makes(self, node: Node, weight: Value, labels: Labels, *, filters: bool = False) -> None:
+        """A node makes these indices from data with a weight; says nothing if the weight is not learnt.
 
-    def reads(self, node: Node, value: Value, axis: int, weight: Value | None = None, *, within: bool = False) -> None:
+        Args:
+            node: that multiplies.
+            weight: that it multiplies with.
+            labels: of what it makes.
+            filters: the weight is a filter, which counts if it follows from learnt weights and data too.
+        """
+        if self.learnt(weight):
+            self.made_with.append((weight, labels))
+            self._makers.append((labels.ravel(), id(node)))
+        elif filters and self.weighs(weight):
+            # Filters that each voice of a batch has of its own stand side by side: what makes one makes them all.
+            sides = [(grid.outer, grid.inner) for grid in self._grids if np.array_equal(grid.cells.ravel(), labels)]
+            self._makers += [(made.ravel(), id(node)) for made in (labels, *chain.from_iterable(sides))]
+
+    def reads(
+        self,
+        node: Node,
+        value: Value,
+        axis: int,
+        weight: Value | None = None,
+        *,
+        within: bool = False,
+        filters: bool = False,
+    ) -> None:
         """A node sums over an axis of one of its arguments.
 
         Args:
@@ -149,10 +177,12 @@ class Coupling:
             axis: of the argument.
             weight: what the argument is multiplied with, if that may be learnt; the argument itself by default.
             within: the node made what it reads here, as an LSTM's projection does; it counts as another reader.
+            filters: the weight is a filter, which counts if it follows from learnt weights and data too.
         """
         axis %= len(value.shape)
         self.readings.append(Reading(node, value, axis))
-        if self.learnt(value if weight is None else weight):
+        by = value if weight is None else weight
+        if self.learnt(by) or (filters and self.weighs(by)):
             self._readers.append((self.axes(value)[axis].ravel(), id(value if within else node)))
 
     def made(self, labels: Labels) -> bool:

@@ -1,12 +1,13 @@
 """The networks of the trimming matrix, each with answers that no engine was asked for."""
 
-from tests.graph.networks import attention, convolution, gates, hostile, plain, recurrent, whole
+from tests.graph.networks import attention, convolution, gates, hostile, modulated, plain, recurrent, whole
 from tests.graph.networks.case import Case
 
 GROUPS: dict[str, tuple[Case, ...]] = {
     "Convolutions": tuple(convolution.CASES),
     "Recurrent layers": tuple(recurrent.CASES),
     "Gates, stacks, skips": tuple(gates.CASES),
+    "Filters set by data": tuple(modulated.CASES),
     "Whole generators": tuple(whole.CASES),
     "Attention and normalisations": tuple(attention.CASES),
     "Dense layers and functions": tuple(plain.CASES),

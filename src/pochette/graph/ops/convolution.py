@@ -269,7 +269,8 @@ def _gather(node: Node, call: Call, coupling: Coupling) -> Labels:
     channels = coupling.axes(call.x)[call.channel]
     groups, inputs, outputs = call.groups, len(columns), len(rows) // call.groups
     if groups == 1:
-        coupling.contract(node, call.x, call.channel, call.weight, 1)
+        coupling.tie(channels, columns)
+        coupling.reads(node, call.x, call.channel, call.weight, filters=True)
     elif inputs == 1:
         outer = rows if outputs == 1 else coupling.split(rows, groups, outputs)[0]
         coupling.tie(channels, outer)
@@ -282,8 +283,8 @@ def _gather(node: Node, call: Call, coupling: Coupling) -> Labels:
         else:
             coupling.tie(channels, np.tile(columns, groups))
             _tie_groups(coupling, rows, groups)
-        coupling.reads(node, call.x, call.channel, call.weight)
-    coupling.makes(node, call.weight, rows)
+        coupling.reads(node, call.x, call.channel, call.weight, filters=True)
+    coupling.makes(node, call.weight, rows, filters=True)
     return rows
 
 
@@ -293,12 +294,12 @@ def _spread(node: Node, call: Call, coupling: Coupling) -> Labels:
     groups, inputs, outputs = call.groups, len(rows) // call.groups, len(columns)
     coupling.tie(coupling.axes(call.x)[call.channel], rows)
     if groups == 1 or inputs > 1:
-        coupling.reads(node, call.x, call.channel, call.weight)
+        coupling.reads(node, call.x, call.channel, call.weight, filters=True)
     if groups == 1:
         made = columns
     elif inputs == 1:
         made = coupling.merge(rows, columns)
-        coupling.makes(node, call.weight, rows)
+        coupling.makes(node, call.weight, rows, filters=True)
     elif outputs == 1:
         made = coupling.split(rows, groups, inputs)[0]
     else:
@@ -307,8 +308,8 @@ def _spread(node: Node, call: Call, coupling: Coupling) -> Labels:
     if outputs == 1 and groups > 1:
         coupling.freeze_labels(columns, "the one output of a group")
     else:
-        coupling.makes(node, call.weight, columns)
-    coupling.makes(node, call.weight, made)
+        coupling.makes(node, call.weight, columns, filters=True)
+    coupling.makes(node, call.weight, made, filters=True)
     return made
 
 
