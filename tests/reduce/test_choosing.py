@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,17 +149,24 @@ def weight_bytes(frame: int, middle: int, audio: int) -> int:
     return 4 * numbers(frame, middle, audio)
 
 
+IMPORTANCE = [[1.0 + 0.05 * i for i in range(6)], [1.0] * 3, [1.0 + 0.05 * i for i in range(6)]]
+"""Of units, the least first, in each layer by a scale of its own: a layer's scale says nothing."""
+
+
+def through(left: Sequence[int]) -> float:
+    """Logarithm of what comes through all layers: of each the share of its importance that is left."""
+    return sum(math.log(sum(worth[-n:]) / sum(worth)) for worth, n in zip(IMPORTANCE, left, strict=True))
+
+
 def greedy(cost: Callable[..., int], enough: Callable[[list[int]], bool]) -> list[int]:
-    """One unit after the other, that of the least importance per cost saved, worked out anew each time."""
-    importance = [[1.0 + 0.05 * i for i in range(6)], [1.25] * 3, [1.0 + 0.05 * i for i in range(6)]]
+    """One unit after the other, that whose layer loses least of its share per cost saved, worked out anew each time."""
     left = [6, 3, 6]
     while not enough(left):
         worth = {}
         for number, count in enumerate(left):
             fewer = [n - (i == number) for i, n in enumerate(left)]
             if count > 1:
-                least = importance[number][-count] / 1.25
-                worth[number] = least / (cost(*left) - cost(*fewer))
+                worth[number] = (through(left) - through(fewer)) / (cost(*left) - cost(*fewer))
         left[min(worth, key=lambda number: worth[number])] -= 1
     return left
 
@@ -172,6 +180,33 @@ def test_importance_per_cost(scaling: Any, cost: Callable[..., int], keep: float
     assert [len(found[name]) for name in ("frame", "middle", "audio")] == expected
     # The best of each stay, whichever are how many.
     assert found["frame"] == list(range(6 - expected[0], 6)) and found["audio"] == list(range(6 - expected[2], 6))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.1, 0.05])
+def test_a_dear_layer_becomes_no_bottleneck(share: float) -> None:
+    """Equal importances, and one layer that is many times dearer: it loses most, and no widths let much more through.
+
+    Importance relative to a layer's best never grows as units go: by it the dear layer would be left with one unit
+    before any other lost one.
+    """
+    network = layers([1.0] * 40, [1.0] * 40, [1.0] * 40, inputs=3, outputs=200)
+    budget = int(share * Structure.of(network, (torch.zeros(2, 3),)).parameters())
+    found = chosen(network, Choice(scope="global", scaling="bytes"), weights=budget)
+    first, second, third = (len(found[name]) for name in ("0", "2", "4"))
+    assert third == min(first, second, third)
+    widths = np.arange(1, 41)
+    a, b, c = widths[:, None, None], widths[:, None], widths
+    size = 4 * a + (a + 1) * b + (b + 1) * c + 200 * (c + 1)
+    assert size[first - 1, second - 1, third - 1] <= budget
+    # Every choice there is; a step at a time does not lead to the very best of widths so small.
+    assert first * second * third > 0.85 * np.max(np.where(size <= budget, a * b * c, 0))
+
+
+def test_a_layer_worth_nothing_goes_first() -> None:
+    """Scores of nil, and of less than nil, which some criteria give."""
+    network = layers([0.0] * 8, [1.0] * 8)
+    found = chosen(network, Choice(scope="global", scaling="bytes"), keep=0.6)
+    assert len(found["0"]) < len(found["2"])
 
 
 def test_audio_rate_goes_before_frame_rate() -> None:

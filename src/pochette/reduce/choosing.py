@@ -4,9 +4,12 @@ Scopes: "local" takes the same share of every family; "global" ranks all units t
 by a scaling; "global_then_local" ranks globally until a tenth of the weights is left and then takes from all families
 alike, which the 2020 paper suggests against the bottlenecks of global ranking but never published.
 
-Scalings for global ranking: those of `pochette.reduce.scaling`, and two of our own that divide a unit's score by what
-it costs: "operations" (multiply-accumulates: a weight that runs at audio rate costs a hundred times one that runs at
-frame rate) and "bytes". Costs change while units go, so removal proceeds in stages and asks anew in each.
+Scalings for global ranking: those of `pochette.reduce.scaling`, and two of our own that divide what a unit is worth by
+what it costs: "operations" (multiply-accumulates: a weight that runs at audio rate costs a hundred times one that runs
+at frame rate) and "bytes". Layers stand in series, so what comes through is taken for the product of what each lets
+through, and a unit is worth the share that it has of what is left of its layer: the fewer are left, the more each is
+worth, and no layer becomes a bottleneck for being dear. Worth and cost change while units go, so removal proceeds in
+stages and asks anew in each.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ Size = Callable[[Mapping[str, int] | None], float]
 """Units left in each family, or None for all, to a size of the network."""
 ROUNDING = 1.0 + 1e-9
 STAGES = 16
-"""In how many steps costs are asked anew while units go by their importance per cost."""
+"""In how many steps worth and cost are asked anew while units go by the one per the other."""
 SWITCH = 0.1
 """Share of the weights at which "global_then_local" becomes local."""
 
@@ -296,21 +299,21 @@ def _per_cost(
     scores: Mapping[str, FloatArray],
     enough: Callable[[dict[str, int]], bool],
 ) -> Survivors:
-    """Units removed by importance per cost, in stages, until a condition on the numbers left holds.
+    """Units removed by worth per cost, in stages, until a condition on the numbers left holds.
 
-    Importances are first divided by their family's largest, as otherwise layers of large weights would be dear to
-    remove for their scale alone.
+    With S(n) the summed scores of the n best of a layer, the network is worth the product of S(n) / S(all) over its
+    layers: removing the least of n units costs log(S(n) / S(n - 1)) of its logarithm, whatever the scale of scores.
     """
-    relative = {name: values / max(float(np.max(values)), 1e-30) for name, values in scores.items()}
-    # Within a family the order never changes, so a family is a queue of importances, the least first.
-    queues = {name: np.sort(values, kind="stable") for name, values in relative.items()}
+    # Within a family the order never changes, so what n units are worth together is known beforehand.
+    positive = {name: values - min(0.0, float(np.min(values))) for name, values in scores.items()}
+    together = {name: np.log(np.cumsum(np.sort(values)[::-1]) + 1e-30) for name, values in positive.items()}
     counts = dict(structure.whole)
     stage = max(1, sum(counts.values()) // (STAGES * len(counts)))
     while not enough(counts):
         saved = structure.marginal(counts, choice.scaling)
         heads = {
-            name: float(queue[len(queue) - counts[name]]) / max(saved[name], 1e-30)
-            for name, queue in queues.items()
+            name: float(worth[counts[name] - 1] - worth[counts[name] - 2]) / max(saved[name], 1e-30)
+            for name, worth in together.items()
             if counts[name] > 1
         }
         if not heads:
