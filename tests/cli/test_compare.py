@@ -48,6 +48,8 @@ def test_a_comparison_writes_page_and_csv_and_never_repeats(verbs: Verbs, sounds
         (("--stops", "0.5", "1.5"), "--stops"),
         (("--stops", "0.5", "0.9999"), "larger --size"),
         (("--stops", "0.5", "1"), "--stops names 1; a stop is above 0 and below 1"),
+        (("--stops", "0.99999", "--of", "operations"), "of the operations of ddsp cannot be removed"),
+        (("--scalings", "operations"), "Add --scopes global"),
         (("--seeds", "1", "1"), "Name each thing once"),
         (("--seeds", "0", "-1"), "--seeds is -1"),
         (("--models", "ddsp", "ddsp"), "--models names something twice"),

@@ -64,6 +64,8 @@ def test_whatever_decides_the_outcome_is_in_the_name() -> None:
         path(whole, (0.5, 0.8), 40, removal="mask")[1],
         path(whole, (0.5, 0.8), 40, rewind="init")[1],
         path(whole, (0.5, 0.8), 40, scope="global")[1],
+        path(whole, (0.5, 0.8), 40, scope="global", scaling="operations")[1],
+        path(whole, (0.5, 0.8), 40, of="operations")[1],
         path(dense(seed=1), (0.5, 0.8), 40)[1],
         Control(cut, "reinit"),
         Control(cut, "scratch_epochs"),

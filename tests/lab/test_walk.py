@@ -17,7 +17,7 @@ import pochette
 from pochette.corpus.folder import FolderCorpus
 from pochette.errors import PochetteError
 from pochette.families import models
-from pochette.lab import judge, networks, shrink
+from pochette.lab import execute, judge, networks, shrink
 from pochette.lab.experiment import Anchor, Control, Dense, Experiment, Timing, ancestors_of, parent_of, path
 from pochette.lab.networks import Outcome, Task, fresh
 from pochette.lab.shrink import compose, cut_tensors
@@ -25,6 +25,7 @@ from pochette.lab.store import CHECKPOINT, Result
 from pochette.lab.walk import lengthened, perform
 from pochette.models.ddsp import Ddsp
 from pochette.reduce.drawn_small import scaled_to_size
+from pochette.reduce.trimming import structure_of
 from pochette.train.loop import Training
 from tests.corpora import write_notes
 
@@ -89,6 +90,18 @@ def test_what_is_left_is_what_was_asked_for(walker: Walker) -> None:
         assert result.weights > 0.75 * (1 - cut.removed) * whole.weights
         assert result.weights == sum(t.numel() for t in walker.tensors(cut, "model").values())
         assert result.macs_per_second < whole.macs_per_second and result.weight_bytes < whole.weight_bytes
+
+
+@pytest.mark.slow
+def test_operations_are_left_as_asked_for(walker: Walker) -> None:
+    """And the controls of a stop have as many, whatever weights they have."""
+    whole = structure_of(RECIPE.build()).matrix_macs()
+    (cut,) = path(dense(), (0.6,), 2, of="operations", scope="global", scaling="operations")
+    for experiment in (cut, Control(cut, "scratch_epochs"), Control(cut, "reinit")):
+        left = structure_of(networks.rebuilt(dense(), walker.tensors(experiment, "model"))).matrix_macs()
+        assert 0.9 * 0.4 * whole < left <= 0.4 * whole
+    (other,) = path(dense(), (0.6,), 2)
+    assert cut != other and execute.describe(cut).startswith("ddsp, seed 0, 0.6 of operations removed by magnitude")
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pochette.lab.compare import Comparison, Point
     from pochette.lab.execute import Ran
     from pochette.lab.experiment import Experiment
+    from pochette.models.model import Model
     from pochette.train.loop import Training
 
 PAGE, CSV, STORE = "comparison.html", "results.csv", "store"
@@ -47,12 +48,16 @@ class Compare(Trains, Verb):
     """What makes a unit worth keeping (pochette list criteria); random is the control of all others."""
     scopes: tuple[Literal["local", "global", "global_then_local"], ...] = ("local",)
     """Whether units are ranked within each layer or over all of them."""
+    scalings: tuple[Literal["none", "maximum", "dimension", "operations", "bytes"], ...] = ("maximum",)
+    """How units of different layers are ranked where the scope does: by score, or by worth per operation or byte."""
     removals: tuple[Literal["trim", "mask"], ...] = ("trim",)
     """Whether units are taken out, or held at zero, which saves nothing."""
     rewind: Literal["learning_rate", "weights", "init"] = "learning_rate"
     """Where survivors start again after a cut."""
     stops: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95)
-    """Shares of the learnt numbers removed, ascending; each stop starts from the one before."""
+    """Shares removed, ascending; each stop starts from the one before."""
+    of: Literal["weights", "operations"] = "weights"
+    """What the stops are shares of: learnt numbers, or the multiply-accumulates that these take part in."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each a dense model and all its paths; there are intervals from three on."""
     controls: tuple[Literal["reinit", "scratch_epochs", "scratch_compute"], ...] = ()
@@ -175,8 +180,6 @@ class Compare(Trains, Verb):
     def _check(self, recipes: dict[str, Any]) -> None:
         """Refuse what cannot be, before any sound is listened to."""
         from pochette.families import criteria
-        from pochette.lab.shrink import shrink, weights_of
-        from pochette.reduce.choosing import Choice
 
         within("--steps", self.steps, 1, math.inf)
         within("--stop-steps", self.stop_steps, 1, math.inf)
@@ -184,25 +187,40 @@ class Compare(Trains, Verb):
             if not 0 < stop < 1:
                 raise UsageError(
                     f"--stops names {stop:g}; a stop is above 0 and below 1.",
-                    remedy="Give shares of the learnt numbers to remove, such as --stops 0.5 0.8.",
+                    remedy="Give shares to remove, such as --stops 0.5 0.8.",
                 )
+        if self.scalings != ("maximum",) and set(self.scopes) == {"local"}:
+            raise UsageError(
+                "--scalings make layers comparable, and --scopes only ranks within each.", remedy="Add --scopes global."
+            )
         for seed in self.seeds:
             within("--seeds", seed, 0, 2**31 - 1)
         self._comparison(recipes, None).experiments()
         for name, recipe in recipes.items():
             with building(name, {"--size": self.size}):
                 model = recipe.build()
-            left = round((1 - max(self.stops)) * weights_of(model))
             try:
-                shrink(model, left, Choice("random"))
+                self._smallest(model, "random")
             except ReductionError as error:
                 raise ReductionError(
-                    f"{max(self.stops):.4g} of {name} cannot be removed: {error.what}",
+                    f"{max(self.stops):.4g} of the {self.of} of {name} cannot be removed: {error.what}",
                     remedy="Leave out the last of --stops, or start from a larger --size.",
                 ) from error
             for criterion in self.criteria:
                 if hasattr(criteria[criterion], "falls_back"):
-                    shrink(model, left, Choice(criterion))  # says now if the model has nothing that it looks at
+                    self._smallest(model, criterion)  # says now if the model has nothing that it looks at
+
+    def _smallest(self, model: Model, criterion: str) -> None:
+        """Cut a model that nobody trained to what the last stop leaves."""
+        from pochette.lab.shrink import shrink, weights_of
+        from pochette.reduce.choosing import Choice
+        from pochette.reduce.trimming import structure_of
+
+        share = 1.0 - max(self.stops)
+        if self.of == "operations":
+            shrink(model, None, Choice(criterion), macs=share * structure_of(model).matrix_macs())
+        else:
+            shrink(model, round(share * weights_of(model)), Choice(criterion))
 
     def _listen(self, recipes: dict[str, Any], screen: Screen, tell: Tell) -> dict[str, FolderCorpus]:
         """Each model's corpus, at its rate and hop; one for all that agree."""
@@ -238,9 +256,11 @@ class Compare(Trains, Verb):
             stop_steps=self.stop_steps,
             criteria=self.criteria,
             scopes=self.scopes,
+            scalings=self.scalings,
             removals=self.removals,
             rewind=self.rewind,
             stops=self.stops,
+            of=self.of,
             seeds=self.seeds,
             controls=self.controls,
             anchor=not self.no_anchor,
@@ -279,10 +299,10 @@ class Compare(Trains, Verb):
     def _again(self, seeds: tuple[int, ...]) -> str:
         """The command that makes the comparison again, with these seeds."""
         given: list[object] = ["compare", self.sounds, "--models", *self.models, "--size", self.size]
-        for option in ("criteria", "scopes", "removals", "stops", "controls", "time_on"):
+        for option in ("criteria", "scopes", "scalings", "removals", "stops", "controls", "time_on"):
             if values := getattr(self, option):
                 given += [f"--{option.replace('_', '-')}", *values]
-        for option in ("rewind", "steps", "stop_steps"):
+        for option in ("rewind", "of", "steps", "stop_steps"):
             given += [f"--{option.replace('_', '-')}", getattr(self, option)]
         given += [*self._optional(), "--seeds", *seeds]
         if self.no_anchor:

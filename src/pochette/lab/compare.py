@@ -25,6 +25,7 @@ from pochette.lab.experiment import (
     Cut,
     Dense,
     Experiment,
+    Of,
     Removal,
     Rewind,
     Timing,
@@ -60,7 +61,9 @@ class Comparison:
     removals: tuple[Removal, ...] = ("trim",)
     rewind: Rewind = "learning_rate"
     stops: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-    """Shares of the dense model's learnt numbers removed, ascending."""
+    """Shares of the dense model removed, ascending."""
+    of: Of = "weights"
+    """What they are shares of: learnt numbers, or the multiply-accumulates that these take part in."""
     seeds: tuple[int, ...] = (0, 1, 2)
     controls: tuple[ControlKind, ...] = ()
     """Made at stops of the first criterion, trimmed, with the first scope."""
@@ -100,7 +103,7 @@ class Comparison:
             for removal in self.removals
             for cut in path(
                 dense, self.stops, self.stop_steps, criterion=criterion, scope=scope, scaling=scaling,
-                removal=removal, rewind=self.rewind,
+                removal=removal, rewind=self.rewind, of=self.of,
             )
         ]  # fmt: skip
         first = [c for c in cuts if c.criterion == self.criteria[0] and c.scope == self.scopes[0]]
@@ -112,7 +115,7 @@ class Comparison:
         return [*networks, *(Timing(network, machine) for network in networks for machine in self.machines)]
 
     def _check(self) -> None:
-        for name in ("recipes", "criteria", "scopes", "removals", "stops", "seeds"):
+        for name in ("recipes", "criteria", "scopes", "scalings", "removals", "stops", "seeds"):
             values = list(getattr(self, name))
             if not values or len(set(values)) < len(values):
                 raise RecipeError(
@@ -135,9 +138,9 @@ class Row:
     rewind: str
     control: str
     asked_removed: float
-    """Share of learnt numbers that was to go."""
+    """Share that was to go, of learnt numbers or of operations."""
     removed: float
-    """Share that went."""
+    """Share of learnt numbers that went."""
     weights: int
     macs_per_second: float
     weight_bytes: int

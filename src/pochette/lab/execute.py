@@ -310,7 +310,8 @@ def _own_words(item: Cut | Control | Timing | Reduced | Engine | Properties | Di
     """What an experiment adds to its parent."""
     if isinstance(item, Cut):
         verb = "removed" if item.removal == "trim" else "masked"
-        return f"{item.removed:.4g} {verb} by {item.criterion}, {item.scope}"
+        share = f"{item.removed:.4g}" + (" of operations" if item.of == "operations" else "")
+        return f"{share} {verb} by {item.criterion}, {item.scope}"
     if isinstance(item, Control):
         return item.kind
     if isinstance(item, Reduced):

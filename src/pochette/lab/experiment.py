@@ -28,6 +28,7 @@ from pochette.train.loop import Training
 
 Removal = Literal["trim", "mask"]
 Rewind = Literal["learning_rate", "weights", "init"]
+Of = Literal["weights", "operations"]
 ControlKind = Literal["reinit", "scratch_epochs", "scratch_compute"]
 
 BRANCH_STEPS = 15
@@ -77,7 +78,7 @@ class Cut:
 
     parent: Dense | Cut
     removed: float
-    """Share of the dense model's learnt numbers that is gone at this stop, over all stops so far."""
+    """Share of the dense model that is gone at this stop, over all stops so far."""
     steps: int
     """Of training after the cut."""
     criterion: str = "magnitude"
@@ -90,6 +91,8 @@ class Cut:
     """Whether units are taken out, or set to zero and held there, which saves nothing."""
     rewind: Rewind = "learning_rate"
     """Where survivors start again: as they are, at their weights early in dense training, or at their first ones."""
+    of: Of = "weights"
+    """What that is a share of: learnt numbers, or the multiply-accumulates that they take part in."""
 
     def choice(self, seed: int, dense_weights: int | None = None) -> Choice:
         """How units are chosen.
@@ -235,9 +238,9 @@ def tag_of(experiment: Experiment) -> str:
     return experiment.machine if isinstance(experiment, Timing) else ""
 
 
-def method_of(cut: Cut) -> tuple[str, str, str, str, str]:
-    """What the stops of a path have in common: criterion, scope, scaling, removal, rewinding."""
-    return cut.criterion, cut.scope, cut.scaling, cut.removal, cut.rewind
+def method_of(cut: Cut) -> tuple[str, str, str, str, str, str]:
+    """What the stops of a path have in common: criterion, scope, scaling, removal, rewinding, what is counted."""
+    return cut.criterion, cut.scope, cut.scaling, cut.removal, cut.rewind, cut.of
 
 
 def steps_of(experiment: Experiment) -> int:
@@ -264,7 +267,7 @@ def path(dense: Dense, stops: Sequence[float], steps: int, **method: Any) -> tup
 
     Args:
         dense: where it begins.
-        stops: shares of the dense model's learnt numbers removed, ascending.
+        stops: shares of the dense model removed, ascending.
         steps: of training after each cut.
         **method: criterion, scope and so on; fields of `Cut`.
 

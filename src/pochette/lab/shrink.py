@@ -21,14 +21,17 @@ Kept = dict[str, Tensor]
 """What survives: "PATH|AXIS" to indices, ascending; axes that are not named survive whole."""
 
 
-def shrink(model: Model, weights: int, choice: Choice, evidence: Evidence | None = None) -> tuple[Model, Kept]:
-    """Take units out of a model until so few learnt numbers are left; the one place that calls the trimmer.
+def shrink(
+    model: Model, weights: int | None, choice: Choice, evidence: Evidence | None = None, *, macs: float | None = None
+) -> tuple[Model, Kept]:
+    """Take units out of a model until so little of it is left; the one place that calls the trimmer.
 
     Args:
         model: left as it was.
-        weights: most that may stay.
+        weights: most learnt numbers that may stay; None where operations are counted.
         choice: what goes first.
         evidence: of this model, where the criterion needs data.
+        macs: most multiply-accumulates of learnt weights that a call of the trim form may still take.
 
     Returns:
         the smaller model, and what survived of this one.
@@ -36,7 +39,7 @@ def shrink(model: Model, weights: int, choice: Choice, evidence: Evidence | None
     Raises:
         ReductionError: it cannot become so small, or would not become any smaller.
     """
-    small, _, report = trim_model(model, weights=weights, choice=choice, evidence=evidence)
+    small, _, report = trim_model(model, weights=weights, macs=macs, choice=choice, evidence=evidence)
     kept = {
         f"{place.path.removeprefix(PREFIX)}|{place.axis}": torch.from_numpy(indices)
         for place, indices in report.survivors.items()

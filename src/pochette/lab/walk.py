@@ -65,9 +65,11 @@ from pochette.models.timbre_vae import TimbreVaeModel
 from pochette.models.wavenet import WavenetModel
 from pochette.reduce.choosing import Choice
 from pochette.reduce.drawn_small import scaled_to_size
+from pochette.reduce.evidence import Evidence
 from pochette.reduce.sparse.storage import stored_bytes
 from pochette.reduce.sparse.weights import all_alive
 from pochette.reduce.sparse.weights import weights_of as single_weights
+from pochette.reduce.trimming import structure_of
 from pochette.reduce.witness import witness
 from pochette.sound import mulaw
 from pochette.sound.log_spectral import FFT_SAMPLES
@@ -143,12 +145,10 @@ def _cut(task: Task, cut: Cut, parts: Parts) -> Trained:
     assert isinstance(dense, Dense)
     stored = unpack(task.weights)
     before, early = part(stored, "kept/"), part(stored, "early/")
-    allowed = round((1.0 - cut.removed) * task.results[dense].weights)
     survivors = rebuilt(dense, cut_tensors(part(stored, "model/"), before if cut.removal == "mask" else {}))
     choice = cut.choice(dense.training.seed, task.results[dense].weights)
-    small, newly = shrink(
-        survivors, allowed, choice, witness(survivors, choice, excerpts_of(parts.looks, survivors)[0])
-    )
+    evidence = witness(survivors, choice, excerpts_of(parts.looks, survivors)[0])
+    small, newly = _shrunk(task, cut, survivors, choice, evidence)
     kept = compose(before, newly)
     masked = cut.removal == "mask"
     # A trimmed model's tensors have their parent's numbering, a masked one's that of the dense model.
@@ -166,6 +166,18 @@ def _cut(task: Task, cut: Cut, parts: Parts) -> Trained:
     return Trained(model, progress.steps, progress.seconds, weights_of(small), kept, early)
 
 
+def _shrunk(
+    task: Task, cut: Cut, model: Model, choice: Choice, evidence: Evidence | None = None
+) -> tuple[Model, Kept]:  # fmt: skip
+    """A model with as much left as a cut allows of the dense one."""
+    dense = root_of(cut)
+    assert isinstance(dense, Dense)
+    if cut.of == "operations":
+        macs = (1.0 - cut.removed) * structure_of(fresh(dense)).matrix_macs()
+        return shrink(model, None, choice, evidence, macs=macs)
+    return shrink(model, round((1.0 - cut.removed) * task.results[dense].weights), choice, evidence)
+
+
 def _control(task: Task, control: Control, parts: Parts) -> Trained:
     cut, dense = control.parent, root_of(control)
     assert isinstance(dense, Dense)
@@ -173,7 +185,11 @@ def _control(task: Task, control: Control, parts: Parts) -> Trained:
     if control.kind == "reinit":
         kept, steps = _shape(task, cut, drawn), cut.steps
     else:
-        _, kept = shrink(drawn, task.results[cut].weights, Choice("random", seed=dense.training.seed))
+        uniform = Choice("random", seed=dense.training.seed)
+        if cut.of == "weights":
+            _, kept = shrink(drawn, task.results[cut].weights, uniform)
+        else:
+            _, kept = _shrunk(task, cut, drawn, uniform)
         steps = dense.steps
     masked = control.kind == "reinit" and cut.removal == "mask"
     weights = drawn.state_dict()
@@ -195,8 +211,7 @@ def _shape(task: Task, cut: Cut, drawn: Model) -> Kept:
         return part(unpack(task.weights), "kept/")
     kept: Kept = {}
     for stop in (*reversed([a for a in ancestors_of(cut) if isinstance(a, Cut)]), cut):
-        allowed = round((1.0 - stop.removed) * task.results[dense].weights)
-        drawn, newly = shrink(drawn, allowed, Choice("random", seed=dense.training.seed))
+        drawn, newly = _shrunk(task, stop, drawn, Choice("random", seed=dense.training.seed))
         kept = compose(kept, newly)
     assert weights_of(drawn) == task.results[cut].weights, "the cut and its twin differ in shape"
     return kept
