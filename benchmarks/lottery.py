@@ -1,6 +1,8 @@
 """The structured lottery on real recordings: DDSP, the auto-encoder of SING and WaveNet, trimmed along one path each.
 
-python benchmarks/lottery.py [--models ddsp sing-ae wavenet] [--seeds 0 1 2] [--workers 2] [--parts methods controls]
+And the source-filter model, whose weights run at two rates, trimmed to shares of its operations.
+
+python benchmarks/lottery.py [--models ddsp sing-ae wavenet nsf] [--seeds 0 1 2] [--workers 2] [--parts cost controls]
 
 Every experiment is stored under benchmarks/results/lottery and never repeated, so the comparison may be extended for
 days: call it again with more models, seeds or parts. `benchmarks/lottery_page.py` writes docs/lottery.md from it.
@@ -21,6 +23,7 @@ from pochette.lab.experiment import root_of
 from pochette.lab.store import Store
 from pochette.lab.workers import workers_of
 from pochette.models.ddsp import Ddsp
+from pochette.models.nsf import Nsf
 from pochette.models.sing_ae import SingAe
 from pochette.models.wavenet import Wavenet
 from pochette.train.loop import Training
@@ -38,6 +41,9 @@ RECIPES: dict[str, Any] = {
 }
 NARROWER: dict[str, Any] = {"sing-ae": SingAe.sized("small", sample_rate_hz=16000)}
 """The same model trained and trimmed alike from fewer channels: what a network can lose depends on what it had."""
+BY_OPERATIONS: dict[str, Any] = {"nsf": Nsf.sized("small", sample_rate_hz=16000)}
+"""Models of which some weights run at every sample and others once a frame, cut to shares of their operations."""
+OPERATION_STOPS = (0.5, 0.8, 0.9, 0.95)
 TRAINING = {
     "ddsp": Training(batch=8, excerpt_seconds=0.5, evaluate_steps=100, patience=10**6),
     "sing-ae": Training(
@@ -52,8 +58,9 @@ TRAINING = {
         shift_semitones=3.0,
         gain_db=6.0,
     ),
+    "nsf": Training(batch=4, excerpt_seconds=0.5, evaluate_steps=100, patience=10**6),
 }
-STEPS = {"ddsp": (1000, 300), "sing-ae": (3000, 1000), "wavenet": (1500, 500)}
+STEPS = {"ddsp": (1000, 300), "sing-ae": (3000, 1000), "wavenet": (1500, 500), "nsf": (1000, 300)}
 """Of dense training, and at each stop of a path."""
 
 
@@ -86,12 +93,31 @@ def comparisons(
     ]
 
 
+def by_operations(model: str, corpus: str, seeds: tuple[int, ...]) -> Comparison:
+    """Ranked within layers, over all by score, and over all by worth per operation; each to the same operations."""
+    steps, stop_steps = STEPS[model]
+    return Comparison(
+        corpus=corpus,
+        recipes={model: BY_OPERATIONS[model]},
+        steps=steps,
+        stop_steps=stop_steps,
+        criteria=("magnitude",),
+        scopes=("local", "global"),
+        scalings=("maximum", "operations"),
+        stops=OPERATION_STOPS,
+        of="operations",
+        seeds=seeds,
+        training=TRAINING[model],
+    )
+
+
 PARTS = ("magnitude", "random", "controls", "cost", "published", "more")
 
 
 def main() -> int:
+    every = RECIPES | BY_OPERATIONS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(RECIPES), choices=RECIPES)
+    parser.add_argument("--models", nargs="+", default=list(every), choices=every)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--workers", default="2")
@@ -101,16 +127,20 @@ def main() -> int:
         return 1
     corpora = {}
     for model in asked.models:
-        built = RECIPES[model].build()
+        built = every[model].build()
         corpora[model] = FolderCorpus.prepare(SOUNDS, built.sample_rate_hz, built.hop_samples)
     wanted = [
         experiment
         for part in asked.parts
         for seed in asked.seeds
         for model in asked.models
+        if model in RECIPES
         for comparison in comparisons(model, corpora[model].fingerprint, (seed,), part)
         for experiment in comparison.experiments()
     ]
+    for model in asked.models:
+        if model in BY_OPERATIONS:
+            wanted += by_operations(model, corpora[model].fingerprint, tuple(asked.seeds)).experiments()
     with workers_of(asked.workers) as crew:
         ran = run(
             list(dict.fromkeys(wanted)),
