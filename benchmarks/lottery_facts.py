@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lottery import CONTROL_STOPS, RECIPES, SOUNDS, STORE
+from lottery import BY_OPERATIONS, CONTROL_STOPS, RECIPES, SOUNDS, STORE
 
 from pochette.corpus.folder import FolderCorpus
 from pochette.graph.capture import capture
@@ -49,7 +49,7 @@ def gather() -> dict[str, Any]:
         "anchors_computed": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": {"processor": machine(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version(), "torch": version("torch"), "pochette": version("pochette")},
-        "models": {name: of_model(recipe.build()) for name, recipe in RECIPES.items()},
+        "models": {name: of_model(recipe.build()) for name, recipe in (RECIPES | BY_OPERATIONS).items()},
     }
 
 
@@ -77,7 +77,19 @@ def of_model(model: Any) -> dict[str, Any]:
         "test_excerpts": sum(len(excerpt["audio"]) for excerpt in excerpts_of(parts.test, model)),
         "anchors": _anchors(model, parts),
         "left": _left(model),
+        "rates": _rates(model),
     }
+
+
+def _rates(model: Any) -> list[list[float]]:
+    """How often weights are used: times as often as those used least, and the share of all weights that are."""
+    structure = structure_of(model)
+    macs, shares = structure.macs_by_parameter(), Counter[float]()
+    for path, value in structure.graph.stored.items():
+        if macs.get(path):
+            shares[round(macs[path] / value.size, 6)] += value.size
+    total, least = sum(shares.values()), min(shares)
+    return [[round(rate / least, 3), round(size / total, 4)] for rate, size in sorted(shares.items())]
 
 
 def _left(model: Any) -> list[list[int]]:

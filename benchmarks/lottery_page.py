@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
 import lottery_claims  # noqa: E402
+import lottery_cost  # noqa: E402
 import lottery_facts  # noqa: E402
 from lottery import (  # noqa: E402
     CONTROL_STOPS,
@@ -308,6 +309,7 @@ def content(facts: Mapping[str, Any], results: Stored) -> str:
             "theirs: one small corpus, short trainings, smaller networks. The verdict follows from the intervals by "
             "the rule in `benchmarks/lottery_claims.py`: *open* means that these seeds decide neither way.", "",
             *table(["claim", "theirs", "model", "here", "verdict"], claimed)]  # fmt: skip
+    out += lottery_cost.chapter(facts, rows)
     out += ["## Model by model", ""]
     for model in RECIPES:
         out += of_model(facts, results, rows, model)

@@ -30,11 +30,12 @@ def number(found: Spread | None) -> str:
     return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]{few}"
 
 
-def narrower(facts: Mapping[str, Any], model: str) -> Stored:
-    """Results of the same model from fewer channels, by magnitude; none if it has no narrower form here."""
+def narrower(facts: Mapping[str, Any], model: str, *parts: str) -> Stored:
+    """Results of the same model from fewer channels, by magnitude and of other parts; none if it has no such form."""
     if model not in NARROWER:
         return {}
-    crossed = comparisons(model, facts["models"][model]["fingerprint"], SEEDS, PARTS[0], NARROWER)
+    mark = facts["models"][model]["fingerprint"]
+    crossed = [c for part in (PARTS[0], *parts) for c in comparisons(model, mark, SEEDS, part, NARROWER)]
     return Store(STORE).results([e for comparison in crossed for e in comparison.experiments()])
 
 

@@ -28,9 +28,10 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     """The modules of benchmarks/, which are no package."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import lottery_claims
+    import lottery_cost
     import lottery_page
 
-    yield {"claims": lottery_claims, "page": lottery_page}
+    yield {"claims": lottery_claims, "cost": lottery_cost, "page": lottery_page}
 
 
 def row(curve: str, stop: float, seed: int, multiplier: float, model: str = MODEL) -> Row:
@@ -111,6 +112,19 @@ def test_best_at_a_stop(scripts: dict[str, ModuleType]) -> None:
     assert verdict(scripts, rows("information, global", at), start).verdict == "holds"
     at |= {0.95: (0.7,) * 3}
     assert verdict(scripts, rows("information, global", at), start).verdict == "does not hold"
+
+
+def test_ranking_per_operation_is_held_against_every_other_way(scripts: dict[str, ModuleType]) -> None:
+    """Seed by seed, stop by stop; beside each difference stands how many operations it was had with."""
+    ours = {0.5: (1.0, 1.1, 1.2), 0.8: (1.0, 1.1, 1.2), 0.9: (1.0, 1.1, 1.3)}
+    given = [replace(r, macs_per_second=0.5) for r in rows("magnitude, global, per operation", ours)]
+    given += rows("magnitude, local", {0.5: (1.2, 1.3, 1.4), 0.8: (0.9, 1.0, 1.1), 0.9: (1.1, 1.1, 1.1)})
+    given += rows("magnitude, global", {0.5: (2.0,)})
+    text = "\n".join(scripts["cost"].chapter(facts(scripts["page"]), given))
+    assert "- ddsp: **better** than magnitude, local at 50%; **worse** than magnitude, local at 80%; of 1 other" in text
+    assert "| -0.200 [-0.200, -0.200], 3 seeds: better; 0.50 of its MAC/s |" in text
+    assert "| ddsp | -1.000, 1 seed: few; 0.50 of its MAC/s |  |" in text
+    assert "nsf, cut to shares of its operations: not yet computed." in text
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
