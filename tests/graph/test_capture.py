@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -154,5 +156,39 @@ def test_what_cannot_be_followed_is_said_and_leaves_no_trace(capfd: pytest.Captu
     module = Branching().train()
     with pytest.raises(ExportError, match=r"torch\.export cannot follow") as caught:
         capture(module, (torch.zeros(2),))
-    assert caught.value.where == "Branching" and module.training
+    assert caught.value.where == "Branching" and module.training and "torch.where" in caught.value.remedy
     assert capfd.readouterr() == ("", "")
+
+
+class Packed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return nn.utils.rnn.pad_packed_sequence(self.layer(packed)[0], batch_first=True)[0]
+
+
+class ByNumpy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy((x * 2).detach().numpy())
+
+
+def quantised() -> nn.Module:
+    return torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 4)), {nn.Linear})  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore:.*quanti:DeprecationWarning", "ignore:.*quanti:UserWarning")
+@pytest.mark.parametrize(
+    ("build", "inputs", "remedy"),
+    [
+        (Packed, (torch.zeros(2, 5, 3), torch.tensor([5, 3])), "padded sequence itself"),
+        (ByNumpy, (torch.zeros(2, 3),), "with torch throughout"),
+        (quantised, (torch.zeros(2, 3),), "before it was quantised"),
+    ],
+)
+def test_the_remedy_is_that_of_the_cause(build: Any, inputs: tuple[Tensor, ...], remedy: str) -> None:
+    with pytest.raises(ExportError, match=r"torch\.export cannot follow") as caught:
+        capture(build(), inputs)
+    assert remedy in caught.value.remedy

@@ -128,6 +128,21 @@ def arguments_of(example_inputs: Any) -> tuple[Any, ...]:
     )
 
 
+_REMEDIES = {
+    # x[:, i] of a tensor i without axes, which Python makes a number of
+    "extract specialized integer": "Index with tensors of one axis: x[:, i.view(1)] in place of x[:, i], "
+    "x.index_copy_(1, i.view(1), y); and compute with tensors instead of .item().",
+    "PackedParams": "Give the network as it was before it was quantised; pochette rounds its weights itself.",
+    "pack_padded_sequence": "Give recurrent layers the padded sequence itself: one that looks back only says the same "
+    "up to each end; what lies behind it is to be left out.",
+    "guard on data-dependent": "Choose by torch.where(condition, a, b) in place of if condition: a tensor's values are "
+    "not known before it runs.",
+    ".numpy()": "Compute with torch throughout, also where numpy would do.",
+}
+"""What `torch.export` says, or a function that a forward calls, to what can be done about that."""
+_NONE = (lambda: None).__code__
+
+
 def _explained(error: Exception, module: nn.Module, arguments: tuple[Any, ...]) -> ExportError:
     """Why `torch.export` gave up, and what to do about it."""
     where = type(module).__name__
@@ -156,9 +171,10 @@ def _explained(error: Exception, module: nn.Module, arguments: tuple[Any, ...]) 
             remedy="Register the buffer once, and let the others read it as an argument; or give each a copy of its "
             "own, buffer.clone().",
         )
-    remedy = "Write its forward without branches on tensor values and without unknown Python objects."
-    if "extract specialized integer" in reason:  # x[:, i] of a tensor i without axes, which Python makes a number of
-        remedy = "Index with tensors of one axis: x[:, i.view(1)] in place of x[:, i], x.index_copy_(1, i.view(1), y)."
+    called = [name for part in module.modules() for name in getattr(type(part).forward, "__code__", _NONE).co_names]
+    told = " ".join([reason, *called])
+    general = "Write its forward without branches on tensor values and without unknown Python objects."
+    remedy = next((remedy for sign, remedy in _REMEDIES.items() if sign in told), general)
     return ExportError(f"torch.export cannot follow this module: {reason}", where=where, remedy=remedy)
 
 

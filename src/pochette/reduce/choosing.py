@@ -6,10 +6,11 @@ alike, which the 2020 paper suggests against the bottlenecks of global ranking b
 
 Scalings for global ranking: those of `pochette.reduce.scaling`, and two of our own that divide what a unit is worth by
 what it costs: "operations" (multiply-accumulates: a weight that runs at audio rate costs a hundred times one that runs
-at frame rate) and "bytes". Layers stand in series, so what comes through is taken for the product of what each lets
-through, and a unit is worth the share that it has of what is left of its layer: the fewer are left, the more each is
-worth, and no layer becomes a bottleneck for being dear. Worth and cost change while units go, so removal proceeds in
-stages and asks anew in each.
+at frame rate) and "bytes". What a matrix reads is a sum over units, and an average of fewer is worse by one over their
+number; so every family is taken to add an error of one over the share that is left of its importance, once for every
+matrix of which its units are rows or columns, and a unit is worth what its removal adds. The fewer are left the more
+each is worth: no family becomes a bottleneck for being dear, and where all weights cost the same all families lose
+about the same share. Worth and cost change while units go, so removal proceeds in stages and asks anew in each.
 """
 
 from __future__ import annotations
@@ -301,19 +302,26 @@ def _per_cost(
 ) -> Survivors:
     """Units removed by worth per cost, in stages, until a condition on the numbers left holds.
 
-    With S(n) the summed scores of the n best of a layer, the network is worth the product of S(n) / S(all) over its
-    layers: removing the least of n units costs log(S(n) / S(n - 1)) of its logarithm, whatever the scale of scores.
+    With S(n) the summed scores of the n best of N units, and m matrices of which they are rows or columns, the family
+    adds an error of m S(N) / S(n), whatever the scale of scores.
     """
-    # Within a family the order never changes, so what n units are worth together is known beforehand.
+    # Within a family the order never changes, so the error that n units leave is known beforehand.
     positive = {name: values - min(0.0, float(np.min(values))) for name, values in scores.items()}
-    together = {name: np.log(np.cumsum(np.sort(values)[::-1]) + 1e-30) for name, values in positive.items()}
+    matrices = {
+        family.name: sum(len(structure.graph.stored[place.path].shape) > 1 for place in family.indices)
+        for family in structure.families
+    }
+    errors = {}
+    for name, values in positive.items():
+        share = np.cumsum(np.sort(values)[::-1]) / max(float(values.sum()), 1e-30)
+        errors[name] = matrices[name] / np.maximum(share, 1e-30)
     counts = dict(structure.whole)
     stage = max(1, sum(counts.values()) // (STAGES * len(counts)))
     while not enough(counts):
         saved = structure.marginal(counts, choice.scaling)
         heads = {
-            name: float(worth[counts[name] - 1] - worth[counts[name] - 2]) / max(saved[name], 1e-30)
-            for name, worth in together.items()
+            name: float(error[counts[name] - 2] - error[counts[name] - 1]) / max(saved[name], 1e-30)
+            for name, error in errors.items()
             if counts[name] > 1
         }
         if not heads:
@@ -324,6 +332,13 @@ def _per_cost(
         while taken > 1 and enough({**counts, name: counts[name] - taken}):
             taken //= 2
         counts[name] -= taken
+    # A unit of a dear family may have saved more than was left to save: what still fits is given back.
+    while gains := {
+        name: float(error[counts[name] - 1] - error[counts[name]])
+        for name, error in errors.items()
+        if counts[name] < structure.whole[name] and enough({**counts, name: counts[name] + 1})
+    }:
+        counts[max(gains, key=lambda key: gains[key])] += 1
     return {name: _best(scores[name], count) for name, count in counts.items()}
 
 
