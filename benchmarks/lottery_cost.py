@@ -56,9 +56,9 @@ def stored_of(facts: Mapping[str, Any], model: str) -> Stored:
 def _about(facts: Mapping[str, Any]) -> list[str]:
     said = [
         "Our own way ranks units over all layers by what they are worth per multiply-accumulate that they cost: the "
-        "fewer are left of a layer, the more each is worth, once for every matrix it is part of "
-        "(`pochette.reduce.choosing`). "
-        "Where all weights run equally often this ranks per weight. How often they do, by those that run least:",
+        "fewer are left of a layer the more each is worth, and a layer counts by the weights that it has a part in "
+        "(`pochette.reduce.choosing`). Where all weights run equally often all layers lose about the same share, as "
+        "by ranking locally. How often they run, by those that run least:",
         "",
     ]
     rows = []

@@ -6,11 +6,12 @@ alike, which the 2020 paper suggests against the bottlenecks of global ranking b
 
 Scalings for global ranking: those of `pochette.reduce.scaling`, and two of our own that divide what a unit is worth by
 what it costs: "operations" (multiply-accumulates: a weight that runs at audio rate costs a hundred times one that runs
-at frame rate) and "bytes". What a matrix reads is a sum over units, and an average of fewer is worse by one over their
-number; so every family is taken to add an error of one over the share that is left of its importance, once for every
-matrix of which its units are rows or columns, and a unit is worth what its removal adds. The fewer are left the more
-each is worth: no family becomes a bottleneck for being dear, and where all weights cost the same all families lose
-about the same share. Worth and cost change while units go, so removal proceeds in stages and asks anew in each.
+at frame rate) and "bytes". What a weight matrix reads is a sum over units, and what is left of a sum errs by one over
+the share that is left. So every family is taken to add an error of one over the share left of its importance, times the
+weights that it has a part in, and a unit is worth what its removal adds. The fewer are left the more each is worth: no
+family becomes a bottleneck for being dear. Where all weights cost the same, and all units of a family are worth the
+same, all families lose the same share, and otherwise those lose more that cost more than their weights. Worth and cost
+change while units go, so removal proceeds in stages and asks anew in each.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Size = Callable[[Mapping[str, int] | None], float]
 """Units left in each family, or None for all, to a size of the network."""
 ROUNDING = 1.0 + 1e-9
 STAGES = 16
-"""In how many steps worth and cost are asked anew while units go by the one per the other."""
+"""Least number of steps in which units of a family go by their worth per cost, which are asked anew in each."""
 SWITCH = 0.1
 """Share of the weights at which "global_then_local" becomes local."""
 
@@ -302,21 +303,16 @@ def _per_cost(
 ) -> Survivors:
     """Units removed by worth per cost, in stages, until a condition on the numbers left holds.
 
-    With S(n) the summed scores of the n best of N units, and m matrices of which they are rows or columns, the family
-    adds an error of m S(N) / S(n), whatever the scale of scores.
+    With S(n) the summed scores of the n best of N units that each take W weights with them, the family adds an error of
+    N W S(N) / S(n), whatever the scale of scores.
     """
     # Within a family the order never changes, so the error that n units leave is known beforehand.
     positive = {name: values - min(0.0, float(np.min(values))) for name, values in scores.items()}
-    matrices = {
-        family.name: sum(len(structure.graph.stored[place.path].shape) > 1 for place in family.indices)
-        for family in structure.families
-    }
-    errors = {}
+    weights, errors = structure.marginal(structure.whole, "bytes"), {}
     for name, values in positive.items():
         share = np.cumsum(np.sort(values)[::-1]) / max(float(values.sum()), 1e-30)
-        errors[name] = matrices[name] / np.maximum(share, 1e-30)
+        errors[name] = len(values) * weights[name] / np.maximum(share, 1e-30)
     counts = dict(structure.whole)
-    stage = max(1, sum(counts.values()) // (STAGES * len(counts)))
     while not enough(counts):
         saved = structure.marginal(counts, choice.scaling)
         heads = {
@@ -327,7 +323,7 @@ def _per_cost(
         if not heads:
             break
         name = min(heads, key=lambda key: heads[key])
-        taken = min(stage, counts[name] - 1)
+        taken = max(1, counts[name] // STAGES)
         # The last stages are short, so that no unit goes that need not.
         while taken > 1 and enough({**counts, name: counts[name] - taken}):
             taken //= 2
