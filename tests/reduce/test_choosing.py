@@ -254,11 +254,20 @@ def test_a_residual_stream_is_no_cheaper_for_being_shared(scaling: Any, share: f
     assert len(left) == 7 and max(left) <= 1.2 * min(left)
 
 
-def test_a_layer_worth_nothing_goes_first() -> None:
-    """Scores of nil, and of less than nil, which some criteria give."""
-    network = layers([0.0] * 8, [1.0] * 8)
-    found = chosen(network, Choice(scope="global", scaling="bytes"), keep=0.6)
-    assert len(found["0"]) < len(found["2"])
+def test_scores_that_tell_nothing_are_as_good_as_equal_ones() -> None:
+    """A criterion that follows gradients finds nothing behind an output that begins at zero."""
+    silent, equal = layers([0.0] * 20, [0.0] * 20), layers([1.0] * 20, [1.0] * 20)
+    choice = Choice(scope="global", scaling="operations")
+    counts = [
+        {name: len(kept) for name, kept in chosen(network, choice, keep=0.3).items()} for network in (silent, equal)
+    ]
+    assert counts[0] == counts[1] and min(counts[0].values()) >= 4
+
+
+def test_units_worth_nothing_go_first() -> None:
+    network = layers([0.0] * 6 + [1.0] * 2, [1.0] * 8)
+    found = chosen(network, Choice(scope="global", scaling="bytes"), keep=0.625)
+    assert found == {"0": [6, 7], "2": list(range(8))}
 
 
 def test_audio_rate_goes_before_frame_rate() -> None:

@@ -14,6 +14,7 @@ from pochette.errors import ReductionError
 from pochette.families import criteria, scores
 from pochette.graph.units import Place, UnitFamily
 from pochette.measure.analyses.similarity import linear_cka
+from pochette.reduce import trim
 from pochette.reduce.evidence import Evidence, FloatArray, WeightsOnly, needs_data, reads_data
 from pochette.reduce.scaling import weights_of_a_unit
 from pochette.reduce.selection import local
@@ -160,6 +161,17 @@ def test_of_copies_one_is_kept() -> None:
     kept = set(np.argsort(scores)[3:] % 3)
     assert kept == {0, 1, 2}
     assert np.sort(scores)[2] < 1e-3 * np.sort(scores)[3]
+
+
+def test_units_that_never_move_are_worth_nothing() -> None:
+    """Not one of them: nothing can be divided by their variance."""
+    network = nn.Sequential(nn.Conv1d(1, 16, 3), nn.ReLU(), nn.Conv1d(16, 1, 3))
+    with torch.no_grad():
+        network[0].weight.zero_()
+        network[0].bias.fill_(-1.0)
+    data = [(torch.randn(4, 1, 30), torch.randn(4, 1, 26))]
+    small = trim(network, (torch.randn(1, 1, 30),), criterion="redundancy", data=data, loss=nn.functional.mse_loss)
+    assert small[0].weight.shape == (8, 1, 3)  # type: ignore[index]
 
 
 def test_similarity_is_that_of_trying_every_removal(observed: Observed) -> None:

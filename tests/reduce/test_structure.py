@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pochette.errors import ReductionError
 from pochette.graph.operator import description_of
@@ -166,3 +166,35 @@ def test_nothing_to_remove_says_why() -> None:
     with pytest.raises(ReductionError, match="No unit") as caught:
         Structure.of(nn.Linear(3, 8), (torch.zeros(2, 3),))
     assert "weight" in caught.value.remedy and "an input of the model" in caught.value.remedy
+
+
+class Styled(nn.Module):
+    """Three convolutions whose inputs a style scales, or whose filters it does: the same network twice."""
+
+    def __init__(self, filters: bool) -> None:
+        super().__init__()
+        self.filters, self.first = filters, nn.Conv1d(1, 8, 3, padding=1)
+        self.styles = nn.ModuleList(nn.Linear(4, 8) for _ in range(3))
+        self.weights = nn.ParameterList(torch.randn(8, 8, 3) for _ in range(3))
+        self.last = nn.Conv1d(8, 1, 1)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        y = self.first(x)
+        batch, _, time = y.shape
+        for style, weight in zip(self.styles, self.weights, strict=True):
+            gains = style(z)
+            if self.filters:
+                turned = (weight[None] * gains[:, None, :, None]).flatten(0, 1)
+                made = nn.functional.conv1d(y.reshape(1, -1, time), turned, padding=1, groups=batch)
+                y = torch.relu(made.view(batch, -1, time))
+            else:
+                y = torch.relu(nn.functional.conv1d(y * gains[:, :, None], weight, padding=1))
+        return self.last(y)  # type: ignore[no-any-return]
+
+
+def test_filters_that_data_set_cost_what_others_cost() -> None:
+    inputs = (torch.randn(2, 1, 16), torch.randn(2, 4))
+    plain, filters = (Structure.of(Styled(way), inputs) for way in (False, True))
+    assert filters.macs_by_parameter() == plain.macs_by_parameter()
+    assert filters.macs_by_parameter()["weights.0"] == 2 * 16 * 8 * 8 * 3
+    assert filters.matrix_macs() == plain.matrix_macs()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import keyword
 import operator
 from collections.abc import Collection, Mapping
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map, tree_unflatten
 
 from pochette.graph.graph import Graph, Node, Value, call_of, function_of
+from pochette.graph.graph_module import GraphModule
 from pochette.graph.operator import description_of
 from pochette.graph.run import Alter
 from pochette.graph.units import Units
@@ -208,19 +208,6 @@ def masked(units: Units, remains: Remains) -> Alter:
     return alter
 
 
-class GraphModule(torch.fx.GraphModule):
-    """A module made of a graph: parameters under the paths of the model it came from, and one call's operators."""
-
-    trim_report: Any
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> GraphModule:
-        """A copy that says of itself what the original says; PyTorch's own drops attributes that are no tensors."""
-        copied: Any = super().__deepcopy__(memo)
-        if "trim_report" in self.__dict__:
-            copied.trim_report = copy.deepcopy(self.trim_report, memo)
-        return copied  # type: ignore[no-any-return]
-
-
 def module_of(graph: Graph, persistent: Mapping[str, Any], trainable: frozenset[str]) -> GraphModule:
     """An ordinary module that does what a graph does.
 
@@ -267,7 +254,11 @@ def module_of(graph: Graph, persistent: Mapping[str, Any], trainable: frozenset[
         for path, item in new.items():
             fx.call_function(torch.ops.aten.copy_.default, (known[id(graph.stored[path])], item))
     fx.output(tree_unflatten(returned, graph.form[1]) if graph.form else tuple(returned))
-    return GraphModule(root, fx, class_name="TrimmedModule")
+    module = GraphModule(root, fx, class_name="TrimmedModule")
+    for path in graph.stored.keys() - {*persistent, *(value.path for value in graph.of_kind("parameter"))}:
+        owner, name = _owner(module, places[path])
+        owner._non_persistent_buffers_set.add(name)
+    return module
 
 
 def _placeholders(fx: torch.fx.Graph, graph: Graph) -> dict[int, Any]:

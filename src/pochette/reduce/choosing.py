@@ -306,8 +306,10 @@ def _per_cost(
     With S(n) the summed scores of the n best of N units that each take W weights with them, the family adds an error of
     N W S(N) / S(n), whatever the scale of scores.
     """
-    # Within a family the order never changes, so the error that n units leave is known beforehand.
+    # Within a family the order never changes, so the error that n units leave is known beforehand. Where all scores
+    # are nil, as behind an output that begins at zero, they tell nothing: all units are worth the same.
     positive = {name: values - min(0.0, float(np.min(values))) for name, values in scores.items()}
+    positive = {name: values if values.any() else np.ones_like(values) for name, values in positive.items()}
     weights, errors = structure.marginal(structure.whole, "bytes"), {}
     for name, values in positive.items():
         share = np.cumsum(np.sort(values)[::-1]) / max(float(values.sum()), 1e-30)

@@ -14,8 +14,9 @@ from torch import nn
 
 from pochette.errors import ReductionError
 from pochette.graph.capture import capture
-from pochette.graph.graph import Graph, Value
+from pochette.graph.graph import Graph, Node, Value
 from pochette.graph.operator import description_of
+from pochette.graph.ops.convolution import Convolution
 from pochette.graph.rewrite import Remains
 from pochette.graph.units import UnitFamily, Units, units_of
 from pochette.reduce.shares import check_least, named
@@ -224,12 +225,35 @@ class Structure:
         macs: dict[str, float] = defaultdict(float)
         for node in self.graph.nodes:
             count = description_of(node).cost(node).macs
-            paths = [(source[id(value)], value.size) for value in node.inputs() if id(value) in source]
-            matrices = [(path, size) for path, size in paths if len(self.graph.stored[path].shape) > 1]
-            total = sum(size for _, size in matrices)
-            for path, size in matrices:
+            matrices = self._matrices(node, source)
+            description = description_of(node)
+            if count and not matrices and isinstance(description, Convolution):
+                matrices = self._set_by(description.call(node).weight, source)
+            total = sum(matrices.values())
+            for path, size in matrices.items():
                 macs[path] += count * size / total
         return np.array([macs[value.path] / max(1, value.size) for value in self._parameters])
+
+    def _matrices(self, node: Node, source: Mapping[int, str]) -> dict[str, int]:
+        """Learnt matrices that a node reads, under whatever shape, and the numbers it reads of each."""
+        paths = [(source[id(value)], value.size) for value in node.inputs() if id(value) in source]
+        return {path: size for path, size in paths if len(self.graph.stored[path].shape) > 1}
+
+    def _set_by(self, filters: Value, source: Mapping[int, str]) -> dict[str, int]:
+        """Learnt matrices that data make filters of: a style that scales them, a layer that computes them."""
+        makers = {id(value): node for node in self.graph.nodes for value in node.outputs}
+        found: dict[str, int] = {}
+        pending, seen = [filters], set[int]()
+        while pending:
+            value = pending.pop()
+            node = makers.get(id(value))
+            if node is None or id(value) in seen:
+                continue
+            seen.add(id(value))
+            matrices = self._matrices(node, source)
+            found |= matrices
+            pending += [] if matrices else node.inputs()
+        return found
 
     # -- removal -------------------------------------------------------------------------------------------------------
 

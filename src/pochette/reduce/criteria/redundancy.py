@@ -46,6 +46,8 @@ def lost_in_turn(covariance: FloatArray, worth: FloatArray) -> FloatArray:
         (unit,), in whose order they go.
     """
     units = len(covariance)
+    if not np.trace(covariance) > 0.0:
+        return np.zeros(units)  # units that never move: behind a rectifier that lets nothing through
     noise = NOISE * max(float(np.trace(covariance)) / units, np.finfo(np.float64).tiny)
     precision = np.linalg.inv(covariance + noise * np.eye(units))
     scores, left = np.zeros(units), np.ones(units, dtype=bool)
