@@ -195,6 +195,18 @@ def test_every_point_is_in_the_table() -> None:
     assert re.search(r"random, local.*?<b>1\.41.*?random, local.*?<b>1\.42", body, re.S)
 
 
+def test_shares_of_operations_are_called_so() -> None:
+    asked = comparison(of="operations")
+    results = made_up(asked, magnitude=1.02, random=1.4)
+    told = " ".join(sentences(points_of(rows_of(results))))
+    assert told.count(" removed") == told.count(" of the operations removed") > 1
+    text = page_of(asked, results)
+    assert "2 stops by operations" in text and text.count("of operations</small>") == 4
+    assert "multiply-accumulates that learnt weights take part in" in text
+    rows = list(csv.DictReader(io.StringIO(to_csv(rows_of(results)))))
+    assert {row["of"] for row in rows if row["curve"] != "dense"} == {"operations"}
+
+
 def test_few_seeds_are_called_few() -> None:
     one, two = comparison(seeds=(0,)), comparison(seeds=(0, 1))
     assert "only one seed" in page_of(one, made_up(one, magnitude=1.02, random=1.4))

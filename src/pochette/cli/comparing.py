@@ -326,7 +326,7 @@ class Compare(Trains, Verb):
             (
                 point.model,
                 point.curve + (f" on {point.timed_on}" if point.timed_on else ""),
-                f"{point.removed.mean:.1%}",
+                f"{point.asked_removed:.1%} of MACs" if point.of == "operations" else f"{point.removed.mean:.1%}",
                 point.macs_per_second.mean,
                 round(point.weight_bytes.mean),
                 point.multiplier.mean,

@@ -158,6 +158,8 @@ class Row:
     timed_on: str
     """Tag of the machine that was asked to take the time; empty for wherever it was trained."""
     signature: str
+    of: str = "weights"
+    """What the share that was to go is a share of."""
 
 
 def rows_of(results: Mapping[Experiment, Result]) -> list[Row]:
@@ -209,6 +211,7 @@ def _row(experiment: Experiment, result: Result, dense: Dense, whole: Result, an
         machine=result.machine,
         timed_on=experiment.machine if isinstance(experiment, Timing) else "",
         signature=name_of(experiment),
+        of=cut.of if cut else "weights",
     )
 
 
@@ -282,6 +285,8 @@ class Point:
     weights: Spread
     inference_seconds: Spread
     """From the smallest to the largest, the smallest for the mean: what else a machine does only ever adds."""
+    of: str = "weights"
+    """What `asked_removed` is a share of; `removed` is always one of weights."""
 
 
 def points_of(rows: Sequence[Row]) -> list[Point]:
@@ -320,6 +325,7 @@ def _point(key: tuple[str, str, str, float], group: list[Row]) -> Point:
         weight_bytes=over("weight_bytes"),
         weights=over("weights"),
         inference_seconds=Spread(min(times), min(times), max(times), len(times)),
+        of=group[0].of,
     )
 
 

@@ -234,8 +234,10 @@ UNKNOWN_SKILL = (
 def _removed(far: Point | None) -> str:
     if far is None:
         return "at no stop"
-    one = ", one seed only" if far.multiplier.seeds == 1 else ""
-    return f"up to {words.percent(far.removed.mean)} removed{_skill(far)}{one}"
+    few = {1: ", one seed only", 2: ", two seeds"}.get(far.multiplier.seeds, "")
+    if far.of == "operations":
+        return f"up to {words.percent(far.asked_removed)} of the operations removed{_skill(far)}{few}"
+    return f"up to {words.percent(far.removed.mean)} removed{_skill(far)}{few}"
 
 
 def _skill(point: Point) -> str:
@@ -271,7 +273,8 @@ def _against_random(model: str, points: Sequence[Point]) -> list[str]:
         if not both:
             continue
         ours, theirs = stops[both[-1]], lots[both[-1]]
-        at = f"At {words.percent(both[-1])} removed, {model} has {_range(ours.multiplier)} times the dense error"
+        share = f"{words.percent(both[-1])}{' of the operations' if ours.of == 'operations' else ''}"
+        at = f"At {share} removed, {model} has {_range(ours.multiplier)} times the dense error"
         at += f"{_skill(ours)} by {curve} and {_range(theirs.multiplier)}{_skill(theirs)} by lots drawn"
         told.append(f"{at}: {_verdict(ours.multiplier, theirs.multiplier)}.")
     return told
