@@ -58,7 +58,8 @@ def _about(facts: Mapping[str, Any]) -> list[str]:
         "Our own way ranks units over all layers by what they are worth per multiply-accumulate that they cost: the "
         "fewer are left of a layer the more each is worth, and a layer counts by the weights that it has a part in "
         "(`pochette.reduce.choosing`). Where all weights run equally often all layers lose about the same share, as "
-        "by ranking locally. How often they run, by those that run least:",
+        "by ranking locally, so only models with several rates tell the two apart. How often weights are used, as a "
+        "multiple of those that are used least:",
         "",
     ]
     rows = []
@@ -66,7 +67,7 @@ def _about(facts: Mapping[str, Any]) -> list[str]:
         rates = facts["models"].get(model, {}).get("rates")
         if rates:
             rows.append([model, "; ".join(f"{share:.1%} × {times:g}" for times, share in rates)])
-    return [*said, *table(["model", "share of weights × how often"], rows)] if rows else said
+    return [*said, *table(["model", "share of its weights × how often"], rows)] if rows else said
 
 
 def _verdict(rows: Mapping[str, Sequence[Row]], stops: Sequence[float]) -> list[str]:
@@ -109,7 +110,7 @@ def _line(rows: Sequence[Row], model: str, other: str, stops: Sequence[float]) -
         if not both:
             cells.append("")
             continue
-        verdict = MEANING.get(below_zero(spread(both)), "open") if len(both) == len(SEEDS) else "few"
+        verdict = MEANING.get(below_zero(spread(both)), "open") if len(both) == len(SEEDS) else "too few seeds"
         share = _operations(rows, OURS, other, stop)
         cells.append(f"{told(spread(both), sign=True)}: {verdict}; {share:.2f} of its MAC/s")
     return [model, *cells] if any(cells) else []

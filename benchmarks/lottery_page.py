@@ -42,6 +42,7 @@ from pochette.lab.compare_report import AXES, figure, sentences  # noqa: E402
 from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment  # noqa: E402
 from pochette.lab.judge import TEST_SECONDS  # noqa: E402
 from pochette.lab.store import Result, Store  # noqa: E402
+from pochette.reduce.choosing import SWITCH  # noqa: E402
 
 PAGE = ROOT / "docs" / "lottery.md"
 CSV = ROOT / "benchmarks" / "results" / "lottery.csv"
@@ -153,6 +154,7 @@ def reading(rows: Sequence[Row], behind: Mapping[str, int]) -> list[str]:
         "little to lose: read a multiplier beside its anchors and the skill that was kept.",
         f"- At a stop {REWINDS[rewind]}. Shares removed are of learnt numbers, and at least what the column says; "
         "MAC/s count the synthesiser too, which cannot be trimmed.",
+        f"- `global then local` is `global` until {SWITCH:.0%} of the weights are left, and the same networks until then.",
         "- Skill kept is (anchor - error) / (anchor - dense error): 1 is as good as dense, 0 as bad as the anchor.",
         "- Intervals are Student's at 95 % over seeds: they say what other seeds would give on these sounds, nothing "
         "of other sounds. Many are shown and none is widened for that.",

@@ -123,7 +123,7 @@ def test_ranking_per_operation_is_held_against_every_other_way(scripts: dict[str
     text = "\n".join(scripts["cost"].chapter(facts(scripts["page"]), given))
     assert "- ddsp: **better** than magnitude, local at 50%; **worse** than magnitude, local at 80%; of 1 other" in text
     assert "| -0.200 [-0.200, -0.200], 3 seeds: better; 0.50 of its MAC/s |" in text
-    assert "| ddsp | -1.000, 1 seed: few; 0.50 of its MAC/s |  |" in text
+    assert "| ddsp | -1.000, 1 seed: too few seeds; 0.50 of its MAC/s |  |" in text
     assert "nsf, cut to shares of its operations: not yet computed." in text
 
 
