@@ -257,7 +257,7 @@ def is_ours(curve: str) -> bool:
 
 WHY = {
     "ddsp": "The network only says how loud each partial and band of noise is, from pitch and loudness that are given: "
-    "little is asked of it, so its size hardly matters, and among layers of these widths it does not matter which units stay.",
+    "little is asked of it, so its size hardly matters, and of layers of these widths no matter which units stay.",
     "sing-ae": "Its decoder writes every window of sound as a sum of as many learnt windows as its last layer has "
     "units, and its code has few numbers to begin with. Weights grow with the width of a layer, not with its square, "
     "because the other side of the largest matrices is a window of 1,024 samples that cannot be trimmed: most of its "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lottery import BY_OPERATIONS, OPERATION_STOPS, RECIPES, STEPS, STOPS, STORE, by_operations
@@ -43,6 +44,15 @@ def chapter(facts: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     for model, own in apart.items():
         out += _of_operations(model, own)
     return out
+
+
+def others(facts: Mapping[str, Any]) -> list[Row]:
+    """Rows of networks that are none of the three models at their size: for the CSV."""
+    made = [row for model in BY_OPERATIONS for row in rows_of(stored_of(facts, model))]
+    for model in RECIPES:
+        few = rows_of(narrower(facts, model, "cost"))
+        made += [replace(row, model=f"{model}, narrower") for row in few]
+    return made
 
 
 def stored_of(facts: Mapping[str, Any], model: str) -> Stored:

@@ -33,13 +33,13 @@ from lottery import (  # noqa: E402
     comparisons,
 )
 from lottery_claims import CONTROLS, SEEDS_FOR_AN_INTERVAL, below_zero, differences, is_ours, lines, multipliers, told  # noqa: E402
-from lottery_text import SEEDS, Stored, arithmetic_behind, narrower, number, of_width, table, training_behind  # noqa: E402
+from lottery_text import SEEDS, Stored, arithmetic_behind, narrower, number, of_width, table, training_behind, way  # noqa: E402
 from publish import fill, millions  # noqa: E402
 from speed import stand_alone  # noqa: E402
 
 from pochette.lab.compare import Point, Row, points_of, rows_of, spread, to_csv  # noqa: E402
 from pochette.lab.compare_report import AXES, figure, sentences  # noqa: E402
-from pochette.lab.experiment import CAP, Anchor, Control, Cut, Dense, Experiment  # noqa: E402
+from pochette.lab.experiment import CAP, Anchor, Dense, Experiment  # noqa: E402
 from pochette.lab.judge import TEST_SECONDS  # noqa: E402
 from pochette.lab.store import Result, Store  # noqa: E402
 from pochette.reduce.choosing import SWITCH  # noqa: E402
@@ -154,7 +154,7 @@ def reading(rows: Sequence[Row], behind: Mapping[str, int]) -> list[str]:
         "little to lose: read a multiplier beside its anchors and the skill that was kept.",
         f"- At a stop {REWINDS[rewind]}. Shares removed are of learnt numbers, and at least what the column says; "
         "MAC/s count the synthesiser too, which cannot be trimmed.",
-        f"- `global then local` is `global` until {SWITCH:.0%} of the weights are left, and the same networks until then.",
+        f"- `global then local` is `global` until {SWITCH:.0%} of the weights are left: till then the same networks.",
         "- Skill kept is (anchor - error) / (anchor - dense error): 1 is as good as dense, 0 as bad as the anchor.",
         "- Intervals are Student's at 95 % over seeds: they say what other seeds would give on these sounds, nothing "
         "of other sounds. Many are shown and none is widened for that.",
@@ -280,22 +280,13 @@ def missing(facts: Mapping[str, Any], results: Stored) -> list[str]:
             wanted = planned(facts, model)[part]
             lacks = [experiment for experiment in wanted if experiment not in results]
             cells.append(f"{len(wanted) - len(lacks)} of {len(wanted)}")
-            ways = dict.fromkeys(_way(experiment) for experiment in lacks)
+            ways = dict.fromkeys(way(experiment) for experiment in lacks)
             if ways:
                 lacking.append(f"- {model}, {part}: {'; '.join(ways)}")
         rows.append(cells)
     out = table(["experiments stored", *RECIPES], rows)
     return [*out, "Not yet computed, in whole or for some seeds or stops:" if lacking else "Nothing is missing.", "",
             *lacking, *([""] if lacking else [])]  # fmt: skip
-
-
-def _way(experiment: Experiment) -> str:
-    if isinstance(experiment, Control):
-        return f"control {experiment.kind}"
-    if isinstance(experiment, Cut):
-        by = "" if experiment.scope == "local" or experiment.scaling == "maximum" else f" per {experiment.scaling}"
-        return f"{experiment.criterion}, {experiment.scope.replace('_', ' ')}{by}"
-    return type(experiment).__name__.lower()
 
 
 def content(facts: Mapping[str, Any], results: Stored) -> str:
@@ -378,14 +369,14 @@ def main() -> int:
         return 1
     results = load(facts)
     rows = rows_of(results)
-    points = points_of(rows)
+    every, points = to_csv([*rows, *lottery_cost.others(facts)]), points_of(rows)
     page = fill(PAGE.read_text(encoding="utf-8"), "lottery", content(facts, results))
-    differing = [path.name for path, text in ((PAGE, page), (CSV, to_csv(rows))) if _read(path) != text]
+    differing = [path.name for path, text in ((PAGE, page), (CSV, every)) if _read(path) != text]
     drawn = {image(model, part): (shown_of(points, model, part), model) for model in RECIPES for part in DRAWN}
     stale = [path for path, (shown, _) in drawn.items() if shown and digest(shown) not in _read(path)]
     if not asked.check:
         PAGE.write_text(page, encoding="utf-8")
-        CSV.write_text(to_csv(rows), encoding="utf-8")
+        CSV.write_text(every, encoding="utf-8")
         for path in stale:
             path.write_text(svg(*drawn[path]), encoding="utf-8")
     differing += [path.name for path in stale]

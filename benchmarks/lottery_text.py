@@ -8,7 +8,7 @@ from typing import Any
 from lottery import NARROWER, PARTS, STOPS, STORE, comparisons
 
 from pochette.lab.compare import Point, Spread
-from pochette.lab.experiment import Cut, Experiment, ancestors_of, name_of, root_of
+from pochette.lab.experiment import Control, Cut, Experiment, ancestors_of, name_of, root_of
 from pochette.lab.store import Result, Store
 
 SEEDS = (0, 1, 2)
@@ -97,3 +97,13 @@ def arithmetic_behind(results: Stored) -> dict[str, float]:
         if whole := cost(root_of(experiment)):
             behind[name_of(experiment)] = sum(map(cost, (experiment, *chain))) / whole
     return behind
+
+
+def way(experiment: Experiment) -> str:
+    """What an experiment is of, for a list of what is missing."""
+    if isinstance(experiment, Control):
+        return f"control {experiment.kind}"
+    if isinstance(experiment, Cut):
+        by = "" if experiment.scope == "local" or experiment.scaling == "maximum" else f" per {experiment.scaling}"
+        return f"{experiment.criterion}, {experiment.scope.replace('_', ' ')}{by}"
+    return type(experiment).__name__.lower()
