@@ -163,6 +163,14 @@ def test_of_copies_one_is_kept() -> None:
     assert np.sort(scores)[2] < 1e-3 * np.sort(scores)[3]
 
 
+def test_data_without_targets_is_said_to_be_that() -> None:
+    network = nn.Sequential(nn.Conv1d(1, 16, 3), nn.ReLU(), nn.Conv1d(16, 1, 3))
+    data = [torch.randn(4, 1, 30)]
+    with pytest.raises(ReductionError, match="inputs without a target") as caught:
+        trim(network, (torch.randn(1, 1, 30),), criterion="gradient", data=data, loss=nn.functional.mse_loss)
+    assert "(inputs, target)" in caught.value.remedy
+
+
 def test_units_that_never_move_are_worth_nothing() -> None:
     """Not one of them: nothing can be divided by their variance."""
     network = nn.Sequential(nn.Conv1d(1, 16, 3), nn.ReLU(), nn.Conv1d(16, 1, 3))

@@ -311,8 +311,9 @@ def _judged_by(loss: Callable[[Any, Any], Tensor]) -> Callable[[nn.Module, Batch
             return loss(network(*batch.inputs), batch.target)
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            untold = ", whose items are inputs without a target" if batch.target is None else ""
             raise ReductionError(
-                f"The network or the loss fails on the data: {reason}",
+                f"The network or the loss fails on the data{untold}: {reason}",
                 remedy="Give data=[(inputs, target), ...] of the example's shapes, and a loss of output and target.",
             ) from error
 
