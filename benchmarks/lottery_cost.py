@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from lottery import BY_OPERATIONS, OPERATION_STOPS, RECIPES, STEPS, STOPS, STORE, by_operations
@@ -40,6 +42,14 @@ def chapter(facts: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     out += ["At the same share of *weights* removed, less than 0 is in favour of ranking per operation:", ""]
     for other in OTHERS:
         if made := [row for model in every if (row := _line(every[model], model, other, STOPS))]:
+            out += table([f"error multiplier, less that of {other}", *(f"{stop:.0%}" for stop in STOPS)], made)
+    out += [
+        "At the same *operations*: the other's multiplier is read between its stops, straight over the logarithm of "
+        "MAC/s and seed by seed; a stop of more or fewer than the other ever has is left out:",
+        "",
+    ]
+    for other in OTHERS:
+        if made := [row for model in every if (row := _level(every[model], model, other))]:
             out += table([f"error multiplier, less that of {other}", *(f"{stop:.0%}" for stop in STOPS)], made)
     for model, own in apart.items():
         out += _of_operations(model, own)
@@ -134,6 +144,38 @@ def _operations(rows: Sequence[Row], ours: str, other: str, stop: float) -> floa
     )
     both = one.keys() & two.keys()
     return sum(one[seed] for seed in both) / sum(two[seed] for seed in both)
+
+
+def _level(rows: Sequence[Row], model: str, other: str) -> list[str]:
+    """Differences of one model at the operations that ranking per operation leaves; empty if there are none."""
+    cells = []
+    for stop in STOPS:
+        both = []
+        for row in rows:
+            if (row.curve, row.asked_removed) == (OURS, stop):
+                line = sorted((r.macs_per_second, r.multiplier) for r in rows if (r.curve, r.seed) == (other, row.seed))
+                read = between(line, row.macs_per_second)
+                both += [] if read is None else [row.multiplier - read]
+        verdict = MEANING.get(below_zero(spread(both)), "open") if len(both) == len(SEEDS) else "too few seeds"
+        cells.append(f"{told(spread(both), sign=True)}: {verdict}" if both else "")
+    return [model, *cells] if any(cells) else []
+
+
+def between(line: Sequence[tuple[float, float]], at: float) -> float | None:
+    """Read a curve between its points.
+
+    Args:
+        line: places, ascending and above 0, with what is there.
+        at: where it is asked for.
+
+    Returns:
+        straight over the logarithm of places; None outside them.
+    """
+    for (low, first), (high, last) in pairwise(line):
+        if low <= at <= high:
+            share = math.log(at / low) / math.log(high / low) if high > low else 0.0
+            return first + share * (last - first)
+    return None
 
 
 def _of_operations(model: str, rows: Sequence[Row]) -> list[str]:

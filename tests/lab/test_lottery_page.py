@@ -127,6 +127,21 @@ def test_ranking_per_operation_is_held_against_every_other_way(scripts: dict[str
     assert "nsf, cut to shares of its operations: not yet computed." in text
 
 
+def test_a_curve_is_read_between_its_points(scripts: dict[str, ModuleType]) -> None:
+    """At the same operations: halfway between 1 and 4 million lie 2 million."""
+    line = [(1e6, 1.3), (4e6, 1.1), (8e6, 1.0)]
+    between = scripts["cost"].between
+    assert between(line, 2e6) == pytest.approx(1.2) and between(line, 4e6) == pytest.approx(1.1)
+    assert between(line, 0.9e6) is None and between(line, 9e6) is None and between([], 1e6) is None
+    ours = [replace(r, macs_per_second=2e6) for r in rows("magnitude, global, per operation", {0.95: (1.0, 1.1, 1.2)})]
+    theirs = [
+        replace(r, macs_per_second=4e6 if r.asked_removed == 0.95 else 1e6)
+        for r in rows("magnitude, local", {0.95: (1.2, 1.3, 1.4), 0.99: (1.4, 1.5, 1.6)})
+    ]
+    text = "\n".join(scripts["cost"].chapter(facts(scripts["page"]), [*ours, *theirs]))
+    assert "-0.300 [-0.300, -0.300], 3 seeds: better |" in text
+
+
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
