@@ -218,7 +218,8 @@ def sentences(points: Sequence[Point]) -> list[str]:
         reach = {curve: _reach([point for point in own if point.curve == curve]) for curve in curves}
         if own and all(point.skill is None for point in own):
             found.append(f"{model}: {UNKNOWN_SKILL}")
-        told = [f"{curve} {_removed(far)}" for curve, far in reach.items()]
+        seeds = {curve: max(point.multiplier.seeds for point in own if point.curve == curve) for curve in curves}
+        told = [f"{curve} {_removed(far)}{_FEW.get(seeds[curve], '')}" for curve, far in reach.items()]
         if told:
             found.append(f"{model}: within 5 % of the dense model’s error on average stay {'; '.join(told)}.")
         found += _against_random(model, own)
@@ -234,10 +235,12 @@ UNKNOWN_SKILL = (
 def _removed(far: Point | None) -> str:
     if far is None:
         return "at no stop"
-    few = {1: ", one seed only", 2: ", two seeds"}.get(far.multiplier.seeds, "")
     if far.of == "operations":
-        return f"up to {words.percent(far.asked_removed)} of the operations removed{_skill(far)}{few}"
-    return f"up to {words.percent(far.removed.mean)} removed{_skill(far)}{few}"
+        return f"up to {words.percent(far.asked_removed)} of the operations removed{_skill(far)}"
+    return f"up to {words.percent(far.removed.mean)} removed{_skill(far)}"
+
+
+_FEW = {1: ", one seed only", 2: ", two seeds"}
 
 
 def _skill(point: Point) -> str:
