@@ -116,6 +116,11 @@ def test_weights_that_are_not_numbers() -> None:
     assert caught.value.where == "0" and caught.value.remedy
 
 
+def test_a_scaling_that_would_change_nothing() -> None:
+    error = refused(network(), "would change nothing", scaling="operations")
+    assert 'scope="global"' in error.remedy
+
+
 def test_what_torch_export_refuses() -> None:
     error = refused(Branching(), "torch.export cannot follow", ExportError)
     assert "torch.where" in error.remedy

@@ -254,6 +254,11 @@ def trim(
             keeps state outside its buffers, or writes into its inputs.
     """
     choice = Choice(criterion, scope, scaling, multiple_of, seed)  # type: ignore[arg-type]
+    if choice.scope == "local" and choice.scaling != "maximum":
+        raise ReductionError(
+            f"scaling={scaling!r} makes families comparable, and the scope ranks within each: it would change nothing.",
+            remedy='Add scope="global", or leave scaling out.',
+        )
     example_inputs = arguments_of(example_inputs)
     if data is not None and not isinstance(data, Iterable):
         raise ReductionError(f"data is a {type(data).__name__}.", remedy="Give data=[(inputs, target), ...].")
