@@ -15,14 +15,11 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pochette.graph.graph import Graph, Node, Value
-
-Labels = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from pochette.graph.grids import Flags, Grid, Labels, candidates, handed_on
 
 
 @dataclass(frozen=True)
@@ -32,15 +29,6 @@ class Reading:
     node: Node
     value: Value
     axis: int
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """One axis of a x b indices seen as two: `cells[i, j]` is both `outer[i]` and `inner[j]`."""
-
-    cells: Labels
-    outer: Labels
-    inner: Labels
 
 
 @dataclass
@@ -188,7 +176,7 @@ class Coupling:
     def made(self, labels: Labels) -> bool:
         """Whether learnt weights make all of these, as far as is known yet."""
         unit = self.components()
-        return bool(_handed_on(self._grids, unit, self._made(unit))[unit[labels]].all())
+        return bool(handed_on(self._grids, unit, self._made(unit))[unit[labels]].all())
 
     def meet(self, node: Node, value: Value, axis: int, other: Value, other_axis: int) -> None:
         """A node sums products of two tensors of data over an axis of both, as queries meet keys.
@@ -275,12 +263,12 @@ class Coupling:
         undecided = list(self._grids)
         while True:
             unit = self.components()
-            fixed, made = self._fixed(unit), _handed_on(undecided, unit, self._made(unit))
+            fixed, made = self._fixed(unit), handed_on(undecided, unit, self._made(unit))
             if not undecided:
                 return unit
             if self._spread(undecided, unit, fixed):
                 continue
-            choices = [(_candidates(grid, unit, fixed, made), grid) for grid in undecided]
+            choices = [(candidates(grid, unit, fixed, made), grid) for grid in undecided]
             forced = [(counts, grid) for counts, grid in choices if 0 in counts]
             # One free choice at a time: it may decide others.
             for (outer, inner), grid in forced or choices[:1]:
@@ -350,7 +338,7 @@ class Coupling:
         read = np.zeros(self._next, np.bool_)
         for labels, _ in self._readers:
             read[unit[labels]] = True
-        read = _handed_on([other for other in undecided if other is not grid], unit, read)
+        read = handed_on([other for other in undecided if other is not grid], unit, read)
         by_outer, by_inner = read[unit[grid.outer]].any(), read[unit[grid.inner]].any()
         if by_outer == by_inner or not (outer and inner):
             return outer, inner
@@ -383,26 +371,3 @@ class Coupling:
             if not wanted.isdisjoint(unit[frozen].tolist()):
                 return reason
         return "fixed"
-
-
-def _handed_on(grids: list[Grid], unit: Labels, made: Flags) -> Flags:
-    """Which units are made (or read), by a weight or as a row, column or cell of a grid of which others are."""
-    while True:
-        before = made.sum()
-        for grid in grids:
-            cells, outer, inner = unit[grid.cells], unit[grid.outer], unit[grid.inner]
-            made[outer[made[cells].any(1)]] = True
-            made[inner[made[cells].any(0)]] = True
-            made[cells[made[outer][:, None] | made[inner][None]]] = True
-        if made.sum() == before:
-            return made
-
-
-def _candidates(grid: Grid, unit: Labels, fixed: Flags, made: Flags) -> tuple[int, int]:
-    """How many units could be removed along each side of a grid."""
-    cells_fixed, cells_made = fixed[unit[grid.cells]], made[unit[grid.cells]]
-    counts = []
-    for side, axis in ((grid.outer, 1), (grid.inner, 0)):
-        free = ~fixed[unit[side]] & ~cells_fixed.any(axis) & (made[unit[side]] | cells_made.any(axis))
-        counts.append(len(np.unique(unit[side][free])))
-    return counts[0], counts[1]

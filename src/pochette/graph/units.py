@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Graph, Value
+from pochette.graph.grids import Labels
 from pochette.graph.operator import description_of
 
 Indices = npt.NDArray[np.int64]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pochette.errors import MeasureError
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Graph, Node, Value, call_of, function_of
+from pochette.graph.grids import Labels
 from pochette.graph.operator import description_of
 from pochette.graph.ops.convolution import Convolution
 from pochette.graph.units import propagate

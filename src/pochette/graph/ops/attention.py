@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
+from pochette.graph.grids import Labels
 from pochette.graph.loops import Operand, broadcast_strides, lay, loop, strides_of
 from pochette.graph.operator import Cost, Operator, Survivors, describe
 from pochette.graph.ops.products import meet

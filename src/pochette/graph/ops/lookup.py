@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
+from pochette.graph.grids import Labels
 from pochette.graph.loops import Operand, broadcast_strides, loop, strides_of, whole
 from pochette.graph.operator import Cost, Operator, describe
 from pochette.graph.ops.products import meet

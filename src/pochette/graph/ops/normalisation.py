@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
+from pochette.graph.grids import Labels
 from pochette.graph.operator import Cost, Operator, Survivors, describe
 
 if TYPE_CHECKING:

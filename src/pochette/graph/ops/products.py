@@ -9,8 +9,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from pochette.graph.contraction import Contraction, Term, term_of
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
+from pochette.graph.grids import Labels
 from pochette.graph.loops import Operand, broadcast_strides, loop, parted, strides_of, whole
 from pochette.graph.operator import Cost, Operator, describe, real_products
 

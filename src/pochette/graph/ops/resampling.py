@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, call_of, function_of
+from pochette.graph.grids import Labels
 from pochette.graph.loops import Operand, lay, strides_of
 from pochette.graph.operator import Cost, Operator, describe
 

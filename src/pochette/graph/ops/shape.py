@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
+from pochette.graph.grids import Labels
 from pochette.graph.loops import Operand, broadcast_strides, fill, lay, loop, move, parted, strides_of, whole
 from pochette.graph.operator import Operator, Survivors, describe
 from pochette.graph.whole_numbers import as_float

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pochette.graph import complex_numbers
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
+from pochette.graph.grids import Labels
 from pochette.graph.loops import Operand, broadcast_strides, lay, loop, parted, strides_of, whole
 from pochette.graph.operator import Cost, Operator, describe
 from pochette.graph.ops.pointwise import Elementwise

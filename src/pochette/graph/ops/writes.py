@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pochette.graph.coupling import Coupling, Labels
+from pochette.graph.coupling import Coupling
 from pochette.graph.graph import Node, Value
+from pochette.graph.grids import Labels
 from pochette.graph.loops import Operand, broadcast_strides, loop, move, strides_of, whole
 from pochette.graph.operator import Cost, Operator, describe
 from pochette.graph.ops.lookup import number
