@@ -18,6 +18,8 @@ Array = npt.NDArray[np.float32]
 FLAVOURS = {"widest": (), "256 bits": ("-mno-avx512f",), "128 bits": ("-mno-avx",), "none": ("-DPC_MAX_WIDTH=1",)}
 PRODUCTS = [(1, 1), (3, 2), (16, 5), (17, 8), (33, 40), (96, 32), (130, 7), (200, 19)]
 CONVOLUTIONS = [(1, 1, 1, 16), (3, 2, 3, 17), (4, 4, 3, 64), (9, 5, 2, 33), (16, 16, 3, 64), (6, 3, 4, 100)]
+SLOPES = {"linear": 1.0, "relu": 0.0, "leaky": 0.2, "folded": -0.5, "steep": 3.0}
+"""What convolutions multiply negative results by."""
 ROWS = [(1, 1, 1, 1), (3, 2, 3, 5), (16, 4, 3, 9), (33, 16, 2, 4), (64, 8, 1, 16), (130, 3, 2, 7)]
 
 
@@ -35,12 +37,15 @@ def source() -> str:
     takes = "float *y, const float *x, const float *w, const float *b, const float *a"
     for outs, ins, taps, samples in CONVOLUTIONS:
         length = samples + 2 * (taps - 1)
-        call = f"pc_conv(y, x, w, b, a, {samples}, {length}, {samples}, 2, {outs}, {ins}, {taps}, {samples}, 1)"
-        out.append(f"S(conv_{outs}_{ins}_{taps}_{samples}, {takes}) {{ {call}; }}")
+        sizes = f"{samples}, {length}, {samples}, 2, {outs}, {ins}, {taps}, {samples}"
+        for name, slope in SLOPES.items():
+            call = f"pc_conv(y, x, w, b, a, {sizes}, 1, {slope}f)"
+            out.append(f"S(conv_{outs}_{ins}_{taps}_{samples}_{name}, {takes}) {{ {call}; }}")
     for outs, ins, taps, rows in ROWS:
-        sizes = f"{outs}, {ins}, {taps}, {rows}, {packing.block_rows(outs)}, 1, {taps}"
-        call = f"pc_rows(y, x, w, b, a, {outs}, {ins}, {outs}, {2 * ins}, {sizes})"
-        out.append(f"S(rows_{outs}_{ins}_{taps}_{rows}, {takes}) {{ {call}; }}")
+        sizes = f"{outs}, {ins}, {taps}, {rows}, {packing.block_rows(outs)}, {taps}"
+        for name, slope in SLOPES.items():
+            call = f"pc_rows(y, x, w, b, a, {outs}, {ins}, {outs}, {2 * ins}, {sizes}, 1, {slope}f)"
+            out.append(f"S(rows_{outs}_{ins}_{taps}_{rows}_{name}, {takes}) {{ {call}; }}")
     for name in ("tanh", "gate", "exp", "log", "sigmoid", "rsqrt"):
         loop = f"for (int i = 0; i < n; i += PC_WIDTH) pc_store(y + i, pc_v{name}(pc_load(x + i)));"
         out.append(f"S(all_{name}, float *y, const float *x, int n) {{ {loop} }}")
@@ -97,8 +102,10 @@ def test_planar_convolutions(library: ctypes.CDLL, outs: int, ins: int, taps: in
     for k in range(taps):
         wanted += weight[:, :, k].astype(np.float64) @ x[:, 2 * k : 2 * k + samples]
     packed = _tiles(weight)
-    getattr(library, f"conv_{outs}_{ins}_{taps}_{samples}")(p(y), p(x), p(packed), p(bias), p(add))
-    assert np.abs(y[: wanted.size] - wanted.ravel()).max() < 2e-5 and (y[wanted.size :] == 12345.0).all()
+    for name, slope in SLOPES.items():
+        getattr(library, f"conv_{outs}_{ins}_{taps}_{samples}_{name}")(p(y), p(x), p(packed), p(bias), p(add))
+        bent = np.where(wanted > 0, wanted, slope * wanted).ravel()
+        assert np.abs(y[: bent.size] - bent).max() < 5e-5 and (y[bent.size :] == 12345.0).all(), name
 
 
 @pytest.mark.parametrize(("outs", "ins", "taps", "rows"), ROWS)
@@ -111,8 +118,10 @@ def test_convolutions_by_rows(library: ctypes.CDLL, outs: int, ins: int, taps: i
     matrix = weight.transpose(0, 2, 1).reshape(outs, -1)
     packed = np.pad(packing.pack_rows(matrix, packing.block_rows(outs)), (0, 16))
     filled = packing.filled(bias, packing.rounded(outs))
-    getattr(library, f"rows_{outs}_{ins}_{taps}_{rows}")(p(y), p(x), p(packed), p(filled), p(add))
-    assert np.abs(y[: wanted.size] - wanted.ravel()).max() < 2e-5 and (y[wanted.size :] == 12345.0).all()
+    for name, slope in SLOPES.items():
+        getattr(library, f"rows_{outs}_{ins}_{taps}_{rows}_{name}")(p(y), p(x), p(packed), p(filled), p(add))
+        bent = np.where(wanted > 0, wanted, slope * wanted).ravel()
+        assert np.abs(y[: bent.size] - bent).max() < 5e-5 and (y[bent.size :] == 12345.0).all(), name
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def convolve(filter_: Filter, emitter: Emitter) -> None:
         filter_: the convolution; its weights are stored.
         emitter: that writes.
     """
-    target, added = emitter.added_to(filter_.out)
+    target, added, slope = emitter.becomes(filter_.out)
     outs, ins, taps = filter_.weight.shape
     samples = filter_.out.shape[-1]
     reduced = in_fewer_bits(filter_.weight, filter_.groups, emitter)
@@ -80,13 +80,11 @@ def convolve(filter_: Filter, emitter: Emitter) -> None:
                 matrix.filter((to, offset, source, added_at), of_rows, (ins, taps, samples), emitter)
                 continue
             pointers = [to, source, packed, offset, added_at]
+            ends = (int(added is not None), emitter.number(slope))
             if rows:
-                emitter.call(
-                    "pc_rows", 1, pointers, (each, ins, taps, samples, block, int(added is not None), taps), of_rows
-                )
+                emitter.call("pc_rows", 1, pointers, (each, ins, taps, samples, block, taps, *ends), of_rows)
             else:
-                loose = [*steps, filter_.dilation]
-                emitter.call("pc_conv", 1, pointers, (each, ins, taps, samples, int(added is not None)), loose)
+                emitter.call("pc_conv", 1, pointers, (each, ins, taps, samples, *ends), [*steps, filter_.dilation])
 
 
 def in_fewer_bits(weight: Value, groups: int, emitter: Emitter) -> bool:
@@ -161,7 +159,8 @@ def spread(filter_: Filter, emitter: Emitter) -> None:
             start = first * ins * block
             weights = f"{packed} + {start}" if start else packed
             places = [target.moved(-1, row * stride).at(), source.moved(-1, oldest).at(), weights, offset, "0"]
-            emitter.call("pc_rows", 1, places, (wide, line, 0, line, wide, ins, count, rows, block, 0, reach))
+            sizes = (wide, line, 0, line, wide, ins, count, rows, block, reach, 0, emitter.number(1.0))
+            emitter.call("pc_rows", 1, places, sizes)
     emitter.lay(filter_.out, room.moved(-1, filter_.padding))
 
 

@@ -19,7 +19,7 @@ from pochette.engine.packing import FloatArray
 from pochette.engine.precision import LayerPrecision, Precision, check_precision
 from pochette.engine.reduced import Reduced
 from pochette.engine.views import View, row_major
-from pochette.engine.weights import literals
+from pochette.engine.weights import array_text
 from pochette.errors import ExportError
 from pochette.graph.graph import Graph, Node, Value
 
@@ -269,16 +269,8 @@ def _others(headers: list[str]) -> list[str]:
 def _weights(emitter: Emitter) -> str:
     # One block of zeros behind the last: compilers that check array bounds see whole vectors inside.
     data = np.concatenate([*emitter.weights, np.zeros(LANES, np.float32)])
-    texts = literals(data)
-    body = ",\n".join(", ".join(texts[start : start + 8]) for start in range(0, len(texts), 8))
     return f"""/* Weights: matrices in blocks of 16 rows, column by column; vectors filled up to whole blocks. */
-#if defined(__GNUC__)
-__attribute__((aligned(64)))
-#endif
-static const float stored_weights[{len(data)}] = {{
-{body}
-}};
-{emitter.reduced.text(emitter.graph)}"""
+{array_text("stored_weights", data)}{emitter.reduced.text(emitter.graph)}"""
 
 
 def kernels_of(headers: list[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from pochette.engine.convolve import Filter, convolve, in_fewer_bits, spread
 from pochette.engine.fusion import Cluster, clusters_of
 from pochette.engine.guards import Case, Guards
 from pochette.engine.histories import History, find_histories
-from pochette.engine.layout import VIEWS, absorbed_sums, by_rows, view_of
+from pochette.engine.layout import VIEWS, absorb, by_rows, view_of
 from pochette.engine.loops import Step
 from pochette.engine.memory import Buffer, state_name
 from pochette.engine.reduced import Reduced
@@ -84,7 +84,7 @@ class Emitter(Writer):
             else:
                 nodes.append(node)
         rest = replace(self.graph, nodes=nodes)
-        absorbed = self._absorbed = absorbed_sums(rest, lambda node: not self._is_link(node))
+        absorbed = self._absorbed = absorb(rest, lambda node: not self._is_link(node), self._in_windows)
         apart = absorbed.skipped | absorbed.overlaps.keys()
         self._clusters = clusters_of(
             rest,

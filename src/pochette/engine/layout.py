@@ -20,6 +20,7 @@ VIEWS = (
     "aten.unsqueeze.default", "aten.permute.default", "aten.transpose.int", "aten.expand.default",
 )  # fmt: skip
 """Operators whose outputs are parts of their input's memory, or the same with other strides."""
+_RECTIFIERS = ("aten.relu.default", "aten.leaky_relu.default")
 _CONVOLUTIONS = ("aten.conv1d.default", "aten.conv_transpose1d.default", "aten.convolution.default")
 
 
@@ -72,10 +73,12 @@ def view_of(node: Node, emitter: Emitter) -> bool:
 
 @dataclass
 class Absorbed:
-    """Additions that cost next to nothing where they are written with the operator before them."""
+    """Additions and rectifiers that cost next to nothing where they are written with the operator before them."""
 
     sums: dict[int, tuple[Value, Value]] = field(default_factory=dict)
     """Id of a convolution's result to the sum and what is added: the convolution begins with it."""
+    rectified: dict[int, tuple[Value, float]] = field(default_factory=dict)
+    """Id of a convolution's result or sum to what a rectifier makes of it, and the factor of what is below 0."""
     overlaps: dict[int, tuple[Value, Value, int]] = field(default_factory=dict)
     """Id of an addition to the signal, the shorter one that is added to a stretch of it, and where that begins."""
     skipped: set[int] = field(default_factory=set)
@@ -84,12 +87,13 @@ class Absorbed:
     """Id of a node to what it reads besides its own arguments."""
 
 
-def absorbed_sums(graph: Graph, separate: Callable[[Node], bool]) -> Absorbed:
-    """Additions to results of convolutions that nothing else reads, and of short signals filled up with zeros.
+def absorb(graph: Graph, separate: Callable[[Node], bool], windows: Callable[[Node], bool]) -> Absorbed:
+    """What convolutions do by the way to results that nothing else reads, and sums of signals filled up with zeros.
 
     Args:
         graph: captured.
         separate: whether a node is written by itself, not in a loop with others.
+        windows: whether a convolution is made window by window; those rectify nothing.
 
     Returns:
         what is found.
@@ -99,7 +103,14 @@ def absorbed_sums(graph: Graph, separate: Callable[[Node], bool]) -> Absorbed:
     producer = {id(value): node for node in graph.nodes for value in node.outputs}
     uses = Counter(id(value) for node in graph.nodes for value in node.inputs())
     uses.update(id(value) for value in (*graph.outputs, *graph.mutations.values()))
+    convolved = {
+        id(node.output): node for node in graph.nodes if _is_filter(node) and separate(node) and not windows(node)
+    }
     for node in graph.nodes:
+        if node.op in _RECTIFIERS and uses[id(node.args[0])] == 1 and id(node.args[0]) in convolved:
+            slope = node.args[1] if len(node.args) > 1 else 0.0
+            found.rectified[id(node.args[0])] = (node.output, slope)
+            found.skipped.add(id(node))
         if node.op != "aten.add.Tensor" or node.args[2] != 1:
             continue
         for result, other in (node.args[:2], node.args[1::-1]):
@@ -108,7 +119,9 @@ def absorbed_sums(graph: Graph, separate: Callable[[Node], bool]) -> Absorbed:
                 continue
             filler = producer.get(id(other))
             before = -1 if filler is None else number[id(filler)]
-            if maker.op == "aten.conv1d.default" and before < number[id(maker)]:
+            if _is_filter(maker) and before < number[id(maker)]:
+                if maker is convolved.get(id(result)):
+                    convolved[id(node.output)] = maker
                 found.sums[id(result)] = (node.output, other)
                 found.reads[id(maker)] = other
                 found.skipped.add(id(node))
@@ -119,6 +132,13 @@ def absorbed_sums(graph: Graph, separate: Callable[[Node], bool]) -> Absorbed:
                 continue
             break
     return found
+
+
+def _is_filter(node: Node) -> bool:
+    """Whether a node is a plain convolution over time whose weights are known."""
+    if node.op != "aten.conv1d.default":
+        return False
+    return all(value is None or value.kind in ("parameter", "constant") for value in node.args[1:3])
 
 
 def _fills(node: Node) -> bool:

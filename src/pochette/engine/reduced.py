@@ -22,6 +22,7 @@ from pochette.engine.precision import (
     snr_db,
     to_bits,
 )
+from pochette.engine.weights import array_text
 from pochette.graph.graph import Graph, Value
 
 if TYPE_CHECKING:
@@ -287,15 +288,7 @@ class Reduced:
         for name, pieces in self.arrays.items():
             if not pieces:
                 continue
-            data = np.concatenate(pieces)
-            texts = [str(number) for number in data.tolist()]
-            rows = [", ".join(texts[start : start + 16]) for start in range(0, len(texts), 16)]
-            kind = "uint16_t" if data.itemsize == 2 else "int8_t"
-            body = ",\n".join(rows)
-            parts.append(
-                f"#if defined(__GNUC__)\n__attribute__((aligned({_LINE_BYTES})))\n#endif\n"
-                f"static const {kind} stored_{name}[{len(data)}] = {{\n{body}\n}};\n"
-            )
+            parts.append(array_text(f"stored_{name}", np.concatenate(pieces)))
         return "\n".join(parts)
 
     def report(self, graph: Graph) -> tuple[LayerPrecision, ...]:

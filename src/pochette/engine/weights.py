@@ -17,6 +17,9 @@ LANES = packing.ROWS
 FloatArray = npt.NDArray[np.float32]
 _LEAST_WITH_EXPONENT = 1e9
 """From here on nine digits are written with one."""
+MOST_IN_DIGITS = 65_536
+"""Longer arrays are written as bytes: over ten million numbers a compiler takes minutes, over their bytes seconds."""
+_KINDS = {"float32": "float", "int8": "int8_t", "uint16": "uint16_t"}
 
 
 @dataclass
@@ -109,6 +112,68 @@ class Weights:
         )
 
 
+def array_text(name: str, numbers: npt.NDArray[Any]) -> str:
+    """C of a constant array that begins at a cache line: digits to be read, or bytes where there are too many.
+
+    Args:
+        name: of the array, or of the pointer to it.
+        numbers: (number,) of 32-bit floats, of whole numbers of 8 bits, or of 16 without a sign.
+
+    Returns:
+        C99.
+
+    Raises:
+        ExportError: one of them is infinite or no number.
+    """
+    kind = _KINDS[numbers.dtype.name]
+    floats = numbers.dtype == np.float32
+    if len(numbers) > MOST_IN_DIGITS:
+        if floats:
+            _check_finite(numbers, numbers)
+        return _in_bytes(name, kind, numbers)
+    texts, line = (literals(numbers), 8) if floats else ([str(number) for number in numbers.tolist()], 16)
+    body = ",\n".join(", ".join(texts[start : start + line]) for start in range(0, len(texts), line))
+    return f"{_ALIGNED}\nstatic const {kind} {name}[{len(numbers)}] = {{\n{body}\n}};\n"
+
+
+_ALIGNED = f"#if defined(__GNUC__)\n__attribute__((aligned({4 * LANES})))\n#endif"
+_READABLE = {code for code in range(32, 127) if chr(code) not in '0123456789"\\?'}
+# A digit is never written as itself, so that none is taken for part of the number before it.
+_BYTES = [chr(code) if code in _READABLE else f"\\{code:o}" for code in range(256)]
+_BYTES_A_LINE = 64
+
+
+def _in_bytes(name: str, kind: str, numbers: npt.NDArray[Any]) -> str:
+    """The same as a string, which compilers do not take apart."""
+    data = numbers.astype(numbers.dtype.newbyteorder("<")).tobytes()
+    lines = (data[start : start + _BYTES_A_LINE] for start in range(0, len(data), _BYTES_A_LINE))
+    body = "\n".join('"' + "".join(map(_BYTES.__getitem__, line)) + '"' for line in lines)
+    return f"""/* {len(numbers)} numbers as the bytes they are in memory: digits would compile twenty times as slowly. */
+#if !defined(__GNUC__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "So many weights are written for GCC or Clang, and processors whose lowest byte comes first."
+#endif
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverlength-strings"
+static const union {{
+    unsigned char bytes[{len(data) + 1}];
+    {kind} numbers[{len(numbers)}];
+}} __attribute__((aligned({4 * LANES}))) {name}_in_bytes = {{{{
+{body}
+}}}};
+#pragma GCC diagnostic pop
+static const {kind} *const {name} = {name}_in_bytes.numbers;
+"""
+
+
+def _check_finite(singles: FloatArray, given: npt.NDArray[Any]) -> None:
+    finite = np.isfinite(singles)
+    if not finite.all():
+        raise ExportError(
+            f"The engine cannot hold the number {given[~finite][0]}.",
+            remedy="Use a large finite number, or retrain the model.",
+        )
+
+
 def literals(numbers: npt.NDArray[np.floating[Any]]) -> list[str]:
     """C float literals of many numbers: nine digits, which read back as the same.
 
@@ -123,12 +188,7 @@ def literals(numbers: npt.NDArray[np.floating[Any]]) -> list[str]:
     """
     with np.errstate(over="ignore"):
         singles = numbers.astype(np.float32)
-    finite = np.isfinite(singles)
-    if not finite.all():
-        raise ExportError(
-            f"The engine cannot hold the number {numbers[~finite][0]}.",
-            remedy="Use a large finite number, or retrain the model.",
-        )
+    _check_finite(singles, numbers)
     # What has neither point nor exponent would be a whole number to C.
     whole = (singles == np.rint(singles)) & (np.abs(singles) < _LEAST_WITH_EXPONENT)
     return [f"{n:.1f}f" if w else f"{n:.9g}f" for n, w in zip(singles.tolist(), whole.tolist(), strict=True)]

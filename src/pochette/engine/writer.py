@@ -14,7 +14,7 @@ from pochette.engine.memory import Memory
 from pochette.engine.views import View, is_row_major
 from pochette.graph.graph import Value
 
-_MANY_LOOPS = 16
+_MANY_LOOPS = 8
 
 
 @dataclass
@@ -152,16 +152,18 @@ class Writer(Memory):
         """Whether a value's channels are to lie side by side."""
         return id(value) in self._rows
 
-    def added_to(self, value: Value) -> tuple[Value, Value | None]:
-        """What a result is to become by one addition that its maker does by the way.
+    def becomes(self, value: Value) -> tuple[Value, Value | None, float]:
+        """What a result is to become by an addition and a rectifier that its maker does by the way.
 
         Args:
             value: computed by this node.
 
         Returns:
-            the sum and what is added; the value itself and None where there is no such addition.
+            what it becomes in the end, what is added (None for nothing), and the factor of what then is below 0.
         """
-        return self._absorbed.sums.get(id(value), (value, None))
+        total, added = self._absorbed.sums.get(id(value), (value, None))
+        last, slope = self._absorbed.rectified.get(id(total), (total, 1.0))
+        return last, added, slope
 
     def made(self, value: Value, like: View | None = None) -> View:
         """Where a value goes that is computed now: where its reader wants it, or in memory of its own.

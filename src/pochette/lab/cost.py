@@ -184,8 +184,8 @@ def bytes_on(source: EngineSource, board: Board, curve: FloatArray, state_bytes:
 def weight_bytes(source: EngineSource) -> int:
     """Bytes of an engine's weights, from the lengths of its arrays, also as instruments made earlier name them."""
     text = "\n".join(text for file, text in source.files.items() if file.endswith("_weights.h"))
-    arrays = re.findall(r"^static const \w+ (?:stored_)?weights(8|16|)\[(\d+)\]", text, re.MULTILINE)
-    return sum(int(bits or 32) // 8 * int(length) for bits, length in arrays)
+    arrays = re.findall(r"^(?:static const|   ) (float|int8_t|uint16_t) \w+\[(\d+)\]", text, re.MULTILINE)
+    return sum({"float": 4, "int8_t": 1, "uint16_t": 2}[kind] * int(length) for kind, length in arrays)
 
 
 def to_sound(runner: Runner, source: EngineSource, controls: FloatArray, seconds: float) -> int:

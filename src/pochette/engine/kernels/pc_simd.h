@@ -218,6 +218,12 @@ PC_INLINE pc_v pc_vleaky(pc_v x, float slope)
 {
     return slope > 0.0f && slope <= 1.0f ? pc_vmax(x, slope * x) : pc_pick(x > 0.0f, x, slope * x);
 }
+/* A rectifier by its factor of what is below 0: 1 is none, 0 makes 0 of everything below and of what is no number. */
+PC_INLINE pc_v pc_vrectified(pc_v x, float slope)
+{
+    if (slope == 1.0f) return x;
+    return slope == 0.0f ? pc_vmax(x, pc_splat(0.0f)) : pc_vleaky(x, slope);
+}
 PC_INLINE pc_v pc_vchoose(pc_v c, pc_v a, pc_v b) { return pc_pick(c != 0.0f, a, b); }
 PC_INLINE pc_v pc_vlt(pc_v a, pc_v b) { return pc_pick(a < b, pc_splat(1.0f), pc_splat(0.0f)); }
 PC_INLINE pc_v pc_vle(pc_v a, pc_v b) { return pc_pick(a <= b, pc_splat(1.0f), pc_splat(0.0f)); }
