@@ -1,6 +1,6 @@
 """How fast the generated C is: seven networks, our builds, PyTorch, other runtimes and the core's own limit.
 
-    python benchmarks/engine.py                       measure, store results/engine.json, rewrite docs/engine.md
+    python benchmarks/engine.py                       measure, store results/engine/, rewrite docs/engine.md
     python benchmarks/engine.py --nets gru32 --rounds 5 --peers cc onnxruntime     less of it; stores nothing
     python benchmarks/engine.py --page                only rewrite the page and its figure from what is stored
     python benchmarks/engine.py --check               exit 1 if they differ from what is stored
@@ -29,10 +29,10 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
-from engine_build import MissingError, Native, best_of, instructions, limits, pin, version_of  # noqa: E402
+from engine_build import MissingError, Native, best_of, instructions, limits, pin, vectors, version_of  # noqa: E402
 from engine_litert import litert_peer, litert_version  # noqa: E402
 from engine_nets import NETS, FloatArray, Net  # noqa: E402
-from engine_page import IMAGE, PAGE, STORED, fewer_bits, fill_page, is_current, picture, table  # noqa: E402
+from engine_page import IMAGE, PAGE, fewer_bits, fill_page, is_current, picture, place, runs, table  # noqa: E402
 from engine_peers import PEERS, Candidate, Eager, Peer, Runner, versions  # noqa: E402
 from engine_sketches import sketch_peer, sketch_sources  # noqa: E402
 
@@ -162,7 +162,13 @@ def measure(nets: Sequence[Net], peers: Mapping[str, Peer], rounds: int, sketche
             continue
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": {"processor": machine(), "cores": cores, "system": platform.system(), "pinned": core is not None},
+        "machine": {
+            "processor": machine(),
+            "vectors": vectors(),
+            "cores": cores,
+            "system": platform.system(),
+            "pinned": core is not None,
+        },
         "load": [round(start, 2), round(os.getloadavg()[0], 2)],
         "compilers": compilers,
         "versions": versions(peers),
@@ -202,17 +208,17 @@ def main() -> int:
         if asked.nets or asked.peers:
             print("Not stored: only a part was asked for.", file=sys.stderr)
             return 0
-        STORED.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    if not STORED.exists():
+        place(found).write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    stored = runs()
+    if not stored:
         print("Nothing is stored yet: run python benchmarks/engine.py", file=sys.stderr)
         return 1
-    stored = json.loads(STORED.read_text(encoding="utf-8"))
     if asked.check:
         current = is_current(stored)
         print("up to date" if current else f"differs: {PAGE.name} or {IMAGE.name}")
         return int(not current)
     fill_page(stored)
-    IMAGE.write_text(picture(stored), encoding="utf-8")
+    IMAGE.write_text(picture(stored[0]), encoding="utf-8")
     return 0
 
 

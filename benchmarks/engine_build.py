@@ -212,6 +212,14 @@ def address_of(function: Any) -> int:
     return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
 
 
+def vectors() -> str:
+    """The widest vectors that this processor has, or what it is."""
+    flags = Path("/proc/cpuinfo")
+    told = flags.read_text(encoding="utf-8", errors="replace").split() if flags.exists() else []
+    found = [title for flag, title in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in told]
+    return found[0] if found else platform.machine()
+
+
 def limits(sizes: Sequence[int] = ()) -> dict[str, Any]:
     """What one core can do at best: clock, multiply-adds, and bytes read a second for sets of many sizes.
 

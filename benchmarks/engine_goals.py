@@ -77,17 +77,25 @@ class Verdict:
     wanted: str
     measured: str
     holds: bool | None
-    """None if it was not measured."""
+    """None if it was not measured, or nothing is wanted."""
 
 
 def verdicts(row: Row, limit: Mapping[str, Any]) -> list[Verdict]:
     """All goals of a network."""
     net = next(net for net in NETS if net.name == row["name"])
     clang, small = ratio(row, "clang"), ratio(row, "cc-os")
+    eight = None if net.ratio_int8 is None else ratio(row, "onnxruntime", "cc-int8")
     error = row["peers"].get(OURS, {}).get("error")
     apart = None if clang is None else max(clang, 1 / clang) - 1
     return [
         _verdict("times ONNX Runtime", f"{net.ratio:g}", ratio(row, "onnxruntime"), "{:.4g}", lambda x: x >= net.ratio),
+        _verdict(
+            "times ONNX Runtime, int8",
+            "" if net.ratio_int8 is None else f"{net.ratio_int8:g}",
+            eight,
+            "{:.4g}",
+            lambda x: net.ratio_int8 is not None and x >= net.ratio_int8,
+        ),
         _verdict("of the limit", f"{net.share:.0%}", share(row, limit), "{:.0%}", lambda x: x >= net.share),
         _verdict("gcc and clang apart", f"{COMPILERS_APART:.0%}", apart, "{:.0%}", lambda x: x <= COMPILERS_APART),
         _verdict("-Os to -O3", f"1, {NOISE:.0%} of noise", small, "{:.2f}", lambda x: x <= 1 + NOISE),
@@ -97,7 +105,7 @@ def verdicts(row: Row, limit: Mapping[str, Any]) -> list[Verdict]:
 
 def _verdict(goal: str, wanted: str, value: float | None, form: str, holds: Callable[[float], bool]) -> Verdict:
     if value is None:
-        return Verdict(goal, wanted, "not measured", None)
+        return Verdict(goal, wanted, "not measured" if wanted else "", None)
     return Verdict(goal, wanted, form.format(value), holds(value))
 
 
@@ -105,6 +113,6 @@ def tally(rows: Sequence[Row], limit: Mapping[str, Any]) -> dict[str, tuple[int,
     """For each goal how many networks meet it, miss it, and were not measured."""
     found: dict[str, list[bool | None]] = {}
     for row in rows:
-        for verdict in verdicts(row, limit):
+        for verdict in (verdict for verdict in verdicts(row, limit) if verdict.wanted):
             found.setdefault(verdict.goal, []).append(verdict.holds)
     return {goal: (held.count(True), held.count(False), held.count(None)) for goal, held in found.items()}

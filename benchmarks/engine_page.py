@@ -33,7 +33,7 @@ from speed import stand_alone
 from pochette.lab.report.figures import _STYLE, BRASS, SOFT, WINE, _canvas, _svg
 
 ROOT = Path(__file__).resolve().parents[1]
-STORED = ROOT / "benchmarks" / "results" / "engine.json"
+STORED = ROOT / "benchmarks" / "results" / "engine"
 PAGE = ROOT / "docs" / "engine.md"
 IMAGE = ROOT / "docs" / "images" / "engine.svg"
 TITLES = {peer.name: peer.title for peer in PEERS} | {"litert": "LiteRT", "sketch": "by hand"}
@@ -44,6 +44,18 @@ FEWER_BITS = ("cc-bfloat16", "cc-float16", "cc-int8")
 LOOKS = {"cc": (BRASS, "o"), "clang": (BRASS, "D"), "sketch": ("#2f6678", "x"), "onnxruntime": (WINE, "s"),
          "openvino": ("#4d6b3c", "v"), "executorch": ("#5b4a8a", "P"), "litert": ("#3f7d86", "p"),
          "torchscript": (SOFT, "<"), "torch": (SOFT, "^")}  # fmt: skip
+
+
+def place(stored: Mapping[str, Any]) -> Path:
+    """Where a run is stored: the last one on processors with vectors of its width."""
+    STORED.mkdir(parents=True, exist_ok=True)
+    return STORED / f"{stored['machine']['vectors'].lower()}.json"
+
+
+def runs() -> list[dict[str, Any]]:
+    """The last run on each kind of processor, that of most multiply-adds a second first."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(STORED.glob("*.json"))]
+    return sorted(found, key=lambda run: -run["limit"]["macs_per_second"])
 
 
 def title(row: Row) -> str:
@@ -182,7 +194,23 @@ def goals(stored: Mapping[str, Any]) -> str:
     return "\n".join(out)
 
 
+def on_another(stored: Mapping[str, Any]) -> str:
+    """A run on another processor: what it is, how fast ours is there, and its goals."""
+    rows, limit, where = stored["rows"], stored["limit"], stored["machine"]
+    times = ", ".join(f"{title(row)} {duration(median_ns(row, OURS))}" for row in rows)
+    sizes = {"256 KB": 256 << 10, "6 MB": 6 << 20}
+    caches = ", ".join(f"{bandwidth(limit, size) / 1e9:.0f} GB/s of {label}" for label, size in sizes.items())
+    said = (
+        f"{stored['date']}, {where['processor']} with {where['vectors']}: {limit['clock_hz'] / 1e9:.2f} GHz, "
+        f"{limit['macs_per_second'] / 1e9:.0f} G multiply-adds a second, weights read and used at {caches}. "
+        f"A call takes {times}. {summary(rows)}"
+    )
+    return "\n".join([said, "", goals(stored)])
+
+
 def _judged(measured: str, wanted: str, holds: bool | None) -> str:
+    if not wanted:
+        return ""
     if holds is None:
         return f"{measured} (goal {wanted})"
     return f"{measured}, **{'holds' if holds else 'missed'}** (goal {wanted})"
@@ -205,8 +233,9 @@ def absent(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def page(stored: Mapping[str, Any]) -> str:
-    """What stands between the markers of docs/engine.md."""
+def page(all_runs: Sequence[Mapping[str, Any]]) -> str:
+    """What stands between the markers of docs/engine.md: one run whole, of the others what differs by processor."""
+    stored, *others = all_runs
     rows, limit, where = stored["rows"], stored["limit"], stored["machine"]
     tools = [*stored["compilers"].values(), *(f"{name} {number}" for name, number in stored["versions"].items())]
     reads = ", ".join(
@@ -214,7 +243,7 @@ def page(stored: Mapping[str, Any]) -> str:
         for label, size in (("16 KB", 16 << 10), ("256 KB", 256 << 10), ("6 MB", 6 << 20), ("48 MB", 48 << 20))
     )
     out = [
-        f"{stored['date']}, {where['processor']}, one thread of {where['cores']} cores, "
+        f"{stored['date']}, {where['processor']} with {where['vectors']}, one thread of {where['cores']} cores, "
         f"{'pinned to one' if where['pinned'] else 'not pinned'}; load {stored['load'][0]} at the start and "
         f"{stored['load'][1]} at the end, of which the benchmark is 1; {'; '.join(tools)}. {stored['rounds']} rounds.",
         "",
@@ -239,6 +268,8 @@ def page(stored: Mapping[str, Any]) -> str:
         "",
         goals(stored),
     ]
+    for other in others:
+        out += ["", f"### Goals on a processor with {other['machine']['vectors']}", "", on_another(other)]
     out += ["", "### On boards' processors", "", on_boards()]
     fewer = fewer_bits(rows)
     if fewer:
@@ -321,19 +352,19 @@ def picture(stored: Mapping[str, Any]) -> str:
     return stand_alone(text, f'data-rows="{digest(stored)}"')
 
 
-def filled(stored: Mapping[str, Any]) -> tuple[str, str]:
+def filled(stored: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """The page's text as it is, and as it should be."""
     old = PAGE.read_text(encoding="utf-8")
     return old, fill(old, "engine", page(stored))
 
 
-def is_current(stored: Mapping[str, Any]) -> bool:
+def is_current(stored: Sequence[Mapping[str, Any]]) -> bool:
     """Whether page and figure say what is stored."""
     old, new = filled(stored)
-    return old == new and IMAGE.is_file() and f'data-rows="{digest(stored)}"' in IMAGE.read_text(encoding="utf-8")
+    return old == new and IMAGE.is_file() and f'data-rows="{digest(stored[0])}"' in IMAGE.read_text(encoding="utf-8")
 
 
-def fill_page(stored: Mapping[str, Any]) -> None:
+def fill_page(stored: Sequence[Mapping[str, Any]]) -> None:
     """Rewrite what stands between the page's markers."""
     PAGE.write_text(filled(stored)[1], encoding="utf-8")
     print(f"{PAGE.name} is written", file=sys.stderr)

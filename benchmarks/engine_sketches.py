@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from engine_build import MissingError, load, native, scratch
+from engine_build import MissingError, load, native, scratch, vectors
 from engine_nets import Streaming, WaveNet
 from engine_peers import Candidate, Peer, Runner
 
@@ -89,8 +89,7 @@ def sketch_sources(folder: Path, made: Candidate, lanes: int) -> tuple[dict[str,
 
 def _lanes() -> int:
     """Floats in a vector of this processor."""
-    flags = Path("/proc/cpuinfo")
-    return 16 if flags.exists() and "avx512f" in flags.read_text(encoding="utf-8") else 8
+    return 16 if vectors() == "AVX-512" else 8
 
 
 def _generate(script: Path, argument: str, made: str) -> str:

@@ -148,7 +148,7 @@ def _in_bytes(name: str, kind: str, numbers: npt.NDArray[Any]) -> str:
     data = numbers.astype(numbers.dtype.newbyteorder("<")).tobytes()
     lines = (data[start : start + _BYTES_A_LINE] for start in range(0, len(data), _BYTES_A_LINE))
     body = "\n".join('"' + "".join(map(_BYTES.__getitem__, line)) + '"' for line in lines)
-    return f"""/* {len(numbers)} numbers as the bytes they are in memory: digits would compile twenty times as slowly. */
+    return f"""/* {len(numbers)} numbers as their bytes in memory: digits would compile twenty times as slowly. */
 #if !defined(__GNUC__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "So many weights are written for GCC or Clang, and processors whose lowest byte comes first."
 #endif
