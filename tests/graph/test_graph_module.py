@@ -62,6 +62,26 @@ def test_it_is_what_it_was(again: Callable[[nn.Module], nn.Module]) -> None:
     assert not found.train(False).training and found.train().training
 
 
+@pytest.mark.parametrize("again", [copy.deepcopy, saved])
+def test_other_numbers_reach_states_that_begin_at_zero(again: Callable[[nn.Module], nn.Module]) -> None:
+    x = torch.randn(2, 1, 20)
+    small = trim(Literal(), (x,), keep=0.5)
+    torch.manual_seed(3)
+    expected = small(x)
+    exact = again(copy.deepcopy(small).double())
+    torch.manual_seed(3)
+    made = exact(x.double())
+    # Draws are of the dtype, and other numbers therefore.
+    torch.manual_seed(3)
+    noise = torch.randn(2, 1, 1)
+    torch.manual_seed(3)
+    exact_noise = torch.randn(2, 1, 1, dtype=torch.float64)
+    assert made.dtype == torch.float64
+    torch.testing.assert_close(made - exact_noise, (expected - noise).double(), atol=1e-5, rtol=1e-5)
+    torch.manual_seed(3)
+    assert torch.equal(exact.float()(x), expected)
+
+
 def stored_names() -> list[str]:
     """What the original stores: the buffer is not among it."""
     return [name for name in Literal().state_dict() if name != "gain"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,9 +36,42 @@ class GraphModule(torch.fx.GraphModule):
             copied.get_submodule(path)._non_persistent_buffers_set = set(part._non_persistent_buffers_set)
         return copied  # type: ignore[no-any-return]
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> GraphModule:
+        """What `to`, `double` or `cuda` do, to numbers that the graph itself makes too: states that begin at zero."""
+        before = _kind(self)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        after = _kind(self)
+        if before != after:
+            for node in self.graph.nodes:
+                node.args, node.kwargs = (_moved(arg, before, after) for arg in (node.args, node.kwargs))
+            self.recompile()
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         """What pickle stores: all but the graph as it is, and the graph step by step."""
         return _rebuilt, ({name: item for name, item in self.__dict__.items() if name != "_graph"}, _steps(self.graph))
+
+
+def _kind(module: nn.Module) -> tuple[torch.dtype, torch.device] | None:
+    """Of which numbers a module is made, and where they are."""
+    held = (tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point())
+    first = next(held, None)
+    return None if first is None else (first.dtype, first.device)
+
+
+def _moved(arg: Any, before: tuple[Any, ...] | None, after: tuple[Any, ...] | None) -> Any:
+    """Arguments of a step in which a dtype or device that the module had is the one that it has now."""
+    assert before is not None and after is not None
+    changed = dict(zip(before, after, strict=True))
+
+    def instead(item: Any) -> Any:
+        if isinstance(item, (list, tuple)):
+            return type(item)(map(instead, item))
+        if isinstance(item, dict):
+            return {key: instead(value) for key, value in item.items()}
+        return changed.get(item, item) if isinstance(item, (torch.dtype, torch.device)) else item
+
+    return instead(arg)
 
 
 class _Of:
