@@ -79,6 +79,7 @@ class Memory(Weights, ABC):
     def alias(self, view: Value, source: Value, offset: int) -> None:
         """Let a value share another's memory."""
         base, start = self._place(source)
+        self._views.pop(id(view), None)
         self._places[id(view)] = (base, start + offset)
 
     def view(self, value: Value) -> View:
@@ -112,6 +113,8 @@ class Memory(Weights, ABC):
             value: computed by this node.
             extra: floats behind its last element that a kernel may write.
         """
+        if self._is_made_now(value):
+            self._views.pop(id(value), None)
         if id(value) not in self._places:
             self._places[id(value)] = (self.scratch(value.size + extra), 0)
 
@@ -164,6 +167,10 @@ class Memory(Weights, ABC):
             view = self._views[id(value)]
             if is_row_major(view, value.shape):
                 return view.base, view.start
+            if self._is_made_now(value):
+                # Its operator writes row by row: whoever wanted it elsewhere copies it from here.
+                del self._views[id(value)]
+                return self._place(value)
             # Somebody wants it row by row: a copy serves all who do.
             target = View(self.scratch(value.size), 0, row_major(value.shape))
             self._places[id(value)] = (target.base, 0)
@@ -172,6 +179,10 @@ class Memory(Weights, ABC):
         if id(value) not in self._places:
             self._places[id(value)] = (self._new_place(value), 0)
         return self._places[id(value)]
+
+    def _is_made_now(self, value: Value) -> bool:
+        """Whether the node that is being written makes a value, so that there is nothing yet to be read of it."""
+        return self._node is not None and any(output is value for output in self._node.outputs)
 
     def _new_place(self, value: Value) -> str:
         if value.kind == "state":
