@@ -102,25 +102,28 @@ def claims(stops: Sequence[float]) -> list[Claim]:
     ]  # fmt: skip
 
 
-def lines(rows: Sequence[Row], models: Sequence[str], stops: Sequence[float]) -> list[Line]:
+def lines(rows: Sequence[Row], models: Sequence[str], stops: Sequence[float], beside: Sequence[str] = ()) -> list[Line]:
     """The whole table.
 
     Args:
         rows: of a comparison.
         models: names, whether they have rows or not.
         stops: of the comparison.
+        beside: names of other sizes, told of where they have what one of the paper's claims needs.
 
     Returns:
         for each claim a line a model, and one of their mean where all models have what it needs.
     """
     table = []
     for claim in claims(stops):
+        named = not isinstance(claim, Bound) or bool(claim.curve)
+        others = [_line(claim, rows, name, (), stops) for name in beside if named]
         mine = [_line(claim, rows, model, models, stops) for model in (*models, ALL)]
         if all(line.verdict == UNKNOWN for line in mine):
             mine = [Line(claim.claim, claim.theirs, "all", "not among the experiments", UNKNOWN)]
         elif mine[-1].verdict == UNKNOWN or len(models) < 2:
             mine = mine[:-1]
-        table += mine
+        table += [*mine, *(line for line in others if line.here)]
     return table
 
 

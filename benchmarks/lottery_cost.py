@@ -34,8 +34,8 @@ def chapter(facts: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     """
     every = {model: [row for row in rows if row.model == model] for model in RECIPES}
     for model in RECIPES:
-        if few := rows_of(narrower(facts, model, "cost")):
-            every[f"{model}, narrower"] = few
+        if few := [row for row in narrower_rows(facts) if row.model == f"{model}, narrower"]:
+            every[few[0].model] = few
     apart = {model: rows_of(stored_of(facts, model)) for model in BY_OPERATIONS}
     out = [TITLE, "", *_about(facts)]
     out += [*_verdict(every, STOPS), *_verdict(apart, OPERATION_STOPS)]
@@ -59,10 +59,16 @@ def chapter(facts: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
 def others(facts: Mapping[str, Any]) -> list[Row]:
     """Rows of networks that are none of the three models at their size: for the CSV."""
     made = [row for model in BY_OPERATIONS for row in rows_of(stored_of(facts, model))]
-    for model in RECIPES:
-        few = rows_of(narrower(facts, model, "cost"))
-        made += [replace(row, model=f"{model}, narrower") for row in few]
-    return made
+    return [*made, *narrower_rows(facts)]
+
+
+def narrower_rows(facts: Mapping[str, Any]) -> list[Row]:
+    """Rows of models of fewer channels, under names that say so."""
+    return [
+        replace(row, model=f"{model}, narrower")
+        for model in RECIPES
+        for row in rows_of(narrower(facts, model, "cost", "published", "more"))
+    ]
 
 
 def stored_of(facts: Mapping[str, Any], model: str) -> Stored:

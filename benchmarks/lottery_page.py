@@ -293,10 +293,11 @@ def content(facts: Mapping[str, Any], results: Stored) -> str:
     """All that stands between the markers."""
     rows = rows_of(results)
     out = [*about(facts, results), "## How to read it", "", *reading(rows, training_behind(results))]
+    few = lottery_cost.narrower_rows(facts)
     found = sentences(points_of(rows))
     out += ["## What was found", "", *(f"- {sentence}" for sentence in found or ["Nothing yet."]), ""]
     claimed = [[line.claim, line.theirs, line.model, line.here, _strong(line.verdict)]
-               for line in lines(rows, list(RECIPES), STOPS)]  # fmt: skip
+               for line in lines([*rows, *few], list(RECIPES), STOPS, sorted({row.model for row in few}))]  # fmt: skip
     out += ["## Which published claims hold", "",
             "Esling et al. 2020 (DAFx-20, arXiv 2007.16170), beside these models, sounds and budgets, which are not "
             "theirs: one small corpus, short trainings, smaller networks. The verdict follows from the intervals by "

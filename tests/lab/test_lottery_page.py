@@ -69,6 +69,14 @@ def test_a_bound_is_judged_by_its_interval(
         assert line.here == "0.910 [0.835, 0.985], 3 seeds"
 
 
+def test_other_sizes_are_told_of_beside_the_papers_claims_alone(scripts: dict[str, ModuleType]) -> None:
+    few = f"{MODEL}, narrower"
+    given = [*rows("information, global", {0.8: (0.8, 0.8, 0.8), 0.95: (0.9, 0.9, 0.9)}, few)]
+    told = [line for line in scripts["claims"].lines(given, [MODEL], (0.8, 0.95), [few]) if line.model == few]
+    assert [line.verdict for line in told] == ["holds", "holds", "holds"]
+    assert not any(line.claim.startswith("our bound") for line in told)
+
+
 def test_a_claim_on_many_stops_needs_them_all(scripts: dict[str, ModuleType]) -> None:
     start = "trimming by information, global: no loss"
     good = {0.5: (0.9, 0.9, 0.9), 0.8: (0.91, 0.91, 0.91), 0.95: (0.97, 0.97, 0.97)}
