@@ -84,12 +84,13 @@ class Emitter(Writer):
             else:
                 nodes.append(node)
         rest = replace(self.graph, nodes=nodes)
-        absorbed = self._absorbed = absorb(rest, lambda node: not self._is_link(node), self._in_windows)
+        parts = {id(node): (groups.get(id(node)), self.guards.cases(node)) for node in nodes}
+        absorbed = self._absorbed = absorb(rest, lambda node: not self._is_link(node), self._in_windows, parts)
         apart = absorbed.skipped | absorbed.overlaps.keys()
         self._clusters = clusters_of(
             rest,
             lambda node: id(node) not in apart and self._is_link(node),
-            {id(node): (groups.get(id(node)), self.guards.cases(node)) for node in nodes},
+            parts,
             self._read_beside,
         )
         self._rows = by_rows(rest, self._in_windows)

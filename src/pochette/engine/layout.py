@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -87,13 +87,16 @@ class Absorbed:
     """Id of a node to what it reads besides its own arguments."""
 
 
-def absorb(graph: Graph, separate: Callable[[Node], bool], windows: Callable[[Node], bool]) -> Absorbed:
+def absorb(
+    graph: Graph, separate: Callable[[Node], bool], windows: Callable[[Node], bool], parts: Mapping[int, Hashable]
+) -> Absorbed:
     """What convolutions do by the way to results that nothing else reads, and sums of signals filled up with zeros.
 
     Args:
         graph: captured.
         separate: whether a node is written by itself, not in a loop with others.
         windows: whether a convolution is made window by window; those rectify nothing.
+        parts: id of a node to what it belongs to, outside of which nothing is done for it.
 
     Returns:
         what is found.
@@ -107,15 +110,17 @@ def absorb(graph: Graph, separate: Callable[[Node], bool], windows: Callable[[No
         id(node.output): node for node in graph.nodes if _is_filter(node) and separate(node) and not windows(node)
     }
     for node in graph.nodes:
-        if node.op in _RECTIFIERS and uses[id(node.args[0])] == 1 and id(node.args[0]) in convolved:
-            slope = node.args[1] if len(node.args) > 1 else 0.0
-            found.rectified[id(node.args[0])] = (node.output, slope)
+        bent = convolved.get(id(node.args[0])) if node.op in _RECTIFIERS else None
+        if bent is not None and uses[id(node.args[0])] == 1 and parts.get(id(bent)) == parts.get(id(node)):
+            found.rectified[id(node.args[0])] = (node.output, node.args[1] if len(node.args) > 1 else 0.0)
             found.skipped.add(id(node))
         if node.op != "aten.add.Tensor" or node.args[2] != 1:
             continue
         for result, other in (node.args[:2], node.args[1::-1]):
             maker = producer.get(id(result)) if isinstance(result, Value) and uses[id(result)] == 1 else None
             if maker is None or not isinstance(other, Value) or other.shape != result.shape or not separate(maker):
+                continue
+            if parts.get(id(maker)) != parts.get(id(node)):
                 continue
             filler = producer.get(id(other))
             before = -1 if filler is None else number[id(filler)]
