@@ -311,6 +311,11 @@ def test_wrong_use_is_told() -> None:
     engine = compile_engine(nn.Linear(3, 2), (torch.zeros(1, 3),))
     with pytest.raises(ShapeError, match="shapes"):
         engine.process(np.zeros((1, 4)))
+    for nonsense in ("a", [[[1j, 2]]], [[1.0], [2.0, 3.0]]):
+        with pytest.raises(ShapeError, match="no real numbers|shapes"):
+            engine.process(nonsense)
+    with pytest.raises(ShapeError, match="as at capture"):
+        compile_engine(nn.Linear(3, 2), (torch.zeros(1, 3),), samples=[(torch.zeros(3),)])
     with pytest.raises(ExportError, match="name"):
         compile_engine(nn.Linear(3, 2), (torch.zeros(1, 3),), name="2 x")
 

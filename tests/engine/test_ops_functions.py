@@ -129,6 +129,8 @@ COMPLEX: Table = {
     "mean of spectra": (lambda x: torch.fft.rfft(x).mean(0).abs(), (3, 16)),
     "a filter on the spectrum": (lambda x, h: torch.fft.irfft(torch.fft.rfft(x, 64) * torch.fft.rfft(h, 64)),
                                  (2, 32), (2, 33)),
+    **{f"angles of the real ends, {n}": (lambda x: torch.fft.rfft(x).angle()[:, :: max(x.shape[1] // 2, 1)], (64, n))
+       for n in (2, 7, 64)},
     "phase vocoder": (lambda x: torch.fft.irfft(torch.polar(torch.fft.rfft(x).abs(), torch.fft.rfft(x).angle() * 2)),
                       (2, 64)),
 }  # fmt: skip

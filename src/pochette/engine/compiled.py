@@ -90,18 +90,35 @@ class Engine:
             the output, or a tuple of them if there are several (or none).
 
         Raises:
-            ShapeError: another number or shape of inputs than at capture.
+            ShapeError: no numbers, or another number or shape of inputs than at capture.
         """
-        # Not ascontiguousarray, which makes a row of a single number.
-        given = [np.require(array, np.float32, "C") for array in arrays]
-        if tuple(array.shape for array in given) != self.input_shapes:
+        try:
+            # Not ascontiguousarray, which makes a row of a single number.
+            given = [np.require(array, np.float32, "C") for array in arrays]
+        except (TypeError, ValueError) as reason:
             raise ShapeError(
-                f"Inputs of the shapes {[array.shape for array in given]} were given to the engine {self.name}.",
-                remedy=f"Give arrays of the shapes {list(self.input_shapes)}, as at capture.",
-            )
+                f"Inputs of the engine {self.name} are no real numbers ({reason}).",
+                remedy=f"Give arrays of floats, of the shapes {list(self.input_shapes)}.",
+            ) from None
+        self.check_shapes([array.shape for array in given])
         made = tuple(np.empty(shape, np.float32) for shape in self.output_shapes)
         self._library.bridge_process(self._state, _pointers(given), _pointers(made))
         return made[0] if len(made) == 1 else made
+
+    def check_shapes(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Refuse inputs of a call that the engine is not for.
+
+        Args:
+            shapes: of what is to be given.
+
+        Raises:
+            ShapeError: they are not those at capture.
+        """
+        if tuple(shapes) != self.input_shapes:
+            raise ShapeError(
+                f"Inputs of the shapes {list(shapes)} were given to the engine {self.name}.",
+                remedy=f"Give arrays of the shapes {list(self.input_shapes)}, as at capture.",
+            )
 
 
 def compile_engine(
@@ -111,7 +128,8 @@ def compile_engine(
     """Turn one step of any module into C99, and compile it for this machine when it is first called.
 
     Args:
-        step_module: any module that `torch.export` can follow; its state lies in buffers that a call writes.
+        step_module: any module that `torch.export` can follow; its state lies in buffers that a call writes. What is
+            compiled is what it does in evaluation, whatever mode it is in.
         example_inputs: positional arguments of a call, float tensors; the engine holds for their shapes.
         name: prefix of the C functions, a C identifier.
         board: the machine for which memory and code are laid out; the C runs on every other one too.
@@ -126,6 +144,7 @@ def compile_engine(
     Raises:
         ExportError: the module cannot be captured or holds an operator that has no C, the name is no identifier, or
             there is no such precision.
+        ShapeError: `samples` have other shapes than the example.
         UnknownNameError: there is no such board.
     """
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name)) or name.startswith("pc_"):
@@ -139,6 +158,8 @@ def compile_engine(
     core = write_core(graph, inputs, outputs, roomy=board == "host", precision=precision)
     engine = Engine(name, graph, core, strict=strict)
     if samples:
+        for call in samples:
+            engine.check_shapes([tuple(getattr(value, "shape", ())) for value in call])
         engine.precision_report = with_outputs(engine.twin, samples)
     return engine
 

@@ -152,16 +152,18 @@ PC_KERNEL void pc_fourier_real(float *y, const float *x, const float *table, int
     }
     pc_fourier(re, im, scratch + 2 * n, table, n, points, -1.0f);
     for (int k = 0; k <= half; k++) {
+        /* the ends are real: their angle is 0 or pi, and not minus that for a zero that happened to be negative */
+        const int edge = k == 0 || (even && k == half);
         if (!even) {
             y[2 * k] = re[k] * scale;
-            y[2 * k + 1] = im[k] * scale;
+            y[2 * k + 1] = edge ? 0.0f : im[k] * scale;
             continue;
         }
         const int a = k % half, b = (half - k) % half;
         const float c = table[k], s = table[n + k];
         const float sum_re = re[a] + re[b], sum_im = im[a] - im[b], odd_re = im[a] + im[b], odd_im = re[b] - re[a];
         y[2 * k] = 0.5f * scale * (sum_re + c * odd_re + s * odd_im);
-        y[2 * k + 1] = 0.5f * scale * (sum_im + c * odd_im - s * odd_re);
+        y[2 * k + 1] = edge ? 0.0f : 0.5f * scale * (sum_im + c * odd_im - s * odd_re);
     }
 }
 
