@@ -126,6 +126,12 @@ def test_profile_of_a_run_a_model_and_an_instrument(verbs: Verbs, run: Path, ins
 @pytest.mark.slow
 def test_profile_with_a_board_counts_and_judges(verbs: Verbs, run: Path) -> None:
     pytest.importorskip("unicorn")
+    from pochette.engine.export import export
+    from pochette.families import boards
+    from pochette.lab.build import golden_curve
+    from pochette.lab.fit import COUNTED_FRAMES, cost_on
+    from pochette.lab.runs import read_run, trained_model
+
     said = verbs("profile", run, "--board", "daisy-seed")
     assert said.code == 0 and "emulated" in said.out and "Daisy Seed: it fits." in said.out
     stages = [line.split()[0] for line in said.err.splitlines() if "%" in line]
@@ -134,7 +140,13 @@ def test_profile_with_a_board_counts_and_judges(verbs: Verbs, run: Path) -> None
     ], "what takes long says what it does"  # fmt: skip
     board = document(verbs("profile", run, "--board", "daisy-seed", "--json"))["board"]
     assert isinstance(board, dict) and board["verdict"]["fits"] is True
-    assert board["cost"]["instructions_per_second"] > board["cost"]["network_instructions_per_second"] > 0
+    cost: Any = board["cost"]
+    assert cost["instructions_per_second"] > cost["network_instructions_per_second"] > 0
+    # What `fit` counts of the same engine: two verbs do not judge it differently.
+    model, ranges = trained_model(run)[0], read_run(run).ranges
+    curve = golden_curve(model, ranges)[:COUNTED_FRAMES]
+    counted, _ = cost_on(export(model, "fit"), boards["daisy-seed"], curve)
+    assert cost["instructions_per_second"] == counted.instructions_per_second
 
 
 def test_profile_tells_energy_as_what_it_is(verbs: Verbs, tmp_path: Path) -> None:
@@ -150,7 +162,8 @@ def test_profile_tells_energy_as_what_it_is(verbs: Verbs, tmp_path: Path) -> Non
     meter.write_text("s,W\n0,0.4\n10,0.4\n")
     board = document(verbs(*asked, "--power-meter", meter, "--json"))["board"]
     assert board["energy"]["joules_low"] == pytest.approx(0.4) and board["energy"]["estimated"] is False
-    assert verbs(*asked, "--power-meter", tmp_path / "none.csv").code == 1
+    bad = verbs(*asked, "--power-meter", tmp_path / "none.csv")
+    assert bad.code == 1 and "count" not in bad.err, "it is refused before anything is counted"
     refused = verbs("profile", "ddsp", "--power-meter", meter)
     assert refused.code == 2 and "--board" in refused.err
 
@@ -386,3 +399,18 @@ def test_a_page_is_opened_only_where_somebody_sees_it() -> None:
     assert not _can_open({}, "linux", True)
     assert not _can_open({"DISPLAY": ":0", "CI": "1"}, "linux", True)
     assert not _can_open({}, "darwin", False)
+
+
+def test_an_instrument_is_verified_on_its_boards_processor_too(instrument: Path) -> None:
+    from dataclasses import replace
+
+    from pochette.cli.playing import _usual
+    from pochette.engine.verify import USUAL
+    from pochette.instrument import load
+
+    made = load(instrument)
+    boards = {"arduino-nano-33-ble": "cortex-m4", "rp2350": "cortex-m33", "bela": "armv7"}
+    for board, machine in boards.items():
+        assert _usual(replace(made, board=board)) == [*USUAL, machine]
+    for board in ("", "daisy-seed", "a board of another version"):
+        assert _usual(replace(made, board=board)) == list(USUAL)

@@ -312,7 +312,7 @@ def test_wrong_use_is_told() -> None:
     with pytest.raises(ShapeError, match="shapes"):
         engine.process(np.zeros((1, 4)))
     for nonsense in ("a", [[[1j, 2]]], [[1.0], [2.0, 3.0]]):
-        with pytest.raises(ShapeError, match="no real numbers|shapes"):
+        with pytest.raises(ShapeError, match=r"no real numbers|shapes"):
             engine.process(nonsense)
     with pytest.raises(ShapeError, match="as at capture"):
         compile_engine(nn.Linear(3, 2), (torch.zeros(1, 3),), samples=[(torch.zeros(3),)])

@@ -26,12 +26,15 @@ from pochette.errors import RunError, UnknownNameError
 
 if TYPE_CHECKING:
     from pochette.boards.board import Board
+    from pochette.engine.packing import FloatArray
     from pochette.engine.source import EngineSource
     from pochette.instrument import Instrument
     from pochette.measure.energy import Energy
     from pochette.models.model import Model
 
 
+PLAYED = "emulated, from the lowest note and the loudest on"
+"""What an engine plays while its instructions are counted: the beginning of its golden sound."""
 RATES_HZ = (4000, 384_000)
 """Least and greatest sample rate of an instrument."""
 
@@ -60,7 +63,7 @@ class Profile(Restored, Verb):
         within("--sample-rate-hz", self.sample_rate_hz, *RATES_HZ)
         self._check()
         board = boards[self.board] if self.board else None
-        model, source, what = self._find(board.sample_rate_hz if board else None)
+        model, source, curve, what = self._find(board.sample_rate_hz if board else None)
         counted = profile_model(model)
         rows = [
             (
@@ -98,7 +101,7 @@ class Profile(Restored, Verb):
         verdict: list[str] = []
         if board is not None:
             with screen.progress() as tell:
-                data["board"], counted_there, verdict = self._on_board(board, model, source, tell)
+                data["board"], counted_there, verdict = self._on_board(board, model, source, curve, tell)
             totals += counted_there
         parts.append(table(("total", "", "obtained"), ((name, number(value), how) for name, value, how in totals)))
         parts += [words(line) for line in verdict]
@@ -109,24 +112,23 @@ class Profile(Restored, Verb):
         return Answer(data, tuple(parts), (following,))
 
     def _on_board(
-        self, board: Board, model: Model, source: EngineSource | None, tell: Tell
+        self, board: Board, model: Model, source: EngineSource | None, curve: FloatArray, tell: Tell
     ) -> tuple[dict[str, Any], list[tuple[str, Any, str]], list[str]]:
         """What the engine costs on a board: as data, as lines of the totals, and whether it fits, in words."""
-        import numpy as np
-
         from pochette.engine.export import export
         from pochette.lab.cost import count
         from pochette.lab.energy import energy_of
+        from pochette.lab.fit import COUNTED_FRAMES
 
-        rest = np.array([[knob.default for knob in model.controls]], np.float32)
+        curve = curve[:COUNTED_FRAMES]
         tell("export", 0.0, "writing the engine in C")
         source = source or export(model, "profile", precision=self.stored)
-        cost = count(source, board, np.tile(rest, (30, 1)), tell)
-        energy = energy_of(source, board, rest, cost.instructions_per_second, self.power_meter)
+        cost = count(source, board, curve, tell)
+        energy = energy_of(source, board, curve, cost.instructions_per_second, self.power_meter)
         answer = cost.verdict(board, model.sample_rate_hz)
         totals: list[tuple[str, Any, str]] = [
-            ("instructions per second of audio", cost.instructions_per_second, "emulated"),
-            ("of them in the network", cost.network_instructions_per_second, "emulated"),
+            ("instructions per second of audio", cost.instructions_per_second, PLAYED),
+            ("of them in the network", cost.network_instructions_per_second, PLAYED),
             ("bytes of flash", cost.flash_bytes, cost.bytes_obtained),
             ("bytes of RAM", cost.ram_bytes, cost.bytes_obtained),
             ("energy per second of audio", None if energy is None else str(energy), _obtained(energy)),
@@ -136,13 +138,17 @@ class Profile(Restored, Verb):
         return data, totals, [head, *answer.reasons, *answer.notes]
 
     def _check(self) -> None:
-        """Refuse what concerns a board's engine where no board is named."""
+        """Refuse what concerns a board's engine where no board is named, and a meter's file that is none."""
         for option, given, what in (
             ("--power-meter", self.power_meter, "says what a board took"),
             ("--precision", self.precision, "says how a board's engine is stored; the network is counted in floats"),
         ):
             if given is not None and not self.board:
                 raise UsageError(f"{option} {what}.", remedy="Name the board: --board daisy-seed.")
+        if self.power_meter is not None:
+            from pochette.measure.energy import of_meter
+
+            of_meter(self.power_meter)  # before minutes of counting
 
     def _following(self, board: Board, fits: bool) -> str:
         """The next command: `fit` where a run's model is too much for the board, `make` otherwise."""
@@ -151,10 +157,11 @@ class Profile(Restored, Verb):
         target = Path(self.target)
         return command("fit", target if (target / "run.json").exists() else "RUN", "--board", board.name)
 
-    def _find(self, board_rate_hz: int | None) -> tuple[Model, Any, str]:
-        """The model meant, its engine if it is generated already, and what it is in words."""
+    def _find(self, board_rate_hz: int | None) -> tuple[Model, Any, FloatArray, str]:
+        """The model meant, its engine if it is generated already, what it is to play, and what it is in words."""
         from pochette.families import models
-        from pochette.lab.runs import model_of, sized, trained_model
+        from pochette.lab.build import USUAL, golden_curve
+        from pochette.lab.runs import model_of, read_run, sized, trained_model
 
         path = Path(self.target)
         if path.is_file() or path.suffix == ".pochette":
@@ -163,12 +170,17 @@ class Profile(Restored, Verb):
             instrument = load(path)
             what, model = f"instrument {instrument.title}", model_of(instrument)
             if self.precision in (None, instrument.precision):
-                return model, instrument.source, what
-            return model, None, f"{what}, its engine in {self.precision} instead of {instrument.precision}"
+                return model, instrument.source, instrument.golden_controls, what
+            return (
+                model,
+                None,
+                instrument.golden_controls,
+                f"{what}, its engine in {self.precision} instead of {instrument.precision}",
+            )
         if path.is_dir():
             check_run(path)
             model, phase = trained_model(path)
-            return model, None, f"run {folder_of(path)}, {phase}"
+            return model, None, golden_curve(model, read_run(path).ranges), f"run {folder_of(path)}, {phase}"
         try:
             recipe = models[self.target]
         except UnknownNameError as error:
@@ -180,7 +192,7 @@ class Profile(Restored, Verb):
         changes = {"sample_rate_hz": rate} if rate else {}
         with building(self.target, {"--sample-rate-hz": rate} if rate else {}):
             model = sized(recipe, self.size, **changes).build()
-        return model, None, f"{self.target} {self.size}, untrained"
+        return model, None, golden_curve(model, USUAL), f"{self.target} {self.size}, untrained"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,9 @@ class Fit(Trains, Verb):
         screen.say(f"{trial.keep:.1%} of the network in {trial.precision}: it is trained on, built, counted and heard")
         small, small_loss = dense, loss
         if trial.keep < 1.0:
-            small, small_loss, folder = self._trimmed(trial.keep * MARGIN, share, screen)
+            aim = trial.keep * MARGIN
+            screen.say(f"It is cut to {aim:.1%} at most, whole units, since what is learnt moves the counts a little.")
+            small, small_loss, folder = self._trimmed(aim, share, screen)
         name = Path(run.corpus).name
         instrument = build_instrument(small, name, run.ranges, title=name, board=board.name, precision=trial.precision)
         return Made(instrument, folder, small_loss, fitted(instrument, small, dense, board, held_out))

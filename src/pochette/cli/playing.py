@@ -149,16 +149,17 @@ class Verify(Verb):
     instrument: InstrumentPath
     """A .pochette file."""
     engines: tuple[VerifyEngine, ...] = ()
-    """Which to try, one of each kind by default; one that is named and cannot run fails."""
+    """Which to try, by default one of each kind and that of the board it is for; one that is named and cannot run
+    fails."""
     trust: FlagCreatePairsOff[bool] = False
     """Run the file's code natively although it was not built here; only for files whose maker you trust."""
 
     def run(self, screen: Screen) -> Answer:
         """Verify."""
-        from pochette.engine.verify import USUAL, Check, verify
+        from pochette.engine.verify import Check, verify
 
         instrument = load(self.instrument)
-        engines = list(self.engines or USUAL)
+        engines = list(self.engines or _usual(instrument))
         trusted = self.trust or built_here(instrument.digest)
         checks: list[Check] = []
         with screen.progress() as tell:
@@ -204,6 +205,15 @@ class Verify(Verb):
             following,
             0 if passed else 1,
         )
+
+
+def _usual(instrument: Instrument) -> list[str]:
+    """One engine of each kind, and that of the board it was made for."""
+    from pochette.engine.verify import USUAL
+    from pochette.families import boards
+
+    own = boards[instrument.board].machine if instrument.board in boards.names() else None
+    return [*USUAL, *([own] if own is not None and own not in USUAL else [])]
 
 
 def _checked(instrument: Instrument, engine: str, verify: Any) -> Any:

@@ -66,7 +66,7 @@ def golden_curve(model: Model, ranges: Ranges) -> FloatArray:
     seconds = SHORT_GOLDEN_SECONDS if model.feeds_back else GOLDEN_SECONDS
     frames = round(seconds * model.sample_rate_hz / model.hop_samples)
     t = np.arange(frames) * model.hop_samples / model.sample_rate_hz
-    low_hz, high_hz = ranges.pitch_hz or (110.0, 880.0)
+    low_hz, high_hz = ranges.pitch_hz or USUAL_PITCH_HZ
     low_db, high_db = ranges.loudness_db
     special = {
         "pitch_hz": low_hz * (high_hz / low_hz) ** (np.floor(t * 2) * 0.37 % 1.0) * 2 ** (0.03 * np.sin(33 * t)),
@@ -86,6 +86,11 @@ def _swing(knob: Control, number: int, t: NDArray[np.float64]) -> NDArray[np.flo
     late = np.sin((0.7 + 0.3 * number) * t) * (t > GOLDEN_SECONDS / 2)
     swing: NDArray[np.float64] = 0.4 * (knob.high - knob.low) * roomier * (early + late)
     return swing
+
+
+USUAL_PITCH_HZ = (110.0, 880.0)
+USUAL = Ranges(USUAL_PITCH_HZ, (-60.0, -6.0))
+"""Of a model that has heard no sounds: three octaves, soft to loud."""
 
 
 @torch.no_grad()
