@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +41,13 @@ class Said:
 
 
 Verbs = Callable[..., Said]
+
+
+def document(said: Said) -> dict[str, Any]:
+    """The one JSON document; anything else on stdout would break it."""
+    found = json.loads(said.out)
+    assert isinstance(found, dict)
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

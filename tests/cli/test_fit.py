@@ -14,7 +14,7 @@ import pytest
 
 from pochette.instrument import load
 from pochette.lab.cost import EngineCost, weight_bytes
-from tests.cli.conftest import Said, Verbs, started
+from tests.cli.conftest import Verbs, document, started
 
 
 @pytest.fixture
@@ -43,12 +43,6 @@ def small_board(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
         return EngineCost(board.name), {"RAM": weight_bytes(source) / (0.6 * whole)}
 
     monkeypatch.setattr(fit, "cost_on", cost_on)
-
-
-def document(said: Said) -> dict[str, Any]:
-    found = json.loads(said.out)
-    assert isinstance(found, dict)
-    return found
 
 
 def test_fit_delivers_the_trained_engine_that_is_nearest(verbs: Verbs, own_run: Path, small_board: None) -> None:
