@@ -129,6 +129,12 @@ COMPLEX: Table = {
     "mean of spectra": (lambda x: torch.fft.rfft(x).mean(0).abs(), (3, 16)),
     "a filter on the spectrum": (lambda x, h: torch.fft.irfft(torch.fft.rfft(x, 64) * torch.fft.rfft(h, 64)),
                                  (2, 32), (2, 33)),
+    "whole numbers between bounds": (lambda x: (3 * x).long().clamp(-2, 4).float(), (5, 7)),
+    "whole numbers above a bound": (lambda x: (3 * x).long().clamp(min=1).float(), (5, 7)),
+    "whole numbers below a bound": (lambda x: ((3 * x).long() & 7).clamp(max=5).float(), (5, 7)),
+    "hardshrink": (lambda x: F.hardshrink(x, 0.7), (5, 7)),
+    "logit": (lambda x: torch.logit(torch.sigmoid(x)), (5, 7)),
+    "logit between bounds": (lambda x: torch.logit(x, eps=0.1), (5, 7)),
     **{f"angles of the real ends, {n}": (lambda x: torch.fft.rfft(x).angle()[:, :: max(x.shape[1] // 2, 1)], (64, n))
        for n in (2, 7, 64)},
     "phase vocoder": (lambda x: torch.fft.irfft(torch.polar(torch.fft.rfft(x).abs(), torch.fft.rfft(x).angle() * 2)),

@@ -96,6 +96,12 @@ def _expression(node: Node, name: str, emitter: Emitter) -> Callable[[tuple[str,
     if name in ("where", "masked_fill"):
         order = (0, 1, 2) if name == "where" else (1, 2, 0)
         text, given = "{0} != 0 ? {1} : {2}", [args[place] for place in order]
+    elif name == "clamp":
+        bounds = {side: bound for side, bound in zip("><", (*args, None)[1:3], strict=True) if bound is not None}
+        given = [args[0], *bounds.values()]
+        text = "{0}"
+        for place, side in enumerate(bounds, start=1):
+            text = f"({text} {side} {{{place}}} ? {text} : {{{place}}})"
     elif name in ("remainder", "fmod", "floor_divide", "div", "__rshift__", "bitwise_right_shift"):
         text, given = _divided(node, name, emitter), args[:2]
     else:
@@ -103,7 +109,7 @@ def _expression(node: Node, name: str, emitter: Emitter) -> Callable[[tuple[str,
         if name not in known:
             emitter.refuse(f"{name} of whole numbers")
         text, given = known[name], args[: 2 if "{1}" in known[name] else 1]
-    signed = name in COMPARING or name in CHOOSING
+    signed = name in COMPARING or name in CHOOSING or name == "clamp"
     wide = signed and _differ_in_sign(given, emitter.graph)
 
     def expression(places: tuple[str, ...]) -> str:

@@ -173,6 +173,21 @@ class Prelu(Function):
         return found and Chain((x, Part(slope, 0, tuple(channel))), found.expression)
 
 
+class Logit(Function):
+    """The logarithm of odds, of numbers that may first be held away from 0 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: f"pc_@log({x}) - pc_@log(1.0f - {x})", 1)
+
+    def chain(self, node: Node, emitter: Emitter) -> Chain | None:
+        """Of numbers within the bounds, if there are any."""
+        found, least = super().chain(node, emitter), (*node.args, None)[1]
+        if found is None or least is None:
+            return found
+        low, high = emitter.number(least), emitter.number(1.0 - least)
+        return Chain(found.operands, lambda x: found.expression(f"pc_@clamp({x}, {low}, {high})"))
+
+
 def _function(name: str, function: str = "", operands: int = 1, kind: str = "default") -> None:
     called = function or name
     describe(
@@ -235,6 +250,13 @@ describe(
     "aten.softshrink.default",
     operator=Function(lambda x, by: f"{x} - pc_@min(pc_@max({x}, pc_@number(-{by})), pc_@number({by}))", 2),
 )
+describe(
+    "aten.hardshrink.default",
+    operator=Function(
+        lambda x, by: f"pc_@choose(pc_@gt(pc_@max({x}, -{x}), pc_@number({by})), {x}, pc_@number(0.0f))", 2
+    ),
+)
+describe("aten.logit.default", operator=Logit())
 describe("aten.rsub.Scalar", "aten.rsub.Tensor", operator=Function(lambda a, b, alpha: f"{b} - {alpha} * {a}", 3))
 describe("aten.addcmul.default", operator=Function(lambda x, a, b, value: f"{x} + {value} * {a} * {b}", 4))
 describe("aten.addcdiv.default", operator=Function(lambda x, a, b, value: f"{x} + {value} * {a} / {b}", 4))
