@@ -60,7 +60,7 @@ def test_the_firmware_of_a_tiny_ddsp_fits_128_kb(precision: Precision, share: fl
 @pytest.mark.parametrize(("name", "size"), [*((name, "small") for name in models.names()), ("ddsp", "paper")])
 def test_models_compile_soon(name: str, size: str, tmp_path: Path) -> None:
     if shutil.which("gcc") is None:
-        pytest.skip("no gcc")
+        pytest.skip("needs the package gcc")
     torch.manual_seed(0)
     source = export(sized(models[name], size).build(), "small")
     for file, text in source.files.items():
