@@ -17,7 +17,8 @@ from pochette.reduce import trim
 
 
 class Literal(nn.Module):
-    """Sizes written into forward, noise that no argument decides, a buffer that is not stored, a GRU from rest."""
+    """Sizes written into forward, noise that no argument decides, a buffer that is not stored, a GRU from rest, and an
+    order of memory that is asked for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,6 +30,7 @@ class Literal(nn.Module):
         y = self.first(x)
         gated = y[:, :8] * torch.sigmoid(y[:, 8:]) * self.gain
         gated = gated + self.layer(gated.transpose(1, 2))[0].transpose(1, 2)
+        gated = gated.transpose(1, 2).contiguous().transpose(1, 2)
         return self.last(F.pad(gated, (0, 4))[:, :, :24]) + torch.randn(2, 1, 1)  # type: ignore[no-any-return]
 
 

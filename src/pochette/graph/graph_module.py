@@ -81,10 +81,21 @@ class _Of:
         self.name = name
 
 
+class _Format:
+    """Stands for an order of memory, which older ways of pickling do not know."""
+
+    def __init__(self, form: torch.memory_format) -> None:
+        self.name = str(form).removeprefix("torch.")
+
+
 def _steps(graph: torch.fx.Graph) -> list[Step]:
     def named(arg: Any) -> Any:
-        of: Any = _Of
-        return torch.fx.node.map_arg(arg, lambda node: of(node.name))
+        def instead(item: Any) -> Any:
+            if isinstance(item, torch.fx.Node):
+                return _Of(item.name)
+            return _Format(item) if isinstance(item, torch.memory_format) else item
+
+        return torch.fx.node.map_aggregate(arg, instead)
 
     return [(node.op, node.name, _name_of(node.target), named(node.args), named(node.kwargs)) for node in graph.nodes]
 
@@ -104,6 +115,8 @@ def _rebuilt(body: dict[str, Any], steps: list[Step]) -> GraphModule:
     def given(arg: Any) -> Any:
         if isinstance(arg, _Of):
             return made[arg.name]
+        if isinstance(arg, _Format):
+            return getattr(torch, arg.name)
         if isinstance(arg, (list, tuple)):
             items = [given(item) for item in arg]
             return items if isinstance(arg, list) else tuple(items)
