@@ -42,6 +42,7 @@ class Coupling:
     _ties: list[tuple[Labels, Labels]] = field(default_factory=list)
     _frozen: list[tuple[Labels, str]] = field(default_factory=list)
     _norms: list[tuple[Labels, str]] = field(default_factory=list)
+    _met: list[Labels] = field(default_factory=list)
     _makers: list[tuple[Labels, int]] = field(default_factory=list)
     made_with: list[tuple[Value, Labels]] = field(default_factory=list)
     """Learnt weights as they were used, and what they make."""
@@ -125,6 +126,10 @@ class Coupling:
     def freeze_labels(self, labels: Labels, reason: str) -> None:
         """None of these may be removed."""
         self._frozen.append((labels.ravel(), reason))
+
+    def meets_all(self, labels: Labels) -> None:
+        """An axis of one index is broadcast: if that is one of many elsewhere, all of them need it."""
+        self._met.append(labels.ravel())
 
     def normalised(self, labels: Labels, layer: str) -> None:
         """A layer computes statistics over these: removing some changes what the others become."""

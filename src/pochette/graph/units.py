@@ -150,6 +150,10 @@ def units_of(graph: Graph) -> Units:
     sides = _sides(crossed)
     makers, readers = _by_unit(coupling._makers, unit), _by_unit(coupling._readers, unit)
     reasons: dict[int, str] = {}
+    owned = _owned_indices(graph, coupling, unit)
+    for number in {int(one) for labels in coupling._met for one in unit[labels]}:
+        if any(graph.stored[place.path].shape[place.axis] > 1 for place in owned.get(number, ())):
+            reasons.setdefault(number, "every index of another axis meets it")
     for labels, reason in coupling._frozen:
         for number in np.unique(unit[labels]).tolist():
             reasons.setdefault(number, reason)
@@ -161,7 +165,6 @@ def units_of(graph: Graph) -> Units:
     for number, nodes in makers.items():
         if not readers[number] - nodes:
             reasons.setdefault(number, "read by no learnt weight")
-    owned = _owned_indices(graph, coupling, unit)
     made = _maker_places(graph, coupling) | _concatenated_makers(graph, coupling, unit)
     kept: dict[str, str] = {}
     grouped: dict[tuple[tuple[Place, int], ...], list[int]] = defaultdict(list)

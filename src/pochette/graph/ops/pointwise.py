@@ -47,7 +47,8 @@ class Pointwise(Operator):
             for back, labels in enumerate(reversed(coupling.axes(value)), start=1):
                 axis = rank - back
                 if len(labels) != node.output.shape[axis]:
-                    continue  # broadcast: every index meets this one, none is tied to it
+                    coupling.meets_all(labels)  # broadcast: every index meets this one, none is tied to it
+                    continue
                 if axes[axis] is None:
                     axes[axis] = labels
                 else:

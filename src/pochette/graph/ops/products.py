@@ -57,6 +57,8 @@ def meet(coupling: Coupling, candidates: Sequence[Labels]) -> Labels:
     """
     length = max(len(labels) for labels in candidates)
     whole = [labels for labels in candidates if len(labels) == length]
+    for single in (labels for labels in candidates if len(labels) != length):
+        coupling.meets_all(single)
     for other in whole[1:]:
         coupling.tie(whole[0], other)
     return whole[0]
@@ -74,6 +76,8 @@ def add_to(coupling: Coupling, added: Value | None, axes: list[Labels]) -> None:
         for back, labels in enumerate(reversed(coupling.axes(added)), start=1):
             if len(labels) == len(axes[-back]):
                 coupling.tie(axes[-back], labels)
+            else:
+                coupling.meets_all(labels)
 
 
 class Product(Operator, ABC):

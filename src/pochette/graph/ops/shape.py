@@ -238,6 +238,8 @@ class Expand(Operator):
         for back, labels in enumerate(reversed(coupling.axes(x)), start=1):
             if len(labels) == out.shape[-back]:
                 axes[-back] = labels
+            else:
+                coupling.meets_all(labels)
         if isinstance(node.args[1], Value):
             for mine, theirs in zip(axes, coupling.axes(node.args[1]), strict=True):
                 coupling.tie(mine, theirs)
