@@ -308,3 +308,14 @@ def test_a_batch_is_not_taken_for_time(
     module: nn.Module, shape: tuple[int, ...], expected: tuple[int | None, int | None]
 ) -> None:
     assert reach(module, torch.randn(shape)) == expected
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 5])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(("bidirectional", "ahead"), [(False, 0), (True, None)])
+def test_time_of_recurrent_layers_is_not_the_batch(
+    batch: int, batch_first: bool, bidirectional: bool, ahead: int | None
+) -> None:
+    layer = nn.GRU(5, 7, bidirectional=bidirectional, batch_first=batch_first)
+    found = profile(layer, (torch.randn(*((batch, 60) if batch_first else (60, batch)), 5),))
+    assert (found.receptive_field_samples, found.look_ahead_samples) == (None, ahead)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -361,3 +362,10 @@ def test_weight_norm_of_the_old_kind_leaves_a_module_whatever_the_groups(groups:
     smaller = trim(network, (torch.randn(1, 2, 40),), keep=0.5)
     assert smaller.trim_report.form == "module"
     assert smaller[2].groups == (4 if groups == 8 else groups)
+
+
+def test_a_share_from_numpy_is_a_share() -> None:
+    network, x = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1)), torch.zeros(1, 3)
+    for keep in (np.float32(0.5), np.float64(0.5)):
+        small: Any = trim(network, (x,), keep=keep)  # type: ignore[arg-type]
+        assert small[0].weight.shape == (4, 3)

@@ -65,17 +65,16 @@ def reach_of(
     for axis in axes:
         try:
             time = find_time(module, graph, example_inputs, time_axis if axis is None else axis)
-            found = None if time is None else _measure(Probe(graph, example_inputs, time))
+            probe = None if time is None else Probe(graph, example_inputs, time)
+            if probe is None or (axis is not None and _apart(probe)):
+                continue
+            return _measure(probe)
         except (RuntimeError, IndexError, TypeError, ValueError):
             continue  # not-a-number has no place in a table, for instance: nothing can be said
-        if found is not None and (axis is None or found != _OF_ITSELF):
-            return found
     return Reach()
 
 
 _RECURRENT = ("gru", "lstm", "rnn_")
-_OF_ITSELF = Reach(1, 0)
-"""Of an output that hears nothing but the input at its own place."""
 
 
 class Probe:
@@ -146,6 +145,15 @@ class Probe:
 
         with torch.no_grad():
             return run(self.graph, inputs, alter=alter, watch=frozenset(self.border))
+
+
+def _apart(probe: Probe) -> bool:
+    """Whether each output hears nothing but the input at its own place, as the sounds of a batch do."""
+    samples = probe.time.samples
+    if samples == 1 or samples != probe.outputs:
+        return samples == 1
+    ends = (0, samples - 1)
+    return all(np.flatnonzero(probe.spoilt(end, end + 1)).tolist() == [end] for end in ends)
 
 
 def _whole(x: Tensor) -> bool:

@@ -177,13 +177,22 @@ class Observed:
         self._need_data()
         parts = []
         for number, batch in enumerate(self.batches):
-            target = self._target(batch)
+            target = self._over_time(self._target(batch), batch)
             parts.append(rows_at(target.double(), 1, batch.items, self._moments(number)))
         return np.concatenate(parts)
 
     def _target(self, batch: Batch) -> Tensor:
-        """What is wanted of a batch, (batch, dimension, time)."""
-        target = batch.inputs[0] if batch.target is None else batch.target
+        """What is wanted of a batch."""
+        if batch.target is None:
+            raise ReductionError(
+                "The criterion asks how much units tell of the training target, and the data has none.",
+                remedy="Give data=[(inputs, target), ...] (an auto-encoder's target is its input), or choose "
+                "information_input, which asks for what each layer is given.",
+            )
+        return batch.target
+
+    def _over_time(self, target: Tensor, batch: Batch) -> Tensor:
+        """What belongs to a batch, (batch, dimension, time)."""
         target = target.detach()
         if target.dim() == 1:
             return target[:, None, None]
@@ -196,9 +205,10 @@ class Observed:
         return target.flatten(1, -2)
 
     def _moments(self, number: int) -> int:
-        """How many moments of each item are looked at: no more than the target has, lest rows repeat."""
+        """How many moments of each item are looked at: no more than its target or input has, lest rows repeat."""
         most = max(1, SAMPLES // sum(batch.items for batch in self.batches))
-        length = self._target(self.batches[number]).shape[-1]
+        batch = self.batches[number]
+        length = self._over_time(batch.inputs[0] if batch.target is None else batch.target, batch).shape[-1]
         return most if length == 1 else min(most, length)
 
     def _need_data(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -265,7 +266,7 @@ def trim(
     batches = [_batch(item) for item in data] if data is not None else []
     _check(module, keep, choice, batches)
     judged = None if loss is None else _judged_by(loss)
-    return _trimmed(module, example_inputs, keep, choice, batches, judged)
+    return _trimmed(module, example_inputs, float(keep), choice, batches, judged)
 
 
 def _trimmed(
@@ -371,9 +372,9 @@ def _check(module: nn.Module, keep: float, choice: Choice, batches: list[Batch])
         raise ReductionError(f"{type(module).__name__} is no torch.nn.Module.", remedy="Give the network itself.")
     if isinstance(module, torch.jit.ScriptModule):
         raise ReductionError("A TorchScript module cannot be trimmed.", remedy="Give the module it was made from.")
-    if isinstance(keep, bool) or not isinstance(keep, (int, float)) or not 0.0 < keep < 1.0:
+    if isinstance(keep, bool) or not isinstance(keep, Real) or not 0.0 < keep < 1.0:
         raise ReductionError(
-            f"keep is {keep!r}.", remedy="Give the share of units to keep as a plain number between 0 and 1."
+            f"keep is {keep!r}.", remedy="Give the share of units to keep as a number between 0 and 1."
         )
     _check_values(module)
     if needs_data(criteria[choice.criterion]) and not batches:

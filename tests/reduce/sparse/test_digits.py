@@ -20,8 +20,8 @@ def test_the_ticket_wins_and_accuracies_are_in_their_ranges(seed: int) -> None:
     for random masks. Of this recipe came out .986 for both dense networks, .956 and .950 for tickets, .914 to .944, and
     .725 to .811: the order is the same, the two upper ends of the controls hold; the dense network is better, and so
     the ticket 3.1 and 3.6 points below it, for which 4.5 are allowed. Processors round differently, and a digit is 0.28
-    points: three more are allowed at the upper ends. With AVX-512
-    seed 0 has .953 and .947 drawn anew, .711 and .683 for random masks, which are held to .65.
+    points: three more are allowed at the upper ends. With AVX-512 seed 0 has .953 and .947 drawn anew, and .711 and
+    .683 for random masks, which are held to .65.
     """
     some_digits = 0.0084
     torch.set_num_threads(1)
