@@ -224,7 +224,13 @@ def _bound(claim: Bound, at: At, curves: Sequence[str]) -> tuple[str, str]:
         return "", UNKNOWN
     worst = max(known, key=lambda stop: known[stop].mean)
     where = f" at {worst:.0%}, the worst of {len(known)} of {len(found)} stops" if len(found) > 1 else ""
-    return told(known[worst]) + where + (f" ({chosen})" if not claim.curve else ""), verdict
+    said = told(known[worst]) + where
+    if not claim.curve:
+        lots = _spread([*at("random, local", worst).values()])
+        said += f" ({chosen}{'' if lots is None else f'; lots drawn {lots.mean:.3f}'})"
+    if verdict == OPEN and known[worst].mean > claim.bound:
+        said += "; the mean is above the bound"
+    return said, verdict
 
 
 def _better(claim: Better, at: At) -> tuple[str, str]:

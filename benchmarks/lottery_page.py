@@ -289,13 +289,19 @@ def missing(facts: Mapping[str, Any], results: Stored) -> list[str]:
             *lacking, *([""] if lacking else [])]  # fmt: skip
 
 
+def _listed(sentence: str) -> str:
+    """A sentence as an item of a list, and what it lists as items below it."""
+    head, stay, rest = sentence.partition(" stay ")
+    return f"- {head}{stay.rstrip()}\n  - " + rest.replace("; ", ";\n  - ") if "; " in rest else f"- {sentence}"
+
+
 def content(facts: Mapping[str, Any], results: Stored) -> str:
     """All that stands between the markers."""
     rows = rows_of(results)
     out = [*about(facts, results), "## How to read it", "", *reading(rows, training_behind(results))]
     few = lottery_cost.narrower_rows(facts)
     found = sentences(points_of(rows))
-    out += ["## What was found", "", *(f"- {sentence}" for sentence in found or ["Nothing yet."]), ""]
+    out += ["## What was found", "", *(_listed(sentence) for sentence in found or ["Nothing yet."]), ""]
     claimed = [[line.claim, line.theirs, line.model, line.here, _strong(line.verdict)]
                for line in lines([*rows, *few], list(RECIPES), STOPS, sorted({row.model for row in few}))]  # fmt: skip
     out += ["## Which published claims hold", "",

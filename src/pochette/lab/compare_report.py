@@ -221,8 +221,9 @@ def sentences(points: Sequence[Point]) -> list[str]:
         seeds = {curve: max(point.multiplier.seeds for point in own if point.curve == curve) for curve in curves}
         told = [f"{curve} {_removed(far)}{_FEW.get(seeds[curve], '')}" for curve, far in reach.items()]
         if told:
-            found.append(f"{model}: within 5 % of the dense model’s error on average stay {'; '.join(told)}.")
-        found += _against_random(model, own)
+            within = f"{model}: within 5 % of the dense model’s error on average, at each stop so far, stay"
+            found.append(f"{within} {'; '.join(told)}.")
+        found += _against_others(model, own)
     return found
 
 
@@ -263,32 +264,34 @@ def _reach(points: Sequence[Point]) -> Point | None:
     return reached
 
 
-def _against_random(model: str, points: Sequence[Point]) -> list[str]:
-    """Whether a criterion beats lots drawn, at the furthest stop that both have."""
+def _against_others(model: str, points: Sequence[Point]) -> list[str]:
+    """Whether a criterion beats lots drawn, and training from scratch, at the furthest stop that both have."""
     told = []
     for curve in dict.fromkeys(point.curve for point in points):
-        other = f"random, {curve.rpartition(', ')[2]}"
-        if curve.startswith(("masked", "random")) or ", " not in curve:
+        scope = curve.rpartition(", ")[2]
+        if curve.startswith(("masked", "random", "scratch")) or ", " not in curve:
             continue
+        rivals = {f"random, {scope}": ("by lots drawn", "lots drawn are better")}
+        if scope == "local":  # whose shapes the controls have
+            rivals["scratch, same compute"] = ("from scratch with the same compute", "training from scratch is better")
         stops = {point.asked_removed: point for point in points if point.curve == curve}
-        lots = {point.asked_removed: point for point in points if point.curve == other}
-        both = sorted(stops.keys() & lots.keys())
-        if not both:
-            continue
-        ours, theirs = stops[both[-1]], lots[both[-1]]
-        share = f"{words.percent(both[-1])}{' of the operations' if ours.of == 'operations' else ''}"
-        at = f"At {share} removed, {model} has {_range(ours.multiplier)} times the dense error"
-        at += f"{_skill(ours)} by {curve} and {_range(theirs.multiplier)}{_skill(theirs)} by lots drawn"
-        told.append(f"{at}: {_verdict(ours.multiplier, theirs.multiplier)}.")
+        for rival, (how, better) in rivals.items():
+            others = {point.asked_removed: point for point in points if point.curve == rival}
+            if both := sorted(stops.keys() & others.keys()):
+                ours, theirs = stops[both[-1]], others[both[-1]]
+                share = f"{words.percent(both[-1])}{' of the operations' if ours.of == 'operations' else ''}"
+                at = f"At {share} removed, {model} has {_range(ours.multiplier)} times the dense error"
+                at += f"{_skill(ours)} by {curve} and {_range(theirs.multiplier)}{_skill(theirs)} {how}"
+                told.append(f"{at}: {_verdict(ours.multiplier, theirs.multiplier, better)}.")
     return told
 
 
-def _verdict(ours: Spread, theirs: Spread) -> str:
+def _verdict(ours: Spread, theirs: Spread, otherwise: str) -> str:
     if min(ours.seeds, theirs.seeds) < 3:
         return "too few seeds to say which is better"
     if ours.low <= theirs.high and theirs.low <= ours.high:
         return "the intervals overlap, so these seeds do not tell them apart"
-    return "the criterion is better" if ours.mean < theirs.mean else "lots drawn are better"
+    return "the criterion is better" if ours.mean < theirs.mean else otherwise
 
 
 def _range(figure: Spread, show: Callable[[float], str] = words.number) -> str:
