@@ -1,8 +1,9 @@
 """What a network costs, counted on its graph: exact for every operator that is described, silent about none.
 
 MACs are products of weights (or filters) with data, summed, of real numbers: one of two complex numbers is four, one of
-a complex number and a real one is two. Biases, activations and cross-fades by hand count as pointwise operations, one
-an element, complex or not; exp, tanh, sines and roots as transcendental ones; Fourier transforms as 5 N log2 N
+a complex number and a real one is two; summed by the operator itself, as convolutions and matrix products do: an
+elementwise product and a sum written after it are pointwise operations, as they are computed. So are biases,
+activations and cross-fades by hand, one an element, complex or not; exp, tanh, sines and roots as transcendental ones; Fourier transforms as 5 N log2 N
 operations of N complex points, half of it for real ones. All of a graph counts, also what only one side of a choice
 reads and an engine leaves out while it is not needed (`engine.guards`): of a sound that ends, this is a frame that is
 heard, and its silence costs less. An operator that PyTorch declares elementwise, and that nobody
