@@ -4,12 +4,13 @@ MACs are products of weights (or filters) with data, summed, of real numbers: on
 a complex number and a real one is two; summed by the operator itself, as convolutions and matrix products do: an
 elementwise product and a sum written after it are pointwise operations, as they are computed. So are biases,
 activations and cross-fades by hand, one an element, complex or not; exp, tanh, sines and roots count as transcendental
-operations; Fourier transforms as 5 N log2 N operations of N complex points, half of it for real ones.
-All of a graph counts, also what only one side of a choice reads and an engine leaves out while it is not needed (`engine.guards`): of a sound that ends, this is a frame that is
-heard, and its silence costs less. An operator that PyTorch declares elementwise, and that nobody
-describes, counts one operation an element. What follows from parameters and constants alone (the weights behind a
-weight norm) is computed once, and costs a call nothing. All figures are per call of the graph; a model that makes
-`hop_samples` a call, or an example that is so many seconds of audio, turns them into figures per second.
+operations; Fourier transforms as 5 N log2 N operations of N complex points, half of it for real ones. All of a graph
+counts, also what only one side of a choice reads and an engine leaves out while it is not needed (`engine.guards`): of
+a sound that ends, this is a frame that is heard, and its silence costs less. An operator that PyTorch declares
+elementwise, and that nobody describes, counts one operation an element. What follows from parameters and constants
+alone (the weights behind a weight norm) is computed once, and costs a call nothing. All figures are per call of the
+graph; a model that makes `hop_samples` a call, or an example that is so many seconds of audio, turns them into figures
+per second.
 """
 
 from __future__ import annotations
